@@ -1,0 +1,1 @@
+"""A config-driven experiment framework for image classification on Keras 3."""

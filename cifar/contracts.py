@@ -1,0 +1,110 @@
+"""What the parts hand each other."""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+    import matplotlib.figure
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with their targets.
+
+    `images` is uint8 of shape (n, height, width, channels), 0 to 255. `targets` maps a name to an array whose first
+    axis is n: classification has `{"label": (n,) int64}`.
+    """
+
+    images: np.ndarray
+    targets: Mapping[str, np.ndarray]
+
+    def __post_init__(self):
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise ValueError(f"images must be uint8 (n, height, width, channels), not {self.images.dtype} "
+                             f"{self.images.shape}")
+        for name, target in self.targets.items():
+            if len(target) != len(self.images):
+                raise ValueError(f"{len(self.images)} images but {len(target)} targets {name!r}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, index: np.ndarray) -> Split:
+        """The images and targets at `index`, an integer array."""
+        return Split(self.images[index], {name: target[index] for name, target in self.targets.items()})
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Three disjoint splits of one source, and the names of its classes."""
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+    class_names: tuple[str, ...]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return self.train.images.shape[1:]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of class names, images and targets of all splits in their order."""
+        digest = hashlib.sha256("\n".join(self.class_names).encode())
+        for split in (self.train, self.val, self.test):
+            for array in (split.images, *(split.targets[name] for name in sorted(split.targets))):
+                digest.update(f"{array.dtype.str}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()
+
+
+@dataclass
+class Evaluation:
+    """What a task says of a model's outputs on a split.
+
+    `metrics` maps a metric's name to its value; `tables` maps a file name to its content (a text, a list of rows for a
+    `.csv`, or what JSON can hold for a `.json`); `figures` maps a picture's name to it.
+    """
+
+    metrics: dict[str, float]
+    tables: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, matplotlib.figure.Figure] = field(default_factory=dict)
+
+
+class Task(abc.ABC):
+    """What is learned: the head on a backbone, its targets, loss and metrics, and what its outputs mean."""
+
+    @abc.abstractmethod
+    def model(self, backbone: keras.Model, head: Mapping[str, Any]) -> keras.Model:
+        """`backbone` with this task's head on top; `head` is what the model's YAML says of heads."""
+
+    @abc.abstractmethod
+    def encode(self, targets: Mapping[str, Any]) -> Any:
+        """The targets of a batch (tensors, by name) in the form that the loss takes; runs in the input pipeline."""
+
+    @abc.abstractmethod
+    def loss(self) -> keras.losses.Loss:
+        """The loss to train with."""
+
+    @abc.abstractmethod
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The metrics to follow during training, beside the loss."""
+
+    @abc.abstractmethod
+    def decode(self, outputs: np.ndarray) -> list[Any]:
+        """The outputs of a batch as one answer an image that JSON can hold."""
+
+    @abc.abstractmethod
+    def evaluate(self, outputs: np.ndarray, split: Split) -> Evaluation:
+        """Metrics, tables and figures of the model's `outputs` on `split`."""

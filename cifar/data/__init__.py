@@ -1,0 +1,1 @@
+"""Data sets, one file a family: each builder returns a `Dataset`."""

@@ -1,0 +1,77 @@
+"""Builders by name: the choices that the YAML under `conf/` can make.
+
+Each registry knows its home, a module or a package, and imports it at the first look-up; a new builder is found by
+being defined there. The keyword-only parameters of a builder are its settings, with their types and ranges; what
+stands before the `*` is handed over by the framework.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cifar.errors import InputError, known
+from cifar.schema import settings_of, validate
+
+
+class Registry:
+    """The builders of one configuration group."""
+
+    def __init__(self, group: str, home: str):
+        self.group = group
+        self._home = home
+        self._builders: dict[str, Callable] = {}
+
+    def register(self, builder: Callable) -> Callable:
+        """Make `builder` a choice of this group under its own name (a decorator)."""
+        name = builder.__name__
+        if name in self._builders:
+            raise ValueError(f"{self.group} {name!r} is registered twice: in {self._builders[name].__module__} and "
+                             f"in {builder.__module__}")
+        self._builders[name] = builder
+        return builder
+
+    def names(self) -> list[str]:
+        """The registered names, sorted."""
+        home = importlib.import_module(self._home)
+        for module in pkgutil.iter_modules(getattr(home, "__path__", ())):
+            importlib.import_module(f"{self._home}.{module.name}")
+        return sorted(self._builders)
+
+    def check(self, settings: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:
+        """The settings of the builder that `settings["name"]` names, converted to the annotated types.
+
+        `where` is the dotted key of these settings, the group by default. Raises `InputError` for an unknown name
+        and for an unknown, missing, mistyped or out-of-range setting.
+        """
+        where = where or self.group
+        settings = dict(settings)
+        record = settings_of(self._builder(settings.pop("name", None), where))
+        checked = validate(record, settings, where)
+        return {name: getattr(checked, name) for name in record.model_fields}
+
+    def build(self, settings: Mapping[str, Any], **runtime: Any) -> Any:
+        """Call the builder that `settings["name"]` names with its checked settings and the `runtime` arguments.
+
+        Raises `TypeError` where a runtime argument is a setting too, or is not one that the builder takes.
+        """
+        checked = self.check(settings)
+        return self._builder(settings["name"], self.group)(**runtime, **checked)
+
+    def _builder(self, name: Any, where: str) -> Callable:
+        if name not in self.names():
+            raise InputError(f"{where}.name={name}: unknown {self.group}; {known(name, self._builders)}")
+        return self._builders[name]
+
+
+DATASETS = Registry("data", "cifar.data")
+TASKS = Registry("task", "cifar.tasks")
+MODELS = Registry("model", "cifar.models")
+AUGMENTATIONS = Registry("augmentation", "cifar.augmentation")
+OPTIMIZERS = Registry("optimizer", "cifar.optimizers")
+SCHEDULES = Registry("schedule", "cifar.schedules")
+CALLBACKS = Registry("callbacks", "cifar.callbacks")
+
+ALL = (DATASETS, TASKS, MODELS, AUGMENTATIONS, OPTIMIZERS, SCHEDULES, CALLBACKS)

@@ -1,0 +1,90 @@
+"""A typed signature as the schema of settings: names, types, ranges, and the one line that tells a mistake."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    create_model,
+)
+
+from cifar.errors import InputError, known
+
+Rate = Annotated[float, Field(ge=0, lt=1)]
+"""A share of units to drop, or a decay: [0, 1)."""
+Share = Annotated[float, Field(gt=0, lt=1)]
+"""A part of a whole, neither nothing nor all of it: (0, 1)."""
+UnitInterval = Annotated[float, Field(ge=0, le=1)]
+"""[0, 1]."""
+
+__all__ = [
+    "NonNegativeFloat",
+    "NonNegativeInt",
+    "PositiveFloat",
+    "PositiveInt",
+    "Rate",
+    "Share",
+    "Strict",
+    "UnitInterval",
+    "settings_of",
+    "validate",
+]
+
+
+class Strict(BaseModel):
+    """A record of settings that takes no key it does not know, no NaN and no infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+@functools.cache
+def settings_of(builder: Callable) -> type[Strict]:
+    """The keyword-only parameters of `builder` as a record: these are its settings.
+
+    What stands before the `*` of the signature comes from the framework at runtime and is no setting.
+    """
+    fields = {}
+    for name, parameter in inspect.signature(builder).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            annotation = parameter.annotation
+            if isinstance(annotation, str):
+                annotation = eval(annotation, inspect.unwrap(builder).__globals__)
+            fields[name] = (annotation, ... if parameter.default is parameter.empty else parameter.default)
+    return create_model(builder.__name__, __base__=Strict, **fields)
+
+
+def validate(record: type[BaseModel], settings: Mapping[str, Any], where: str) -> BaseModel:
+    """`settings` as a `record`, numbers given as text converted; `where` is the dotted key they stand under."""
+    try:
+        return record.model_validate(dict(settings))
+    except ValidationError as error:
+        raise InputError(_one_line(error, record, where)) from None
+
+
+def _one_line(error: ValidationError, record: type[BaseModel], where: str) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in (*([where] if where else []), *first["loc"]))
+    if first["type"] == "extra_forbidden":
+        names = _names_at(record, first["loc"][:-1])
+        return f"{key}={first['input']}: unknown setting; {known(first['loc'][-1], names)}"
+    if first["type"] == "missing":
+        return f"{key}: required setting is missing"
+    expected = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return f"{key}={first['input']}: should be {expected}"
+
+
+def _names_at(record: type[BaseModel], path: tuple) -> list[str]:
+    for part in path:
+        record = record.model_fields[part].annotation
+    return list(record.model_fields)

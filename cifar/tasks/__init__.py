@@ -1,0 +1,1 @@
+"""Tasks, one file each: head, targets, loss, metrics, and what outputs mean."""
