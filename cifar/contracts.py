@@ -85,6 +85,13 @@ class Evaluation:
 class Task(abc.ABC):
     """What is learned: the head on a backbone, its targets, loss and metrics, and what its outputs mean."""
 
+    metric_names: tuple[str, ...]
+    """The names of `metrics()`, known before any of them is built."""
+
+    @abc.abstractmethod
+    def check_head(self, head: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of the head, checked and converted; raises `InputError`."""
+
     @abc.abstractmethod
     def model(self, backbone: keras.Model, head: Mapping[str, Any]) -> keras.Model:
         """`backbone` with this task's head on top; `head` is what the model's YAML says of heads."""

@@ -1,13 +1,32 @@
-"""Mistakes of the user, each told in one line."""
+"""Mistakes of the user and failures of a run, each told in one line; and the exit codes they end in."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+DEBUG = "--debug" in sys.argv or os.environ.get("HYDRA_FULL_ERROR") == "1"
+"""Whether tracebacks are asked for."""
 
 
 class InputError(ValueError):
-    """A setting, file or argument that cannot be used; the message is one line and the exit code 2."""
+    """A setting, file or argument that cannot be used: exit code 2."""
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on, such as a loss that is not finite: exit code 1."""
+
+
+class Interrupted(BaseException):
+    """A signal asked the process to end: exit code 128 plus the signal's number."""
+
+    def __init__(self, signum: int):
+        super().__init__(f"interrupted by {'SIGINT' if signum == 2 else 'SIGTERM'}")
+        self.signum = signum
 
 
 def known(name: object, names: Iterable[str]) -> str:
@@ -16,3 +35,29 @@ def known(name: object, names: Iterable[str]) -> str:
     closest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean {closest[0]!r}? " if closest else ""
     return f"{hint}known: {', '.join(names) or 'none'}"
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Ends the process with one line on stderr and the right exit code where a mistake or a failure has a name.
+
+    With `--debug` on the command line, or HYDRA_FULL_ERROR=1, the traceback is shown instead.
+    """
+    try:
+        yield
+    except InputError as error:
+        _exit(error, f"error: {error}", 2)
+    except TrainingError as error:
+        _exit(error, f"failed: {error}", 1)
+    except Interrupted as error:
+        _exit(error, str(error), 128 + error.signum)
+    except KeyboardInterrupt as error:
+        _exit(error, "interrupted", 130)
+
+
+def _exit(error: BaseException, line: str, code: int) -> None:
+    if DEBUG:
+        traceback.print_exception(error)
+    else:
+        print(line, file=sys.stderr)
+    sys.exit(code)

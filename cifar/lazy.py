@@ -7,6 +7,8 @@ Builders are checked against their signatures before anything is built. Modules 
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,4 +29,19 @@ else:
     tf = _Lazy("tensorflow")
     layers = _Lazy("cifar.layers")
 
-__all__ = ["keras", "layers", "tf"]
+
+def load_tensorflow() -> None:
+    """Import TensorFlow without the notes on its own start-up that 2.21 prints whatever its log level is."""
+    if "tensorflow" in sys.modules:
+        return
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        importlib.import_module("tensorflow")
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
+
+
+__all__ = ["keras", "layers", "load_tensorflow", "tf"]

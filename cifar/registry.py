@@ -8,6 +8,7 @@ stands before the `*` is handed over by the framework.
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -53,12 +54,14 @@ class Registry:
         return {name: getattr(checked, name) for name in record.model_fields}
 
     def build(self, settings: Mapping[str, Any], **runtime: Any) -> Any:
-        """Call the builder that `settings["name"]` names with its checked settings and the `runtime` arguments.
+        """Call the builder that `settings["name"]` names with its checked settings and what it asks of `runtime`.
 
-        Raises `TypeError` where a runtime argument is a setting too, or is not one that the builder takes.
+        A builder names before the `*` of its signature what it needs of that which the framework offers.
         """
         checked = self.check(settings)
-        return self._builder(settings["name"], self.group)(**runtime, **checked)
+        builder = self._builder(settings["name"], self.group)
+        wanted = [name for name in inspect.signature(builder).parameters if name in runtime]
+        return builder(**{name: runtime[name] for name in wanted}, **checked)
 
     def _builder(self, name: Any, where: str) -> Callable:
         if name not in self.names():

@@ -1,0 +1,90 @@
+"""Callbacks for training: stock Keras, spoken to in the names under which metrics are logged."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from cifar.errors import TrainingError
+from cifar.lazy import keras
+from cifar.registry import CALLBACKS
+from cifar.schema import NonNegativeFloat, PositiveInt, Share
+
+Monitor = Annotated[str, Field(pattern="^(train|val)/")]
+"""The name of a logged metric, such as `val/loss`."""
+
+WEIGHTS = "model.weights.h5"
+"""The file of a run's weights: those of the best epoch where they were kept, else the last."""
+
+
+@CALLBACKS.register
+def checkpoint(folder: Path, *, monitor: Monitor) -> keras.callbacks.Callback:
+    """Keeps the weights of the best epoch in `folder`; a write that fails leaves the earlier file whole."""
+    partial, final = folder / f"partial.{WEIGHTS}", folder / WEIGHTS
+
+    class Checkpoint(keras.callbacks.ModelCheckpoint):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            if partial.exists():
+                os.replace(partial, final)
+
+    return Checkpoint(
+        partial, monitor=keras_name(monitor), mode=_mode(monitor), save_best_only=True, save_weights_only=True
+    )
+
+
+@CALLBACKS.register
+def early_stopping(*, monitor: Monitor, patience: PositiveInt, min_delta: NonNegativeFloat) -> keras.callbacks.Callback:
+    """Ends the training after `patience` epochs without improvement and restores the best epoch's weights."""
+    return keras.callbacks.EarlyStopping(
+        keras_name(monitor), min_delta=min_delta, patience=patience, mode=_mode(monitor), restore_best_weights=True
+    )
+
+
+@CALLBACKS.register
+def reduce_lr(
+    *, monitor: Monitor, factor: Share, patience: PositiveInt, min_lr: NonNegativeFloat
+) -> keras.callbacks.Callback:
+    """Multiplies the learning rate by `factor` after `patience` epochs without improvement."""
+    return keras.callbacks.ReduceLROnPlateau(
+        keras_name(monitor), factor=factor, patience=patience, min_lr=min_lr, mode=_mode(monitor)
+    )
+
+
+@CALLBACKS.register
+def csv_logger(folder: Path) -> keras.callbacks.Callback:
+    """Writes `history.csv` in `folder`, a line an epoch."""
+    return keras.callbacks.CSVLogger(folder / "history.csv", append=True)
+
+
+@CALLBACKS.register
+def terminate_on_nan() -> keras.callbacks.Callback:
+    """Fails the run at the first step whose loss is not finite."""
+    position = {"epoch": 0}
+
+    def check(batch, logs):
+        if not math.isfinite(logs["loss"]):
+            raise TrainingError(f"the loss is {logs['loss']} in epoch {position['epoch']}, step {batch + 1}")
+
+    return keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: position.update(epoch=epoch + 1), on_train_batch_end=check
+    )
+
+
+def keras_name(metric: str) -> str:
+    """Keras's name of a logged metric: `val/loss` is `val_loss`, `train/loss` is `loss`."""
+    split, name = metric.split("/", 1)
+    return name if split == "train" else f"{split}_{name}"
+
+
+def logged_name(metric: str) -> str:
+    """The name under which Keras's metric is logged: `val_loss` is `val/loss`, `loss` is `train/loss`."""
+    return metric.replace("val_", "val/", 1) if metric.startswith("val_") else f"train/{metric}"
+
+
+def _mode(metric: str) -> str:
+    return "min" if metric.endswith("loss") else "max"

@@ -1,0 +1,127 @@
+"""The root settings, typed; and the mistakes that Hydra finds, each in one line."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from cifar.environment import ROOT
+from cifar.errors import InputError, known
+from cifar.schema import NonNegativeInt, PositiveInt, Strict, validate
+
+FillMode = Literal["nearest", "reflect", "wrap", "constant"]
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+
+
+class TrackingSettings(Strict):
+    """Where runs are recorded."""
+
+    uri: str | None
+    experiment: str
+    name: str
+    parent: str | None
+
+
+class Settings(Strict):
+    """Everything that decides a run: what `conf/config.yaml` states, group by group."""
+
+    seed: NonNegativeInt
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    precision: Precision
+    fill_mode: FillMode
+    tracking: TrackingSettings
+    data: dict[str, Any]
+    task: dict[str, Any]
+    model: dict[str, Any]
+    augmentation: dict[str, dict[str, Any]]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    callbacks: dict[str, dict[str, Any]]
+
+
+def resolve(config: DictConfig) -> Settings:
+    """The composed `config` in plain containers, references resolved, root settings checked.
+
+    Raises `InputError`, also where any key is called `_target_`: settings choose builders by name alone.
+    """
+    try:
+        plain = OmegaConf.to_container(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]),
+                                       resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise InputError(f"{error.full_key}: required setting is missing") from None
+    return parse(plain)
+
+
+def parse(plain: Mapping[str, Any]) -> Settings:
+    """Settings from plain containers, as `config.yaml` of a finished run holds them."""
+    _refuse_targets(plain, "")
+    return validate(Settings, plain, "")
+
+
+def read(text: str) -> Settings:
+    """Settings from the text of a finished run's `config.yaml`."""
+    return resolve(OmegaConf.create(text))
+
+
+def entries(group: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """The entries of a mapping of name to settings, such as `augmentation`, with the name among the settings."""
+    return [(name, {"name": name, **settings}) for name, settings in group.items()]
+
+
+def flatten(settings: Settings) -> dict[str, Any]:
+    """Every leaf of the settings under its dotted key."""
+
+    def leaves(node: Any, key: str):
+        if isinstance(node, dict) and node:
+            for name, child in node.items():
+                yield from leaves(child, f"{key}.{name}" if key else name)
+        else:
+            yield key, node
+
+    return dict(leaves(settings.model_dump(), ""))
+
+
+@contextmanager
+def one_line_mistakes() -> Iterator[None]:
+    """Turns what Hydra and OmegaConf complain of into `InputError`."""
+    from hydra.errors import HydraException
+
+    # Hydra prints its complaints in many lines and exits with 1 unless this asks it to raise them.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error) from error
+
+
+def explain(error: Exception) -> InputError:
+    """Hydra's or OmegaConf's complaint about a command line or a YAML file, in one line."""
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    override = re.search(r"Could not override '([^']*)'", str(error))
+    if missing := getattr(error, "missing_cfg_file", None):
+        group, choice = str(missing).rsplit("/", 1)
+        choices = [path.stem for path in (ROOT / "conf" / group).glob("*.yaml")]
+        return InputError(f"{group}={choice}: unknown choice; {known(choice, choices)}")
+    if isinstance(cause, ConfigKeyError | AttributeError) and getattr(cause, "parent_node", None) is not None:
+        key = override.group(1) if override else cause.full_key
+        names = [str(name) for name in cause.parent_node if name != "hydra"]
+        return InputError(f"{key}: unknown setting; {known(str(cause.key), names)}")
+    return InputError(" ".join(line.strip() for line in str(error).splitlines() if line.strip()))
+
+
+def _refuse_targets(node: Any, key: str) -> None:
+    children = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for name, child in children:
+        path = f"{key}.{name}" if key else str(name)
+        if name == "_target_":
+            raise InputError(f"{path}={child}: settings name builders by `name`, never code by `_target_`")
+        _refuse_targets(child, path)

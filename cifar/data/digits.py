@@ -1,0 +1,29 @@
+"""Handwritten digits that come with scikit-learn: real data that needs no download."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cifar.contracts import Dataset, Split
+from cifar.data.splits import assemble, stratified_cut
+from cifar.registry import DATASETS
+from cifar.schema import PositiveInt, Share
+
+
+@DATASETS.register
+def digits(seed: int, *, test_fraction: Share, val_fraction: Share, limit: PositiveInt | None) -> Dataset:
+    """1,797 grey images (8, 8, 1) of the digits 0 to 9; their 17 levels become 0 to 255.
+
+    The test split is `test_fraction` of each class, the same for every seed. Source: Alpaydin and Kaynak, "Optical
+    Recognition of Handwritten Digits", 1998, https://doi.org/10.24432/C50P49. Raises `InputError` where a class of a
+    split would be empty.
+    """
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    images = np.round(images * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    source = Split(images, {"label": labels.astype(np.int64)})
+    class_names = tuple("0123456789")
+    rest, cut = stratified_cut(labels, test_fraction, 0, class_names, "data.test_fraction")
+    return assemble("digits", source.take(rest), source.take(cut), class_names, seed=seed, val_fraction=val_fraction,
+                    limit=limit)  # fmt: skip

@@ -1,0 +1,60 @@
+"""Image files of one's own: a folder for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cifar.contracts import Dataset, Split
+from cifar.data.splits import assemble, subset
+from cifar.errors import InputError, known
+from cifar.images import read_image
+from cifar.registry import DATASETS
+from cifar.schema import PositiveInt, Share
+from cifar.untrusted import refusing
+
+ACCEPTED = "a folder with train/CLASS/*.png or *.jpg and test/CLASS/*.png or *.jpg"
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+@DATASETS.register
+def folder(seed: int, *, path: str, size: PositiveInt, val_fraction: Share, limit: PositiveInt | None) -> Dataset:
+    """The images at `path`, in `train/CLASS/` and `test/CLASS/`, as (size, size, 3).
+
+    The classes are the folders of `train`, sorted. An image's shorter side is resized to `size` pixels, then its
+    centre is cut out. Raises `InputError` where a folder is missing, for a class that only `test` has, and for a file
+    that is no image.
+    """
+    root = Path(path).expanduser()
+    class_names = [child.name for child in _folders(root / "train")]
+    for child in _folders(root / "test"):
+        if child.name not in class_names:
+            raise InputError(f"{child}: a class that train does not have; {known(child.name, class_names)}")
+    train, test = (_read(root / part, class_names, size, limit) for part in ("train", "test"))
+    return assemble(root.resolve().name, train, test, class_names, seed=seed, val_fraction=val_fraction, limit=limit)
+
+
+def _folders(parent: Path) -> list[Path]:
+    with refusing(parent, ACCEPTED):
+        found = sorted(child for child in parent.iterdir() if child.is_dir())
+    if not found:
+        raise InputError(f"{parent}: holds no classes; accepted for data.path: {ACCEPTED}")
+    return found
+
+
+def _read(part: Path, class_names: Sequence[str], size: int, limit: int | None) -> Split:
+    """The images that `limit` leaves, in the order of their paths."""
+    found = [
+        (file, label)
+        for label, name in enumerate(class_names)
+        for file in sorted((part / name).glob("*"))
+        if file.suffix.lower() in SUFFIXES
+    ]
+    labels = np.array([label for _, label in found], np.int64)
+    keep = subset(labels, limit)
+    images = np.empty((len(keep), size, size, 3), np.uint8)
+    for row, position in enumerate(keep):
+        images[row] = read_image(found[position][0], (size, size, 3))
+    return Split(images, {"label": labels[keep]})

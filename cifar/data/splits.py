@@ -1,0 +1,88 @@
+"""Labels that are checked, a stratified validation cut, and the `Dataset` that comes of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from cifar.contracts import Dataset, Split
+from cifar.errors import InputError
+
+
+def checked_labels(labels: np.ndarray, images: int, classes: int, where: object) -> np.ndarray:
+    """`labels` as (n,) int64, if there is one for each of `images` images and each is a class from 0 to `classes` - 1.
+
+    Raises `InputError` about `where` otherwise.
+    """
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise InputError(f"{where}: labels are {labels.dtype} {labels.shape}; accepted: integers of shape (n,)")
+    if len(labels) != images:
+        raise InputError(f"{where}: {images} images but {len(labels)} labels; accepted: one label an image")
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        raise InputError(f"{where}: label {labels[wrong[0]]} of image {wrong[0]} is out of range; accepted: 0 to "
+                         f"{classes - 1}")
+    return labels.astype(np.int64)
+
+
+def assemble(name: str, train: Split, test: Split, class_names: Sequence[str], *, seed: int, val_fraction: float,
+             limit: int | None) -> Dataset:
+    """A `Dataset` of the source's `train` and `test` images, with `val_fraction` of the former held out by `seed`.
+
+    With `limit`, at most so many training images (before the cut) and at most so many test images are kept: see
+    `subset`. Raises `InputError` where the test split, or a class of the training or of the validation split, would be
+    empty.
+    """
+    if not len(test):
+        raise InputError(f"data.name={name}: the source holds no test images; accepted: at least one")
+    keep = subset(train.targets["label"], limit)
+    rest, cut = stratified_cut(train.targets["label"][keep], val_fraction, seed, class_names, "data.val_fraction")
+    if limit:
+        test = test.take(subset(test.targets["label"], limit))
+    return Dataset(name, train.take(keep[rest]), train.take(keep[cut]), test, tuple(class_names))
+
+
+def subset(labels: np.ndarray, limit: int | None) -> np.ndarray:
+    """Sorted positions of at most `limit` images; all of them for None.
+
+    The rule is fixed: the first images of each class, of each class the same share. A smaller subset lies within a
+    larger one.
+    """
+    if limit is None:
+        return np.arange(len(labels))
+    share = (_rank_in_class(labels, np.arange(len(labels))) + 0.5) / np.bincount(labels)[labels]
+    return np.sort(np.argsort(share, kind="stable")[:limit])
+
+
+def stratified_cut(labels: np.ndarray, fraction: float, seed: int, class_names: Sequence[str],
+                   setting: str) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted positions of the rest and of the cut, which takes `fraction` of each class, rounded to whole images.
+
+    Which images are cut is drawn by `seed`, and is the same on every machine and version of numpy: the raw numbers of
+    PCG64 are the only random numbers that numpy promises never to change. Raises `InputError` naming `setting` where a
+    class has no image in one of the parts.
+    """
+    counts = np.bincount(labels, minlength=len(class_names))
+    smallest = int(counts.argmin())
+    if counts[smallest] < 2:
+        raise InputError(f"{setting}={fraction}: class {class_names[smallest]!r} has {counts[smallest]} images to cut; "
+                         f"accepted: at least 2 of each class (see data.limit)")
+    taken = np.floor(counts * fraction + 0.5).astype(np.int64)
+    if (taken == 0).any() or (taken == counts).any():
+        least = math.ceil(5000 / counts[smallest]) / 10000
+        raise InputError(f"{setting}={fraction}: leaves one part of class {class_names[smallest]!r}, which has "
+                         f"{counts[smallest]} images, empty; accepted: {least} to {1 - least:.4g}")
+    rank = _rank_in_class(labels, np.random.PCG64(seed).random_raw(len(labels)))
+    is_cut = rank < taken[labels]
+    return np.flatnonzero(~is_cut), np.flatnonzero(is_cut)
+
+
+def _rank_in_class(labels: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """The place of each image, from 0, among those of its class in the order of `key`."""
+    order = np.lexsort((key, labels))
+    counts = np.bincount(labels)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return rank

@@ -1,0 +1,54 @@
+"""Where a run happened: code, versions, machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The folder of `run.py`, where `mlflow.db` and `mlruns/` are."""
+
+
+def describe() -> dict[str, Any]:
+    """Versions, processor, cores and memory."""
+    names = ("tensorflow", "keras", "numpy", "mlflow", "hydra-core", "scikit-learn")
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in names},
+        "system": platform.platform(),
+        "host": platform.node(),
+        "cpu": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+
+
+def git_commit() -> str | None:
+    """The commit that is checked out, `None` outside a repository."""
+    return (_git("rev-parse", "HEAD") or "").strip() or None
+
+
+def git_diff() -> str:
+    """What differs from the commit, new files included by name; empty for a clean tree."""
+    status, diff = _git("status", "--porcelain") or "", _git("diff", "HEAD") or ""
+    return f"{status}\n{diff}" if status else ""
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()

@@ -1,0 +1,75 @@
+"""Layers that Keras lacks or is slow at.
+
+Each is a subclass of the Keras layer of the same name and has its settings, variables and results, so that weights go
+both ways; `portable` turns a model of these layers into one of Keras's own. A fast path is one branch for TensorFlow;
+all else goes the way of Keras.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+else:
+    tf = None
+
+
+@keras.saving.register_keras_serializable("cifar")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Batch normalization (Ioffe & Szegedy 2015, arXiv:1502.03167) by TensorFlow's fused operation.
+
+    Serves images, `(batch, height, width, channels)` in float32, bfloat16 or float16, with statistics in float32; a
+    mask, another axis or rank, renormalization and synchronization go the way of Keras.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        if not self._is_fusible(inputs, mask):
+            return super().call(inputs, training=training, mask=mask)
+        channels = inputs.shape[-1]
+        use_batch = bool(training and self.trainable)
+        empty = tf.zeros([0])
+        x, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=ops.convert_to_tensor(self.gamma) if self.scale else tf.ones([channels]),
+            offset=ops.convert_to_tensor(self.beta) if self.center else tf.zeros([channels]),
+            mean=empty if use_batch else ops.convert_to_tensor(self.moving_mean),
+            variance=empty if use_batch else ops.convert_to_tensor(self.moving_variance),
+            epsilon=self.epsilon,
+            is_training=use_batch,
+        )
+        if use_batch:
+            # The operation returns the sample variance (divided by count - 1); Keras averages the population's.
+            count = tf.cast(tf.size(inputs) // channels, tf.float32)
+            variance *= (count - 1) / count
+            for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + value * (1 - self.momentum))
+        return x
+
+    def _is_fusible(self, inputs, mask) -> bool:
+        return (
+            tf is not None
+            and mask is None
+            and len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+            and not self.renorm
+            and not self.synchronized
+            and self.epsilon >= 1.001e-5  # the least that cuDNN takes
+            and self.variable_dtype == "float32"
+            and keras.backend.standardize_dtype(inputs.dtype) == self.compute_dtype
+            and self.compute_dtype in ("float32", "bfloat16", "float16")
+        )
+
+
+def portable(model: keras.Model) -> keras.Model:
+    """A copy of `model` in Keras's own layers, with the same weights, that loads where this project is absent."""
+
+    def stock(layer):
+        if type(layer).__module__ != __name__:
+            return layer.__class__.from_config(layer.get_config())
+        return type(layer).__base__.from_config(layer.get_config())
+
+    copy = keras.models.clone_model(model, clone_function=stock)
+    copy.set_weights(model.get_weights())
+    return copy

@@ -1,0 +1,36 @@
+"""Plain convolutional networks."""
+
+from __future__ import annotations
+
+from cifar.errors import InputError
+from cifar.lazy import keras, layers
+from cifar.registry import MODELS
+from cifar.schema import PositiveInt, Rate
+
+
+@MODELS.register
+def cnn3(
+    image_shape: tuple[int, int, int],
+    *,
+    filters: list[PositiveInt],
+    kernel_size: PositiveInt,
+    dropout: Rate,
+) -> keras.Model:
+    """Blocks of convolution, ReLU, batch normalization, max pooling and dropout, as many as `filters` has entries.
+
+    Takes uint8 images `(batch, height, width, channels)`; block n gives the feature map "Pn", of stride 2ⁿ and with
+    `filters[n - 1]` channels. Raises `InputError` where the image is too small to be halved so often.
+    """
+    if min(image_shape[:2]) < 2 ** len(filters):
+        raise InputError(f"model.filters={filters}: {len(filters)} halvings are too many for an image of "
+                         f"{image_shape[0]}×{image_shape[1]}")
+    image = keras.Input(image_shape, dtype="uint8", name="image")
+    x = keras.layers.Rescaling(1 / 255)(image)
+    features = {}
+    for n, width in enumerate(filters, start=1):
+        x = keras.layers.Conv2D(width, kernel_size, padding="same", activation="relu")(x)
+        x = layers.BatchNormalization()(x)
+        x = keras.layers.MaxPooling2D()(x)
+        x = keras.layers.Dropout(dropout)(x)
+        features[f"P{n}"] = x
+    return keras.Model(image, features, name="cnn3")

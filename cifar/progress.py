@@ -1,0 +1,60 @@
+"""The training as the terminal shows it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import TextIO
+
+import keras
+
+
+class Progress(keras.callbacks.Callback):
+    """One line an epoch; on a terminal, the epoch that runs is rewritten in place several times a second."""
+
+    def __init__(self, images: int, batch_size: int, steps: int, epochs: int, stream: TextIO | None = None):
+        super().__init__()
+        self._images, self._batch_size, self._steps, self._epochs = images, batch_size, steps, epochs
+        self._stream = stream or sys.stdout
+        self._live = self._stream.isatty()
+        self._drawn = 0.0
+        self._spent: list[float] = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch, self._start = epoch + 1, time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        now = time.perf_counter()
+        if self._live and now - self._drawn > 0.2:
+            self._drawn, spent = now, now - self._start
+            speed = min((batch + 1) * self._batch_size, self._images) / spent
+            left = spent * (self._steps - batch - 1) / (batch + 1)
+            epoch = spent + left if not self._spent else sum(self._spent) / len(self._spent)
+            left += epoch * (self._epochs - self._epoch)
+            self._draw(f"{self._head()}  step {batch + 1}/{self._steps}  loss {logs['loss']:.4f}"
+                       f"  {speed:,.0f} images/s  {_duration(left)} left")
+
+    def epoch_done(self, metrics: Mapping[str, float], best: bool) -> None:
+        """Show the finished epoch's `metrics`, by their logged names."""
+        self._spent.append(time.perf_counter() - self._start)
+        left = sum(self._spent) / len(self._spent) * (self._epochs - self._epoch)
+        values = [f"{name} {metrics[name]:.4f}" for name in metrics if name.startswith(("train/", "val/"))]
+        line = "  ".join([self._head(), *values, f"{metrics['images_per_second']:,.0f} images/s",
+                          f"{_duration(self._spent[-1])}", f"{_duration(left)} left"])
+        self._draw(line + ("  best" if best else ""))
+        self._stream.write("\n")
+        self._stream.flush()
+
+    def _head(self) -> str:
+        return f"epoch {self._epoch:>{len(str(self._epochs))}}/{self._epochs}"
+
+    def _draw(self, line: str) -> None:
+        self._stream.write(f"\r\x1b[K{line}" if self._live else line)
+        self._stream.flush()
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

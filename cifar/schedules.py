@@ -1,0 +1,64 @@
+"""Learning-rate schedules: each builder gives a function from the peak learning rate to what an optimizer takes.
+
+Lengths are shares of the training or numbers of epochs, so that a schedule holds for any batch size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cifar.errors import InputError
+from cifar.lazy import keras
+from cifar.registry import SCHEDULES
+from cifar.schema import NonNegativeFloat, PositiveFloat, Share, UnitInterval
+
+if TYPE_CHECKING:
+    Schedule = Callable[[float], "float | keras.optimizers.schedules.LearningRateSchedule"]
+
+
+@SCHEDULES.register
+def constant() -> Schedule:
+    """The same rate all along; the one that the `reduce_lr` callback can change."""
+    return lambda lr: lr
+
+
+@SCHEDULES.register
+def cosine(steps_per_epoch: int, epochs: int, *, warmup_epochs: NonNegativeFloat, final: UnitInterval) -> Schedule:
+    """Linear warm-up, then half a cosine to `final` of the peak: Loshchilov and Hutter 2017, arXiv 1608.03983."""
+    if warmup_epochs >= epochs:
+        raise InputError(f"schedule.warmup_epochs={warmup_epochs:g}: should be less than epochs={epochs}")
+    warmup = round(warmup_epochs * steps_per_epoch)
+    rest = max(1, epochs * steps_per_epoch - warmup)
+    return lambda lr: keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else lr, rest, alpha=final, warmup_target=lr if warmup else None, warmup_steps=warmup
+    )
+
+
+@SCHEDULES.register
+def step(steps_per_epoch: int, epochs: int, *, milestones: list[Share], factor: PositiveFloat) -> Schedule:
+    """The rate times `factor` after each milestone, a share of the training."""
+    if sorted(set(milestones)) != milestones:
+        raise InputError(f"schedule.milestones={milestones}: should be increasing")
+    boundaries = [round(share * epochs * steps_per_epoch) for share in milestones]
+    return lambda lr: keras.optimizers.schedules.PiecewiseConstantDecay(
+        boundaries, [lr * factor**n for n in range(len(boundaries) + 1)]
+    )
+
+
+@SCHEDULES.register
+def exponential(steps_per_epoch: int, *, decay: UnitInterval) -> Schedule:
+    """The rate times `decay` each epoch, smoothly."""
+    return lambda lr: keras.optimizers.schedules.ExponentialDecay(lr, steps_per_epoch, decay)
+
+
+@SCHEDULES.register
+def onecycle(
+    steps_per_epoch: int, epochs: int, *, rise: Share, initial: UnitInterval, final: UnitInterval
+) -> Schedule:
+    """Linear rise to the peak, then half a cosine down: Smith and Topin 2018, arXiv 1708.07120."""
+    steps = epochs * steps_per_epoch
+    rising = max(1, round(rise * steps))
+    return lambda lr: keras.optimizers.schedules.CosineDecay(
+        initial * lr, max(1, steps - rising), alpha=final, warmup_target=lr, warmup_steps=rising
+    )

@@ -1,0 +1,135 @@
+"""One class an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from cifar.calibration import expected_calibration_error
+from cifar.contracts import Dataset, Evaluation, Task
+from cifar.lazy import keras, tf
+from cifar.registry import TASKS
+from cifar.schema import PositiveInt, Rate, settings_of, validate
+
+
+@TASKS.register
+def classification(dataset: Dataset, *, label_smoothing: Rate) -> Task:
+    """Softmax over the classes of the data set, categorical cross-entropy."""
+    return Classification(dataset.class_names, label_smoothing)
+
+
+def classifier(
+    x: keras.KerasTensor,
+    classes: int,
+    *,
+    pooling: Literal["flatten", "average", "max"],
+    units: list[PositiveInt],
+    dropout: Rate,
+) -> keras.KerasTensor:
+    """Feature map (n, height, width, channels) to probabilities (n, classes), through hidden layers of `units`."""
+    pool = {
+        "flatten": keras.layers.Flatten,
+        "average": keras.layers.GlobalAveragePooling2D,
+        "max": keras.layers.GlobalMaxPooling2D,
+    }
+    x = pool[pooling]()(x)
+    for width in units:
+        x = keras.layers.Dense(width, activation="relu")(x)
+        x = keras.layers.Dropout(dropout)(x)
+    return keras.layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
+
+
+class Classification(Task):
+    """Targets `label` (n,) int64; outputs (n, classes) float32 probabilities."""
+
+    metric_names = ("accuracy",)
+
+    def __init__(self, class_names: tuple[str, ...], label_smoothing: float = 0.0):
+        self.class_names = class_names
+        self.label_smoothing = label_smoothing
+
+    def check_head(self, head):
+        return dict(validate(settings_of(classifier), head, "model.head"))
+
+    def model(self, backbone, head):
+        deepest = max(backbone.output, key=lambda level: int(level[1:]))
+        outputs = classifier(backbone.output[deepest], len(self.class_names), **self.check_head(head))
+        return keras.Model(backbone.input, outputs, name=f"{backbone.name}_classifier")
+
+    def encode(self, targets):
+        return tf.one_hot(targets["label"], len(self.class_names))
+
+    def loss(self):
+        return keras.losses.CategoricalCrossentropy(label_smoothing=self.label_smoothing)
+
+    def metrics(self):
+        return [keras.metrics.CategoricalAccuracy(name="accuracy")]
+
+    def decode(self, outputs, top=5):
+        best = np.argsort(-outputs, axis=1, kind="stable")[:, :top]
+        return [
+            [{"class": self.class_names[k], "probability": float(row[k])} for k in order]
+            for row, order in zip(outputs, best, strict=True)
+        ]
+
+    def evaluate(self, outputs, split):
+        from sklearn import metrics as sk
+
+        from cifar import plots
+
+        labels, predicted, confidence = split.targets["label"], outputs.argmax(axis=1), outputs.max(axis=1)
+        classes = np.arange(len(self.class_names))
+        names = {"labels": classes, "target_names": self.class_names, "zero_division": 0}
+        report = sk.classification_report(labels, predicted, output_dict=True, **names)
+        matrix = sk.confusion_matrix(labels, predicted, labels=classes)
+        return Evaluation(
+            metrics=self._scores(outputs, labels, report),
+            tables={
+                "classification_report.txt": sk.classification_report(labels, predicted, digits=3, **names),
+                "classification_report.json": report,
+                "predictions.csv": self._predictions(outputs, labels),
+            },
+            figures={
+                "confusion_matrix": plots.confusion_matrix(matrix, self.class_names),
+                "per_class": plots.per_class_bars(report, self.class_names),
+                "reliability": plots.reliability_diagram(confidence, predicted == labels),
+                "confident_mistakes": plots.confident_mistakes(
+                    split.images, labels, predicted, confidence, self.class_names
+                ),
+            },
+        )
+
+    def _scores(self, outputs: np.ndarray, labels: np.ndarray, report: Mapping[str, Any]) -> dict[str, float]:
+        from sklearn import metrics as sk
+
+        predicted = outputs.argmax(axis=1)
+        onehot = np.eye(len(self.class_names), dtype="float32")[labels]
+        scores = {
+            "loss": float(self.loss()(onehot, outputs)),
+            "accuracy": float((predicted == labels).mean()),
+            "kappa": float(sk.cohen_kappa_score(labels, predicted, labels=np.arange(len(self.class_names)))),
+            "calibration_error": expected_calibration_error(outputs.max(axis=1), predicted == labels),
+        }
+        for average in ("macro", "weighted"):
+            for name in ("precision", "recall", "f1-score"):
+                scores[f"{name.removesuffix('-score')}_{average}"] = report[f"{average} avg"][name]
+        if len(self.class_names) >= 10:
+            top5 = np.argsort(-outputs, axis=1, kind="stable")[:, :5]
+            scores["top5_accuracy"] = float((top5 == labels[:, None]).any(axis=1).mean())
+        return scores
+
+    def _predictions(self, outputs: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
+        predicted = outputs.argmax(axis=1)
+        return [
+            {
+                "index": index,
+                "label": self.class_names[label],
+                "predicted": self.class_names[guess],
+                "correct": bool(label == guess),
+                "confidence": round(float(row[guess]), 6),
+                "label_probability": round(float(row[label]), 6),
+            }
+            for index, (row, label, guess) in enumerate(zip(outputs, labels, predicted, strict=True))
+        ]

@@ -1,0 +1,37 @@
+"""Train and evaluate one experiment, or many.
+
+python run.py model=cnn3 optimizer.lr=1e-3
+python run.py --multirun optimizer.lr=1e-3,1e-2
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from cifar import config, interrupts
+from cifar.errors import exit_codes
+from cifar.experiment import Experiment
+from cifar.lazy import load_tensorflow
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+@exit_codes()
+def main(composed: DictConfig) -> None:
+    settings = config.resolve(composed)
+    # What needs no tensor comes first, so that a mistake is answered before TensorFlow has loaded.
+    experiment = Experiment.prepare(settings)
+    from cifar import tracking
+
+    tracking.connect(settings.tracking.uri)
+    load_tensorflow()
+    from cifar import training
+
+    model = experiment.compiled_model()
+    with interrupts.handled(), tracking.start(settings.tracking) as run:
+        training.describe(experiment, model, run)
+        training.fit(experiment, model, run)
+        training.evaluate(experiment, model, run)
+
+
+if __name__ == "__main__":
+    with exit_codes(), config.one_line_mistakes():
+        main()

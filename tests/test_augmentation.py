@@ -1,0 +1,240 @@
+"""What each choice draws, that the matrices compose, and that one resampling puts pixels where they say."""
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage, stats
+
+from cifar.augmentation import Geometric, Photometric, augment, compose, resample
+from cifar.config import FillMode
+from cifar.errors import InputError
+from cifar.registry import AUGMENTATIONS
+
+CONF = Path(__file__).parents[1] / "conf" / "augmentation"
+YAML = {path.stem: yaml.safe_load(path.read_text()) for path in CONF.glob("*.yaml")}
+FILL_MODES = get_args(FillMode)
+OFF = {
+    "flip": {"horizontal": False, "vertical": False}, "rotation": {"degrees": 0}, "shift": {"width": 0, "height": 0},
+    "crop": {"padding": 0}, "zoom": {"amount": 0}, "shear": {"degrees": 0}, "brightness": {"amount": 0},
+    "contrast": {"amount": 0},
+}
+# Few, as XLA compiles the resampling for each.
+SHAPES = [(6, 8, 8, 3), (6, 9, 14, 1), (6, 32, 32, 3)]
+PAD_MODES = {"nearest": "edge", "reflect": "symmetric", "wrap": "wrap", "constant": "constant"}
+SCIPY_MODES = {"nearest": "nearest", "reflect": "reflect", "wrap": "grid-wrap", "constant": "grid-constant"}
+
+moments = st.tuples(st.integers(0, 2**40), st.integers(0, 1000), st.integers(0, 100_000))
+seeds = st.integers(0, 2**32 - 1)
+
+
+def build(*names, **changed):
+    """The named choices as their YAML has them, in this order; `changed` gives other settings to some."""
+    return {name: AUGMENTATIONS.build({"name": name, **YAML[name][name], **changed.get(name, {})}) for name in names}
+
+
+def noise(shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def drawn(name, count=4000, size=(10, 20), moment=(0, 0, 0), **setting):
+    return compose(build(name, **{name: setting}), moment, count, size).numpy().astype(float)
+
+
+def assert_uniform(values, low, high):
+    assert low <= values.min() and values.max() <= high
+    assert stats.kstest(values, stats.uniform(low, high - low).cdf).pvalue > 1e-3
+
+
+def test_every_yaml_is_a_choice_and_every_choice_has_one():
+    assert sorted(YAML) == sorted([*AUGMENTATIONS.names(), "none"])
+    assert YAML["none"] == {}
+    assert sorted(OFF) == AUGMENTATIONS.names()
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS.names())
+def test_every_choice(name):
+    assert list(YAML[name]) == [name]
+    choices = build(name)
+    assert isinstance(choices[name], Geometric | Photometric)
+    for shape in SHAPES:
+        images = noise(shape)
+        first = augment(images, choices, (1, 2, 3), "nearest").numpy()
+        assert first.dtype == np.uint8 and first.shape == shape
+        np.testing.assert_array_equal(first, augment(images, choices, (1, 2, 3), "nearest"))
+        for other in ((2, 2, 3), (1, 3, 3), (1, 2, 4), (1, 3, 2)):
+            assert (first != augment(images, choices, other, "nearest").numpy()).any()
+        np.testing.assert_array_equal(
+            augment(images, build(name, **{name: OFF[name]}), (1, 2, 3), "constant"), images)
+
+
+@pytest.mark.parametrize(("name", "key", "value"), [
+    ("rotation", "degrees", -1), ("rotation", "degrees", 181), ("rotation", "degrees", "three"),
+    ("shift", "width", 1.5), ("zoom", "amount", 1), ("shear", "degrees", 90), ("crop", "padding", 0.5),
+    ("brightness", "amount", 2), ("contrast", "amount", -0.1), ("flip", "horizontal", "perhaps"),
+])
+def test_a_setting_out_of_range(name, key, value):
+    with pytest.raises(InputError, match=rf"^augmentation\.{key}={value}: "):
+        build(name, **{name: {key: value}})
+
+
+def test_no_choice_changes_nothing():
+    images = tf.constant(noise(SHAPES[0]))
+    assert augment(images, {}, (1, 2, 3), "nearest") is images
+
+
+@settings(deadline=None, max_examples=20)
+@given(moments, st.permutations(["flip", "rotation", "shift", "zoom", "shear", "crop"]), st.integers(1, 6))
+def test_the_composed_matrix_is_the_product_of_what_each_choice_draws_alone(moment, order, length):
+    names = order[:length]
+    product = np.eye(3)
+    for name in names:
+        product = product @ drawn(name, count=5, moment=moment)
+    together = compose(build(*names, "brightness"), moment, 5, (10, 20))
+    np.testing.assert_allclose(together, product, atol=1e-4)
+
+
+def test_the_first_listed_choice_acts_first():
+    images, moment = noise((1, 9, 9, 1)), (0, 0, 0)
+    turned = {"rotation": Geometric(lambda key, count, size: tf.constant([[[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]]))}
+    moved = {"shift": Geometric(lambda key, count, size: tf.constant([[[1.0, 0, 3], [0, 1, 0], [0, 0, 1]]]))}
+    expected = augment(augment(images, turned, moment, "constant"), moved, moment, "constant")
+    np.testing.assert_array_equal(augment(images, turned | moved, moment, "constant"), expected)
+
+
+@settings(deadline=None, max_examples=20)
+@given(moments)
+def test_another_choice_leaves_the_numbers_of_the_first(moment):
+    images = noise(SHAPES[0])
+    alone = augment(images, build("brightness"), moment, "nearest")
+    idle = ["flip", "zoom", "contrast"]
+    beside = augment(images, build(*idle, "brightness", **{name: OFF[name] for name in idle}), moment, "nearest")
+    np.testing.assert_array_equal(beside, alone)
+
+
+@settings(deadline=None, max_examples=20)
+@given(moments, st.sampled_from(FILL_MODES))
+def test_images_are_resampled_once(moment, fill_mode):
+    images, choices = noise(SHAPES[0]), build("rotation", "zoom", "shift", "shear")
+    once = resample(images, compose(choices, moment, 6, (8, 8)), fill_mode)
+    np.testing.assert_array_equal(augment(images, choices, moment, fill_mode), np.rint(once))
+
+
+@settings(deadline=None, max_examples=60)
+@given(seeds, st.sampled_from(SHAPES), st.sampled_from(FILL_MODES))
+def test_flips_and_whole_pixel_shifts_are_exact(seed, shape, fill_mode):
+    random, images = np.random.default_rng(seed), noise(shape, seed)
+    right, down = random.integers(-20, 21, (2, len(images)))
+    mirror, turn = random.choice([-1, 1], (2, len(images)))
+    matrix = np.zeros((len(images), 3, 3), np.float32)
+    matrix[:, 0, 0], matrix[:, 0, 2], matrix[:, 1, 1], matrix[:, 1, 2], matrix[:, 2, 2] = mirror, right, turn, down, 1
+    result = resample(images, matrix, fill_mode).numpy()
+    for image, x, y, horizontal, vertical, moved in zip(images, right, down, mirror, turn, result, strict=True):
+        padded = np.pad(image, [(20, 20), (20, 20), (0, 0)], PAD_MODES[fill_mode])
+        expected = padded[20 + y : 20 + y + shape[1], 20 + x : 20 + x + shape[2]][::vertical, ::horizontal]
+        np.testing.assert_array_equal(moved, expected)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seeds, st.sampled_from(SHAPES), st.sampled_from(FILL_MODES))
+def test_resampling_agrees_with_scipy(seed, shape, fill_mode):
+    random, images = np.random.default_rng(seed), noise(shape, seed)
+    matrix = np.tile(np.eye(3, dtype=np.float32), (len(images), 1, 1))
+    matrix[:, :2, :2] += random.uniform(-0.7, 0.7, (len(images), 2, 2))
+    matrix[:, :2, 2] = random.uniform(-10, 10, (len(images), 2))
+    result = resample(images, matrix, fill_mode).numpy()
+    centre = (np.array(shape[1:3]) - 1) / 2
+    for image, affine, moved in zip(images.astype(float), matrix.astype(float), result, strict=True):
+        linear, offset = affine[1::-1, 1::-1], affine[1::-1, 2]
+        for channel in range(shape[3]):
+            expected = ndimage.affine_transform(image[..., channel], linear, centre + offset - linear @ centre,
+                                                order=1, mode=SCIPY_MODES[fill_mode])
+            np.testing.assert_allclose(moved[..., channel], expected, atol=0.05)
+
+
+def test_rotation_turns_against_the_clock_about_the_centre():
+    matrix = drawn("rotation", count=20, degrees=180)
+    angle = np.arctan2(matrix[:, 1, 0], matrix[:, 0, 0])
+    images = np.zeros((20, 41, 41, 1), np.uint8)
+    images[:, 19:22, 34:37] = 255
+    turned = resample(images, matrix.astype(np.float32), "constant").numpy()[..., 0]
+    y, x = np.mgrid[:41, :41] - 20
+    weight = turned.sum(axis=(1, 2))
+    np.testing.assert_allclose((turned * x).sum(axis=(1, 2)) / weight, 15 * np.cos(angle), atol=0.1)
+    np.testing.assert_allclose((turned * -y).sum(axis=(1, 2)) / weight, 15 * np.sin(angle), atol=0.1)
+
+
+def test_rotation_is_uniform():
+    matrix = drawn("rotation", degrees=30)
+    assert_uniform(np.degrees(np.arctan2(matrix[:, 1, 0], matrix[:, 0, 0])), -30, 30)
+    np.testing.assert_allclose(matrix @ matrix.swapaxes(1, 2), np.tile(np.eye(3), (4000, 1, 1)), atol=1e-6)
+
+
+def test_shift_is_a_uniform_share_of_each_side():
+    matrix = drawn("shift", width=0.2, height=0.3)
+    assert_uniform(matrix[:, 0, 2], -4, 4)
+    assert_uniform(matrix[:, 1, 2], -3, 3)
+    assert abs(np.corrcoef(matrix[:, 0, 2], matrix[:, 1, 2])[0, 1]) < 0.05
+
+
+def test_zoom_is_uniform_and_keeps_proportions():
+    matrix = drawn("zoom", amount=0.25)
+    assert_uniform(1 / matrix[:, 0, 0], 0.75, 1.25)
+    np.testing.assert_array_equal(matrix[:, 0, 0], matrix[:, 1, 1])
+
+
+def test_shear_is_uniform():
+    assert_uniform(np.degrees(np.arctan(drawn("shear", degrees=20)[:, 0, 1])), -20, 20)
+
+
+def test_crop_takes_every_whole_shift_alike():
+    moved = drawn("crop", padding=2)[:, :2, 2]
+    cells, counts = np.unique(moved, axis=0, return_counts=True)
+    assert set(map(tuple, cells)) == {(x, y) for x in range(-2, 3) for y in range(-2, 3)}
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("horizontal", "vertical"), [(True, False), (False, True), (True, True)])
+def test_flip_mirrors_half_of_the_images(horizontal, vertical):
+    matrix = drawn("flip", horizontal=horizontal, vertical=vertical)
+    for axis, wanted in enumerate((horizontal, vertical)):
+        assert set(matrix[:, axis, axis]) == ({-1, 1} if wanted else {1})
+        assert not wanted or abs(matrix[:, axis, axis].mean()) < 0.05
+
+
+@settings(deadline=None, max_examples=20)
+@given(moments, st.floats(0, 1))
+def test_brightness_adds_one_value_to_an_image(moment, amount):
+    images = noise((50, 8, 8, 3))
+    changed = augment(images, build("brightness", brightness={"amount": amount}), moment, "nearest").numpy()
+    for before, after in zip(images.astype(int), changed.astype(int), strict=True):
+        inside = (after > 0) & (after < 255)
+        added = (after - before)[inside] if inside.any() else np.zeros(1)
+        assert np.ptp(added) <= 1 and abs(added).max() <= 255 * amount + 0.5
+        assert np.abs(np.clip(before + added.mean(), 0, 255) - after).max() <= 1 or not inside.any()
+
+
+@settings(deadline=None, max_examples=20)
+@given(moments, st.floats(0, 1))
+def test_contrast_stretches_about_the_mean(moment, amount):
+    images = noise((50, 8, 8, 3)) // 2 + 64
+    changed = augment(images, build("contrast", contrast={"amount": amount}), moment, "nearest").numpy().astype(float)
+    spread = changed.std(axis=(1, 2, 3)) / images.std(axis=(1, 2, 3))
+    assert spread.min() >= 1 - amount - 0.02 and spread.max() <= 1 + amount + 0.02
+    np.testing.assert_allclose(changed.mean(axis=(1, 2, 3)), images.mean(axis=(1, 2, 3)), atol=0.5)
+    plain = np.full((50, 8, 8, 3), 77, np.uint8)
+    np.testing.assert_array_equal(augment(plain, build("contrast"), moment, "nearest"), plain)
+
+
+def test_photometric_ranges_are_uniform():
+    grey = np.full((4000, 1, 1, 1), 128, np.uint8)
+    added = augment(grey, build("brightness", brightness={"amount": 0.4}), (0, 0, 0), "nearest").numpy() - 128.0
+    assert added.min() >= -102 and added.max() <= 102 and abs(added.std() - 204 / 12**0.5) < 2
+    pair = np.tile(np.array([28, 228], np.uint8).reshape(1, 1, 2, 1), (4000, 1, 1, 1))
+    factor = np.ptp(augment(pair, build("contrast"), (0, 0, 0), "nearest").numpy().astype(float), axis=2) / 200
+    assert factor.min() >= 0.8 and factor.max() <= 1.2 and abs(factor.std() - 0.4 / 12**0.5) < 0.005
