@@ -174,7 +174,7 @@ def flip(*, horizontal: bool, vertical: bool) -> Geometric:
 
 @AUGMENTATIONS.register
 def rotation(*, degrees: HalfTurn) -> Geometric:
-    """Turn by an angle uniform in ±`degrees`, positive against the clock."""
+    """Turn about the centre by an angle uniform in ±`degrees`."""
 
     def sample(key, count, size):
         angle = math.radians(degrees) * _uniform(key, count, -1, 1)[:, 0]

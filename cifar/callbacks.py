@@ -57,8 +57,18 @@ def reduce_lr(
 
 @CALLBACKS.register
 def csv_logger(folder: Path) -> keras.callbacks.Callback:
-    """Writes `history.csv` in `folder`, a line an epoch."""
-    return keras.callbacks.CSVLogger(folder / "history.csv", append=True)
+    """Keeps `history.csv` in `folder`, a line an epoch."""
+    partial, final = folder / "history.csv.partial", folder / "history.csv"
+
+    def write(epoch, logs):
+        header = ",".join(["epoch", *(logged_name(name) for name in logs)])
+        # A resumed run may come to an epoch that is in the file already.
+        earlier = final.read_text().splitlines()[1 : epoch + 1] if epoch else []
+        row = ",".join([str(epoch + 1), *(repr(float(value)) for value in logs.values())])
+        partial.write_text("\n".join([header, *earlier, row]) + "\n")
+        os.replace(partial, final)
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=write)
 
 
 @CALLBACKS.register

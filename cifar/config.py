@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -14,10 +16,13 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 
 from cifar.environment import ROOT
 from cifar.errors import InputError, known
-from cifar.schema import NonNegativeInt, PositiveInt, Strict, validate
+from cifar.schema import NonNegativeInt, PositiveFloat, PositiveInt, Strict, validate
 
 FillMode = Literal["nearest", "reflect", "wrap", "constant"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+
+MAY_CHANGE = ("epochs", "state", "tracking", "resume")
+"""The root settings that a resumed run may have otherwise than it was started with."""
 
 
 class TrackingSettings(Strict):
@@ -29,14 +34,23 @@ class TrackingSettings(Strict):
     parent: str | None
 
 
+class StateSettings(Strict):
+    """When the state of a training is saved, beside the end of each epoch."""
+
+    minutes: PositiveFloat
+
+
 class Settings(Strict):
     """Everything that decides a run: what `conf/config.yaml` states, group by group."""
+
+    resume: str | None
 
     seed: NonNegativeInt
     epochs: PositiveInt
     batch_size: PositiveInt
     precision: Precision
     fill_mode: FillMode
+    state: StateSettings
     tracking: TrackingSettings
     data: dict[str, Any]
     task: dict[str, Any]
@@ -101,6 +115,37 @@ def one_line_mistakes() -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error) from error
+
+
+def identity(settings: Settings) -> str:
+    """SHA-256, in hexadecimal, of the settings that may not change when a run is resumed."""
+    fixed = {key: value for key, value in flatten(settings).items() if not _may_change(key)}
+    return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+
+
+def resumed(stored: Settings, asked: Settings, overrides: Sequence[str]) -> Settings:
+    """The `stored` settings of a run with what the command line's `overrides` change in them.
+
+    Raises `InputError` where they ask for a setting that would make it another run.
+    """
+    typed = [override.lstrip("+~").split("=", 1)[0] for override in overrides]
+    before, now = flatten(stored), flatten(asked)
+    differing = [
+        key
+        for key in sorted(before.keys() | now.keys())
+        if any(key == name or key.startswith(f"{name}.") for name in typed)
+        and not _may_change(key)
+        and before.get(key) != now.get(key)
+    ]
+    if differing:
+        told = ", ".join(f"{key}={now.get(key)} (the run has {before.get(key)})" for key in differing)
+        raise InputError(f"resume={asked.resume}: {told}; only {', '.join(MAY_CHANGE)} may change")
+    changed = {name.split(".")[0] for name in (*typed, "resume")}
+    return stored.model_copy(update={name: getattr(asked, name) for name in MAY_CHANGE if name in changed})
+
+
+def _may_change(key: str) -> bool:
+    return key.split(".", 1)[0] in MAY_CHANGE
 
 
 def explain(error: Exception) -> InputError:

@@ -26,6 +26,18 @@ def describe() -> dict[str, Any]:
     }
 
 
+def this_process() -> str:
+    """Host, process id and start time: what `is_gone` knows this process by."""
+    return f"{platform.node()} {os.getpid()} {_start_time(os.getpid())}"
+
+
+def is_gone(process: str) -> bool:
+    """Whether a process of this machine, as `this_process` told it, has ended; of another machine one cannot know."""
+    host, _, rest = process.partition(" ")
+    pid, _, start = rest.partition(" ")
+    return host == platform.node() and pid.isdigit() and _start_time(int(pid)) != start
+
+
 def git_commit() -> str | None:
     """The commit that is checked out, `None` outside a repository."""
     return (_git("rev-parse", "HEAD") or "").strip() or None
@@ -35,6 +47,20 @@ def git_diff() -> str:
     """What differs from the commit, new files included by name; empty for a clean tree."""
     status, diff = _git("status", "--porcelain") or "", _git("diff", "HEAD") or ""
     return f"{status}\n{diff}" if status else ""
+
+
+def _start_time(pid: int) -> str:
+    """When a process began, in the kernel's ticks; empty where there is none (or, without /proc, "?")."""
+    if not Path("/proc/self/stat").exists():
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return ""
+        return "?"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
 
 
 def _git(*arguments: str) -> str | None:

@@ -37,9 +37,14 @@ def deferred() -> Iterator[None]:
         _deferred = False
 
 
+def pending() -> bool:
+    """Whether a signal has been received."""
+    return bool(_received)
+
+
 def check() -> None:
     """Raise `Interrupted` if a signal has been received."""
-    if _received:
+    if pending():
         raise Interrupted(_received[0])
 
 

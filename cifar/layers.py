@@ -62,6 +62,32 @@ class BatchNormalization(keras.layers.BatchNormalization):
         )
 
 
+@keras.saving.register_keras_serializable("cifar")
+class Dropout(keras.layers.Dropout):
+    """Inverted dropout (Srivastava et al. 2014, JMLR 15) from random bytes.
+
+    A unit is dropped where a random integer lies below `rate` of its range: one byte a unit where that is exact, which
+    is where `rate` is a multiple of 1/256, else 32 bits. The state of the generator is among `model.variables`, and its
+    numbers do not depend on the count of threads. A noise shape goes the way of Keras.
+    """
+
+    def call(self, inputs, training=False):
+        if tf is None or not training or not 0 < self.rate < 1 or self.noise_shape is not None:
+            return super().call(inputs, training=training)
+        unit = tf.uint8 if (self.rate * 2**8).is_integer() else tf.uint32
+        words = tf.random.stateless_uniform(
+            [-(-tf.size(inputs) * unit.size // 4)],
+            seed=tf.cast(self.seed_generator.next(), tf.int32),
+            minval=None,
+            maxval=None,
+            dtype=tf.uint32,
+            alg="philox",
+        )
+        units = tf.reshape(tf.bitcast(words, unit), [-1])[: tf.size(inputs)]
+        kept = tf.reshape(units, tf.shape(inputs)) >= tf.constant(int(self.rate * 2 ** (8 * unit.size)), unit)
+        return inputs * (tf.cast(kept, inputs.dtype) * tf.cast(1 / (1 - self.rate), inputs.dtype))
+
+
 def portable(model: keras.Model) -> keras.Model:
     """A copy of `model` in Keras's own layers, with the same weights, that loads where this project is absent."""
 

@@ -1,4 +1,4 @@
-"""Heavy libraries that load at their first use.
+"""Heavy libraries, and the modules that stand on them, that load at their first use.
 
 Builders are checked against their signatures before anything is built. Modules of builders therefore take `keras` and
 `tf` from here, so that a mistyped setting is answered before TensorFlow has begun to load.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from cifar import layers
+    from cifar import layers, tracking, training
 else:
 
     class _Lazy:
@@ -28,6 +28,8 @@ else:
     keras = _Lazy("keras")
     tf = _Lazy("tensorflow")
     layers = _Lazy("cifar.layers")
+    tracking = _Lazy("cifar.tracking")
+    training = _Lazy("cifar.training")
 
 
 def load_tensorflow() -> None:
@@ -44,4 +46,4 @@ def load_tensorflow() -> None:
         os.close(null)
 
 
-__all__ = ["keras", "layers", "load_tensorflow", "tf"]
+__all__ = ["keras", "layers", "load_tensorflow", "tf", "tracking", "training"]

@@ -105,8 +105,9 @@ def preview(
 
 def _taker(split: Split) -> Callable[[tensorflow.Tensor], tuple[tensorflow.Tensor, dict[str, tensorflow.Tensor]]]:
     """The images and targets at an index, out of one copy that TensorFlow keeps of the split."""
-    images = tf.constant(split.images)
-    targets = {name: tf.constant(target) for name, target in split.targets.items()}
+    with tf.device("cpu"):
+        images = tf.constant(split.images)
+        targets = {name: tf.constant(target) for name, target in split.targets.items()}
 
     def take(index):
         return tf.gather(images, index), {name: tf.gather(target, index) for name, target in targets.items()}

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +30,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cifar import environment
 from cifar.callbacks import WEIGHTS
-from cifar.config import Settings, TrackingSettings, flatten, read
+from cifar.config import Settings, TrackingSettings, flatten, identity, read, resumed
 from cifar.contracts import Dataset, Evaluation
 from cifar.errors import InputError, Interrupted
 from cifar.lazy import keras
 
 CONFIG = "config.yaml"
+PROCESS = "process"
 DPI = 120
 
 
@@ -51,14 +52,18 @@ class Child:
 class Run:
     """A run that is being recorded. `folder` is its place on this machine for what is not an artifact yet."""
 
-    def __init__(self, run_id: str, folder: Path):
+    def __init__(self, run_id: str, folder: Path, is_resumed: bool = False):
         self.id = run_id
         self.folder = folder
+        self.is_resumed = is_resumed
         self._client = mlflow.MlflowClient()
+        history = self._client.get_metric_history(run_id, "train/loss") if is_resumed else []
+        self.last_step = max((metric.step for metric in history), default=0)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record `metrics` at `step`, an epoch counted from 1, in one call."""
         now = int(time.time() * 1000)
+        self.last_step = max(self.last_step, step)
         self._client.log_batch(self.id, [Metric(name, float(value), now, step) for name, value in metrics.items()])
 
     def log_tags(self, tags: Mapping[str, Any]) -> None:
@@ -68,6 +73,7 @@ class Run:
         """Every setting as a parameter, and all of them as `config.yaml`."""
         parameters = [Param(key, str(value)) for key, value in flatten(settings).items()]
         self._client.log_batch(self.id, params=parameters)
+        self.log_tags({"settings_sha256": identity(settings)})
         self.log_text(yaml.safe_dump(settings.model_dump(), sort_keys=False), CONFIG)
 
     def log_environment(self) -> None:
@@ -140,18 +146,21 @@ class Run:
 
 
 @contextmanager
-def start(settings: TrackingSettings) -> Iterator[Run]:
-    """A new run, RUNNING inside the `with` and afterwards FINISHED, KILLED or FAILED, as the block was left.
+def start(settings: TrackingSettings, run_id: str | None = None) -> Iterator[Run]:
+    """A new run, or the one that `run_id` names; RUNNING inside the `with`, and FINISHED, KILLED or FAILED afterwards.
 
     The store is the one that `connect` has opened.
     """
     mlruns = _mlruns(settings.uri)
     experiment = _experiment(settings.experiment, mlruns, is_local=_database(settings.uri) is not None)
-    tags = {"mlflow.parentRunId": settings.parent} if settings.parent else {}
-    with mlflow.start_run(experiment_id=experiment, run_name=settings.name, tags=tags) as active:
-        run = Run(active.info.run_id, mlruns / active.info.run_id / "work")
+    _end_stale(experiment)
+    tags = {PROCESS: environment.this_process()} | ({"mlflow.parentRunId": settings.parent} if settings.parent else {})
+    known = {"run_id": run_id} if run_id else {"experiment_id": experiment, "run_name": settings.name}
+    with mlflow.start_run(**known, tags=tags) as active:
+        folder = mlruns / active.info.run_id / "work"
+        run = Run(active.info.run_id, folder, is_resumed=run_id is not None)
         try:
-            run.folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             yield run
         except BaseException as error:
             killed = isinstance(error, KeyboardInterrupt | Interrupted)
@@ -160,7 +169,35 @@ def start(settings: TrackingSettings) -> Iterator[Run]:
                 run.log_text("".join(traceback.format_exception(error)), "traceback.txt")
             mlflow.end_run(RunStatus.to_string(RunStatus.KILLED if killed else RunStatus.FAILED))
             raise
-        shutil.rmtree(run.folder)
+        shutil.rmtree(folder)
+
+
+def find_resumable(settings: Settings, overrides: Sequence[str]) -> tuple[Settings, str | None]:
+    """The run that `settings.resume` means and the settings with which it goes on.
+
+    `auto` is the newest unfinished run with the same settings, and no run where there is none. Raises `InputError` for
+    a run that is unknown, finished or still running, and for `overrides` that would make it another run.
+    """
+    connect(settings.tracking.uri)
+    client = mlflow.MlflowClient()
+    if settings.resume == "auto":
+        experiment = client.get_experiment_by_name(settings.tracking.experiment)
+        if experiment is None:
+            return settings, None
+        _end_stale(experiment.experiment_id)
+        found = client.search_runs(
+            [experiment.experiment_id],
+            f"tags.settings_sha256 = '{identity(settings)}' and attributes.status IN ('KILLED', 'FAILED')",
+            order_by=["attributes.start_time DESC"],
+            max_results=1,
+        )
+        return settings, found[0].info.run_id if found else None
+    run, config = _stored(settings.resume, CONFIG)
+    _end_stale(run.info.experiment_id)
+    status = client.get_run(settings.resume).info.status
+    if status in ("FINISHED", "RUNNING"):
+        raise InputError(f"resume={settings.resume}: the run is {status}")
+    return resumed(read(config.read_text()), settings, overrides), settings.resume
 
 
 def connect(uri: str | None) -> None:
@@ -183,15 +220,28 @@ def connect(uri: str | None) -> None:
 def stored_run(uri: str | None, run_id: str) -> tuple[Settings, Path, str]:
     """Settings, path of the weights, and data fingerprint of a recorded run; raises `InputError`."""
     connect(uri)
+    run, config, weights = _stored(run_id, CONFIG, WEIGHTS)
+    return read(config.read_text()), weights, run.data.tags.get("dataset_fingerprint", "")
+
+
+def _stored(run_id: str, *names: str) -> tuple:
+    """A recorded run, and the paths of its artifacts of those `names`; raises `InputError` where one is missing."""
     try:
-        tags = mlflow.MlflowClient().get_run(run_id).data.tags
-        config, weights = (
-            Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=name)) for name in (CONFIG, WEIGHTS)
-        )
+        run = mlflow.MlflowClient().get_run(run_id)
+        fetch = mlflow.artifacts.download_artifacts
+        return run, *(Path(fetch(run_id=run_id, artifact_path=name)) for name in names)
     except (MlflowException, OSError) as error:
         store = mlflow.get_tracking_uri()
-        raise InputError(f"run {run_id}: not a finished run in {store}: {_first_line(error)}") from None
-    return read(config.read_text()), weights, tags.get("dataset_fingerprint", "")
+        raise InputError(f"run {run_id}: not in {store}, or not far enough: {_first_line(error)}") from None
+
+
+def _end_stale(experiment: str) -> None:
+    """Mark as KILLED the runs of this machine whose process is gone."""
+    client = mlflow.MlflowClient()
+    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
+        if environment.is_gone(run.data.tags.get(PROCESS, "")):
+            client.set_tag(run.info.run_id, "failure", "its process is gone")
+            client.set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.KILLED))
 
 
 def serve_ui(uri: str | None, port: int) -> int:

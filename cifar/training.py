@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import time
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from cifar import interrupts, layers, pipeline, plots
-from cifar.callbacks import WEIGHTS, logged_name
+from cifar.callbacks import WEIGHTS
 from cifar.complexity import count_flops
 from cifar.config import Settings
 from cifar.contracts import Evaluation
-from cifar.errors import InputError, TrainingError
+from cifar.errors import InputError
 from cifar.experiment import Experiment
 from cifar.progress import Progress
+from cifar.recording import Recorder, Saver
 from cifar.tracking import Run
 from cifar.untrusted import refusing
 
@@ -30,6 +29,8 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
     data = experiment.dataset
     print(f"run {run.id}: {experiment.settings.model['name']} with {model.count_params():,} parameters on {data.name}, "
           f"{len(data.train):,} images for training, {len(data.val):,} for validation, {len(data.test):,} for the test")
+    if run.is_resumed:
+        return
     run.log_settings(experiment.settings)
     run.log_environment()
     run.log_dataset(data)
@@ -46,28 +47,30 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
 
 
 def fit(experiment: Experiment, model: keras.Model, run: Run) -> None:
-    """Train; `model` ends with the weights of the best epoch, where a callback kept them, else of the last."""
-    settings, data = experiment.settings, experiment.dataset
-    progress = Progress(len(data.train), settings.batch_size, experiment.steps_per_epoch, settings.epochs)
-    recorder = Recorder(experiment, run, progress)
+    """Train from where the run stands; `model` ends with the weights of the best epoch, where a callback kept them."""
+    settings, steps = experiment.settings, experiment.steps_per_epoch
+    progress = Progress(len(experiment.dataset.train), settings.batch_size, steps, settings.epochs)
+    monitor = settings.callbacks.get("checkpoint", {}).get("monitor", "val/loss")
+    recorder = Recorder(len(experiment.dataset.train), monitor, progress)
+    chosen = experiment.callbacks(run.folder)
+    saver = Saver(
+        run.folder / "state", recorder, chosen, steps, settings.state.minutes, lambda: _log_history(recorder, run)
+    )
+    _log_history(recorder, run)
     with interrupts.deferred():
-        model.fit(
-            pipeline.training_batches(
-                data.train,
-                experiment.task,
-                experiment.augmentation(),
-                seed=settings.seed,
-                batch_size=settings.batch_size,
-                epochs=settings.epochs,
-                fill_mode=settings.fill_mode,
-            ),
-            epochs=settings.epochs,
-            steps_per_epoch=experiment.steps_per_epoch,
-            validation_data=pipeline.evaluation_batches(data.val, experiment.task, EVALUATION_BATCH),
-            callbacks=[progress, recorder, *experiment.callbacks(run.folder), InterruptCheck()],
-            shuffle=False,
-            verbose=0,
-        )
+        # An epoch of which a part is done is a fit of its own.
+        while not saver.stopped and saver.position[0] < settings.epochs:
+            epoch, step = saver.position
+            model.fit(
+                _training_batches(experiment, epoch, step),
+                initial_epoch=epoch,
+                epochs=epoch + 1 if step else settings.epochs,
+                steps_per_epoch=steps - step,
+                validation_data=pipeline.evaluation_batches(experiment.dataset.val, experiment.task, EVALUATION_BATCH),
+                callbacks=[progress, recorder, *chosen, saver],
+                shuffle=False,
+                verbose=0,
+            )
     weights = run.folder / WEIGHTS
     if weights.exists():
         model.load_weights(weights)
@@ -76,6 +79,27 @@ def fit(experiment: Experiment, model: keras.Model, run: Run) -> None:
     run.log_tags({"weights_sha256": weights_sha256(model)})
     run.log_metrics(recorder.best())
     run.log_figure(plots.learning_curves(recorder.history, recorder.best_epoch), "learning_curves")
+
+
+def _training_batches(experiment: Experiment, epoch: int, step: int):
+    settings = experiment.settings
+    return pipeline.training_batches(
+        experiment.dataset.train,
+        experiment.task,
+        experiment.augmentation(),
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        first_epoch=epoch,
+        first_step=step,
+        fill_mode=settings.fill_mode,
+    )
+
+
+def _log_history(recorder: Recorder, run: Run) -> None:
+    """Record the epochs that the store does not have yet: after a save, so that a resumed run sends none twice."""
+    for epoch in range(run.last_step + 1, recorder.epochs + 1):
+        run.log_metrics(recorder.metrics(epoch), step=epoch)
 
 
 def evaluate(experiment: Experiment, model: keras.Model, run: Run) -> None:
@@ -113,55 +137,3 @@ def weights_sha256(model: keras.Model) -> str:
     for weight in model.weights:
         digest.update(np.ascontiguousarray(weight.numpy()))
     return digest.hexdigest()
-
-
-class Recorder(keras.callbacks.Callback):
-    """Records each epoch under the logged names and shows it; knows the best epoch, counted from 1."""
-
-    def __init__(self, experiment: Experiment, run: Run, progress: Progress):
-        super().__init__()
-        self._images, self._run, self._progress = len(experiment.dataset.train), run, progress
-        self._monitor = experiment.settings.callbacks.get("checkpoint", {}).get("monitor", "val/loss")
-        self.history: dict[str, list[float]] = {}
-
-    @property
-    def best_epoch(self) -> int:
-        values = np.asarray(self.history[self._monitor])
-        return 1 + int(values.argmin() if self._monitor.endswith("loss") else values.argmax())
-
-    def best(self) -> dict[str, float]:
-        """The best epoch and its metrics, under `best/`."""
-        place = self.best_epoch - 1
-        followed = {name: values[place] for name, values in self.history.items() if name.startswith(("train/", "val/"))}
-        return {"best/epoch": self.best_epoch, **{f"best/{name}": value for name, value in followed.items()}}
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._start = time.perf_counter()
-
-    def on_test_begin(self, logs=None):
-        self._trained = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        metrics = {logged_name(name): float(logs[name]) for name in sorted(logs, key=_reading_order)}
-        metrics["lr"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        metrics["images_per_second"] = self._images / (self._trained - self._start)
-        for name, value in metrics.items():
-            self.history.setdefault(name, []).append(value)
-        self._run.log_metrics(metrics, step=epoch + 1)
-        self._progress.epoch_done(metrics, best=self.best_epoch == epoch + 1)
-        if not math.isfinite(metrics["train/loss"]):
-            raise TrainingError(f"the loss is {metrics['train/loss']} in epoch {epoch + 1}")
-
-
-def _reading_order(metric: str) -> tuple[bool, bool]:
-    return metric.startswith("val_"), not metric.endswith("loss")
-
-
-class InterruptCheck(keras.callbacks.Callback):
-    """Lets a signal end the training between two steps."""
-
-    def on_train_batch_end(self, batch, logs=None):
-        interrupts.check()
-
-    def on_test_batch_end(self, batch, logs=None):
-        interrupts.check()

@@ -1,0 +1,184 @@
+"""What a training leaves behind as it goes: its history, and a state from which it goes on to the bit."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from cifar import interrupts, state
+from cifar.callbacks import logged_name
+from cifar.errors import TrainingError
+from cifar.progress import Progress
+
+
+class Recorder(keras.callbacks.Callback):
+    """The metrics of each epoch under their logged names; `monitor` names the one that tells the best epoch."""
+
+    def __init__(self, images: int, monitor: str, progress: Progress):
+        super().__init__()
+        self._images, self._monitor, self._progress = images, monitor, progress
+        self.history: dict[str, list[float]] = {}
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs are recorded."""
+        return len(self.history.get("lr", ()))
+
+    @property
+    def best_epoch(self) -> int:
+        """Counted from 1."""
+        values = np.asarray(self.history[self._monitor])
+        return 1 + int(values.argmin() if self._monitor.endswith("loss") else values.argmax())
+
+    def metrics(self, epoch: int) -> dict[str, float]:
+        """All metrics of an epoch, counted from 1."""
+        return {name: values[epoch - 1] for name, values in self.history.items()}
+
+    def best(self) -> dict[str, float]:
+        """The best epoch and its metrics, under `best/`."""
+        metrics = {name: value for name, value in self.metrics(self.best_epoch).items() if "/" in name}
+        return {"best/epoch": self.best_epoch, **{f"best/{name}": value for name, value in metrics.items()}}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._steps, self._start = 0, time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._steps += 1
+
+    def on_test_begin(self, logs=None):
+        self._trained = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        metrics = {logged_name(name): float(logs[name]) for name in sorted(logs, key=_reading_order)}
+        metrics["lr"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        share = self._steps / self.params["steps"]
+        metrics["images_per_second"] = share * self._images / (self._trained - self._start)
+        if not math.isfinite(metrics["train/loss"]):
+            raise TrainingError(f"the loss is {metrics['train/loss']} in epoch {epoch + 1}")
+        for name, value in metrics.items():
+            self.history.setdefault(name, []).append(value)
+        self._progress.epoch_done(metrics, best=self.best_epoch == epoch + 1)
+
+
+class Saver(keras.callbacks.Callback):
+    """Saves the state of the training at the end of each epoch, every `minutes` within it, and on a signal.
+
+    The state is all of the model's, optimizer's and metrics' variables, what the `others` among the callbacks
+    remember, and the history. It stands last in the list of callbacks, so that the others have done their part before
+    it saves or restores; `saved` is called after each epoch's save.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        recorder: Recorder,
+        others: Sequence[keras.callbacks.Callback],
+        steps: int,
+        minutes: float,
+        saved: Callable[[], None],
+    ):
+        super().__init__()
+        self._folder, self._recorder, self._others, self._saved = folder, recorder, others, saved
+        self._steps, self._seconds = steps, 60 * minutes
+        self._state = state.load(folder)
+        recorder.history = self._state.values.get("history", {})
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """(epoch, step) that is next, both from 0."""
+        return self._state.epoch, self._state.step
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a callback has ended the training."""
+        return self._state.values.get("stopped", False)
+
+    def on_train_begin(self, logs=None):
+        self._state = state.load(self._folder)
+        self._clock = time.perf_counter()
+        if self._state.arrays:
+            self.model.optimizer.build(self.model.trainable_variables)
+            _assign(_variables(self.model), "model", self._state.arrays)
+            for number, callback in enumerate(self._others):
+                _restore(callback, str(number), self._state)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch, self._first_step = epoch, self._state.step if epoch == self._state.epoch else 0
+        if self._first_step:
+            _assign(self.model.metrics_variables, "metrics", self._state.arrays)
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = self._first_step + batch + 1
+        if step < self._steps and (interrupts.pending() or time.perf_counter() - self._clock > self._seconds):
+            self._save(self._epoch, step)
+            interrupts.check()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._save(epoch + 1, 0)
+        self._saved()
+        interrupts.check()
+
+    def _save(self, epoch: int, step: int) -> None:
+        values: dict[str, Any] = {"history": self._recorder.history, "stopped": bool(self.model.stop_training)}
+        arrays = {
+            **_arrays(_variables(self.model), "model"),
+            **(_arrays(self.model.metrics_variables, "metrics") if step else {}),
+        }
+        for number, callback in enumerate(self._others):
+            scalars, lists = _memory(callback)
+            values[f"callback/{number}"] = scalars
+            for name, weights in lists.items():
+                arrays |= {f"callback/{number}/{name}/{index:06}": weight for index, weight in enumerate(weights)}
+        self._state = state.State(epoch, step, arrays, values)
+        state.save(self._state, self._folder)
+        self._clock = time.perf_counter()
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _arrays(variables: Sequence[keras.Variable], kind: str) -> dict[str, np.ndarray]:
+    return {f"{kind}/{index:06}": keras.ops.convert_to_numpy(variable) for index, variable in enumerate(variables)}
+
+
+def _assign(variables: Sequence[keras.Variable], kind: str, arrays: dict[str, np.ndarray]) -> None:
+    stored = [arrays[name] for name in sorted(arrays) if name.startswith(f"{kind}/")]
+    for variable, array in zip(variables, stored, strict=True):
+        variable.assign(array)
+
+
+def _memory(callback: keras.callbacks.Callback) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]]:
+    """What a callback remembers between epochs: its public numbers, and its lists of weights."""
+    public = {name: value for name, value in vars(callback).items() if not name.startswith("_")}
+    scalars = {
+        name: value if value is None or isinstance(value, int) else float(value)
+        for name, value in public.items()
+        if value is None or isinstance(value, Real)
+    }
+    lists = {
+        name: value
+        for name, value in public.items()
+        if isinstance(value, list) and value and all(isinstance(item, np.ndarray) for item in value)
+    }
+    return scalars, lists
+
+
+def _restore(callback: keras.callbacks.Callback, number: str, saved: state.State) -> None:
+    vars(callback).update(saved.values[f"callback/{number}"])
+    lists: dict[str, list[np.ndarray]] = {}
+    for name, array in sorted(saved.arrays.items()):
+        if name.startswith(f"callback/{number}/"):
+            lists.setdefault(name.split("/")[2], []).append(array)
+    vars(callback).update(lists)
+
+
+def _reading_order(metric: str) -> tuple[bool, bool]:
+    return metric.startswith("val_"), not metric.endswith("loss")
