@@ -117,6 +117,11 @@ def test_another_choice_leaves_the_numbers_of_the_first(moment):
     np.testing.assert_array_equal(beside, alone)
 
 
+def test_choices_draw_independently():
+    angle, slant, moved = drawn("rotation")[:, 1, 0], drawn("shear")[:, 0, 1], drawn("shift")[:, 0, 2]
+    assert np.abs(np.corrcoef([angle, slant, moved]) - np.eye(3)).max() < 0.05
+
+
 @settings(deadline=None, max_examples=20)
 @given(moments, st.sampled_from(FILL_MODES))
 def test_images_are_resampled_once(moment, fill_mode):
