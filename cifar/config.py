@@ -16,7 +16,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 
 from cifar.environment import ROOT
 from cifar.errors import InputError, known
-from cifar.schema import NonNegativeInt, PositiveFloat, PositiveInt, Strict, validate
+from cifar.schema import PositiveFloat, PositiveInt, Seed, Strict, validate
 
 FillMode = Literal["nearest", "reflect", "wrap", "constant"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
@@ -45,7 +45,7 @@ class Settings(Strict):
 
     resume: str | None
 
-    seed: NonNegativeInt
+    seed: Seed
     epochs: PositiveInt
     batch_size: PositiveInt
     precision: Precision

@@ -42,9 +42,12 @@ class Recorder(keras.callbacks.Callback):
         return {name: values[epoch - 1] for name, values in self.history.items()}
 
     def best(self) -> dict[str, float]:
-        """The best epoch and its metrics, under `best/`."""
-        metrics = {name: value for name, value in self.metrics(self.best_epoch).items() if "/" in name}
-        return {"best/epoch": self.best_epoch, **{f"best/{name}": value for name, value in metrics.items()}}
+        """The best epoch and its validation metrics, under `best/`."""
+        metrics = self.metrics(self.best_epoch).items()
+        return {
+            "best/epoch": self.best_epoch,
+            **{name.replace("val/", "best/"): value for name, value in metrics if name.startswith("val/")},
+        }
 
     def on_epoch_begin(self, epoch, logs=None):
         self._steps, self._start = 0, time.perf_counter()

@@ -23,6 +23,8 @@ from cifar.errors import InputError, known
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 """A share of units to drop, or a decay: [0, 1)."""
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+"""What every generator of random numbers here takes as a seed."""
 Share = Annotated[float, Field(gt=0, lt=1)]
 """A part of a whole, neither nothing nor all of it: (0, 1)."""
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
@@ -34,6 +36,7 @@ __all__ = [
     "PositiveFloat",
     "PositiveInt",
     "Rate",
+    "Seed",
     "Share",
     "Strict",
     "UnitInterval",

@@ -26,7 +26,7 @@ ConfigStore.instance().store(
     provider="cifar",
 )
 
-COLUMNS = ("best/epoch", "best/val/loss", "best/val/accuracy", "test/accuracy")
+COLUMNS = ("best/epoch", "best/loss", "best/accuracy", "test/accuracy")
 
 
 class ProcessLauncher(Launcher):
