@@ -1,4 +1,4 @@
-"""What one does with finished runs: show, evaluate, predict."""
+"""What one does with finished runs: show, evaluate, predict, send."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ def main() -> None:
     command.add_argument("run_id", metavar="RUN")
     command.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
     command.set_defaults(run=predict)
+
+    command = commands.add_parser("sync", help="send the runs that were recorded here while their server was away")
+    command.set_defaults(run=sync)
 
     arguments = parser.parse_args()
     with exit_codes():
@@ -63,6 +66,14 @@ def predict(arguments: argparse.Namespace) -> None:
     for path in arguments.images:
         outputs = model.predict(read_image(path, experiment.dataset.image_shape)[None], verbose=0)
         print(json.dumps({"image": str(path), "answer": experiment.task.decode(outputs)[0]}))
+
+
+def sync(arguments: argparse.Namespace) -> None:
+    """Print a line for each run that is sent."""
+    from cifar import tracking
+
+    for line in tracking.synchronise():
+        print(line)
 
 
 def _restore(arguments: argparse.Namespace):

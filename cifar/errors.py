@@ -37,6 +37,11 @@ def known(name: object, names: Iterable[str]) -> str:
     return f"{hint}known: {', '.join(names) or 'none'}"
 
 
+def warn(line: str) -> None:
+    """Tell on stderr, in one line, what the user should know though the work goes on."""
+    print(f"warning: {line}", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Ends the process with one line on stderr and the right exit code where a mistake or a failure has a name.

@@ -89,13 +89,16 @@ class Dropout(keras.layers.Dropout):
 
 
 def portable(model: keras.Model) -> keras.Model:
-    """A copy of `model` in Keras's own layers, with the same weights, that loads where this project is absent."""
+    """`model`, a functional one, in Keras's own layers with the same weights: it loads where this project is absent.
+
+    The copy is not compiled, since losses and schedules may be the project's too.
+    """
 
     def stock(layer):
-        if type(layer).__module__ != __name__:
-            return layer.__class__.from_config(layer.get_config())
-        return type(layer).__base__.from_config(layer.get_config())
+        own = type(layer).__module__ == __name__
+        return (type(layer).__base__ if own else type(layer)).from_config(layer.get_config())
 
-    copy = keras.models.clone_model(model, clone_function=stock)
+    uncompiled = keras.Model(model.input, model.output, name=model.name)
+    copy = keras.models.clone_model(uncompiled, clone_function=stock, recursive=True)
     copy.set_weights(model.get_weights())
     return copy

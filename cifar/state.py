@@ -11,14 +11,13 @@ import hashlib
 import io
 import json
 import os
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cifar.errors import TrainingError
+from cifar.errors import TrainingError, warn
 
 KEPT = 2
 
@@ -69,7 +68,7 @@ def load(folder: Path) -> State:
         state = State()
     if damaged:
         place = f"epoch {state.epoch + 1}, step {state.step + 1}"
-        warnings.warn(f"damaged state in {folder} ({'; '.join(damaged)}); going on from {place}", stacklevel=2)
+        warn(f"damaged state in {folder} ({'; '.join(damaged)}); going on from {place}")
     return state
 
 

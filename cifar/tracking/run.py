@@ -1,0 +1,220 @@
+"""A run while it is being recorded."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import mlflow
+import numpy as np
+import yaml
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
+from mlflow.models import ModelSignature
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.types import Schema, TensorSpec
+
+from cifar import environment
+from cifar.config import Settings, TrackingSettings, flatten, identity
+from cifar.contracts import Dataset, Evaluation
+from cifar.errors import Interrupted, warn
+from cifar.lazy import keras
+from cifar.tracking import store
+from cifar.tracking.runs import end_stale
+from cifar.tracking.store import CONFIG, PROCESS, SYNC_RUN, SYNC_URI
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Child:
+    """A job of a sweep, as it is recorded."""
+
+    id: str
+    status: str
+    metrics: Mapping[str, float]
+
+
+class Run:
+    """A run that is being recorded; `folder` is its place on this machine for what is not an artifact yet.
+
+    When the server goes away, the rest is recorded in the local store, whence `synchronise` sends it.
+    """
+
+    def __init__(self, uri: str, settings: TrackingSettings, run_id: str | None = None):
+        self._uri, self._settings = uri, settings
+        self.is_resumed = run_id is not None
+        self.last_step = 0
+        self._id = run_id or self._try(self._create)
+        self.id = self._id
+        self.folder = store.folder(uri) / self.id / "work"
+        if self.is_resumed:
+            self._try(lambda client: client.update_run(self._id, RunStatus.to_string(RunStatus.RUNNING)))
+            history = self._try(lambda client: client.get_metric_history(self._id, "train/loss"))
+            self.last_step = max((metric.step for metric in history), default=0)
+            self.log_tags({PROCESS: environment.this_process()})
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Record `metrics` at `step`, an epoch counted from 1, in one call."""
+        now = int(time.time() * 1000)
+        rows = [Metric(name, float(value), now, step) for name, value in metrics.items()]
+        self._try(lambda client: client.log_batch(self._id, rows))
+        self.last_step = max(self.last_step, step)
+
+    def log_tags(self, tags: Mapping[str, Any]) -> None:
+        rows = [RunTag(name, str(value)) for name, value in tags.items()]
+        self._try(lambda client: client.log_batch(self._id, tags=rows))
+
+    def log_settings(self, settings: Settings) -> None:
+        """Every setting as a parameter, and all of them as `config.yaml`."""
+        rows = [Param(key, str(value)) for key, value in flatten(settings).items()]
+        self._try(lambda client: client.log_batch(self._id, params=rows))
+        self.log_tags({"settings_sha256": identity(settings)})
+        self.log_text(yaml.safe_dump(settings.model_dump(), sort_keys=False), CONFIG)
+
+    def log_environment(self) -> None:
+        """Versions and machine, the commit, and the diff of a tree that differs from it."""
+        machine, diff = environment.describe(), environment.git_diff()
+        self.log_text(json.dumps(machine, indent=2), "environment.json")
+        self.log_tags({"git_commit": environment.git_commit(), "git_dirty": bool(diff), "cpu": machine["cpu"]})
+        if diff:
+            self.log_text(diff, "git.diff")
+
+    def log_dataset(self, dataset: Dataset) -> None:
+        """Name, shape and fingerprint of the data."""
+        entity = mlflow.data.from_numpy(
+            dataset.train.images,
+            name=dataset.name,
+            digest=dataset.fingerprint[:36],
+            source=CodeDatasetSource({"data.name": dataset.name}),
+        )._to_mlflow_entity()
+        inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
+        self._try(lambda client: client.log_inputs(self._id, inputs))
+        self.log_tags({"dataset_fingerprint": dataset.fingerprint})
+
+    def log_evaluation(self, evaluation: Evaluation, prefix: str) -> None:
+        """Metrics under `prefix/`, tables and pictures as artifacts in folders of their own."""
+        self.log_metrics({f"{prefix}/{name}": value for name, value in evaluation.metrics.items()})
+        for name, table in evaluation.tables.items():
+            self.log_table(table, name)
+        for name, figure in evaluation.figures.items():
+            self.log_figure(figure, name)
+
+    def log_table(self, table: Any, name: str) -> None:
+        """A text, a list of rows for a `.csv`, or what JSON can hold for a `.json`."""
+        self.log_text(_as_text(name, table), f"tables/{name}")
+
+    def log_figure(self, figure: Any, name: str) -> None:
+        self._try(lambda client: client.log_figure(self._id, figure, f"pictures/{name}.png"))
+
+    def log_text(self, text: str, name: str) -> None:
+        self._try(lambda client: client.log_text(self._id, text, name))
+
+    def log_model(self, model: keras.Model, example: np.ndarray) -> None:
+        """The model in MLflow's own form, so that `mlflow models serve` takes it; `example` is a batch of images."""
+        outputs = model.predict(example, verbose=0)
+        signature = ModelSignature(
+            Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))]),
+            Schema([TensorSpec(outputs.dtype, (-1, *outputs.shape[1:]))]),
+        )
+        versions = environment.describe()
+        keras.config.disable_interactive_logging()
+
+        def send(client: mlflow.MlflowClient) -> None:
+            with mlflow.start_run(self._id):
+                # Not `mlflow.keras`, whose `save_model` fails on any input example in 3.17.2; the file is the same.
+                mlflow.tensorflow.log_model(
+                    model,
+                    name="model",
+                    signature=signature,
+                    input_example=example,
+                    pip_requirements=[f"{name}=={versions[name]}" for name in ("tensorflow", "keras", "numpy")],
+                )
+            client.update_run(self._id, RunStatus.to_string(RunStatus.RUNNING))
+
+        self._try(send)
+
+    def children(self) -> dict[str, Child]:
+        """The runs whose parent this is, by name; the newest where several share one."""
+
+        def search(client: mlflow.MlflowClient):
+            experiment = client.get_run(self._id).info.experiment_id
+            own = f"tags.mlflow.parentRunId = '{self._id}'"
+            return client.search_runs([experiment], own, order_by=["attributes.start_time ASC"])
+
+        found = self._try(search)
+        return {run.info.run_name: Child(run.info.run_id, run.info.status, run.data.metrics) for run in found}
+
+    def keep_files(self) -> None:
+        """Copy the files that the run left in its folder to the artifacts."""
+        for path in sorted(path for path in self.folder.iterdir() if path.is_file()):
+            self._try(lambda client, path=path: client.log_artifact(self._id, str(path)))
+
+    def end(self, status: int) -> None:
+        self._try(lambda client: client.set_terminated(self._id, RunStatus.to_string(status)))
+
+    def _create(self, client: mlflow.MlflowClient) -> str:
+        tags = {PROCESS: environment.this_process()}
+        if self._settings.parent:
+            tags["mlflow.parentRunId"] = self._settings.parent
+        experiment = store.experiment_id(self._uri, self._settings.experiment)
+        end_stale(client, experiment)
+        return client.create_run(experiment, run_name=self._settings.name, tags=resolve_tags(tags)).info.run_id
+
+    def _try(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
+        """Call with a client of the store, the local one from when the server is away."""
+        if store.is_local(self._uri):
+            return call(mlflow.MlflowClient(self._uri))
+        try:
+            return call(mlflow.MlflowClient(self._uri))
+        except store.FAILURES as error:
+            if not store.is_away(error):
+                raise
+            warn(f"{self._uri} does not answer; the rest is recorded in {store.LOCAL}: `python -m cifar sync` sends it")
+        server, self._uri = self._uri, store.LOCAL
+        store.connect(self._uri)
+        server_run = getattr(self, "_id", "")
+        self._id = self._create(mlflow.MlflowClient(self._uri))
+        self.log_tags({SYNC_URI: server, SYNC_RUN: server_run})
+        return self._id if call == self._create else call(mlflow.MlflowClient(self._uri))
+
+
+@contextmanager
+def start(settings: TrackingSettings, run_id: str | None = None) -> Iterator[Run]:
+    """A new run, or the one that `run_id` names; RUNNING inside the `with`, and FINISHED, KILLED or FAILED afterwards.
+
+    The store is the one that `connect` has opened.
+    """
+    run = Run(mlflow.get_tracking_uri(), settings, run_id)
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        yield run
+    except BaseException as error:
+        killed = isinstance(error, KeyboardInterrupt | Interrupted)
+        run.log_tags({"failure": f"{type(error).__name__}: {error}"})
+        if not killed:
+            run.log_text("".join(traceback.format_exception(error)), "traceback.txt")
+        run.end(RunStatus.KILLED if killed else RunStatus.FAILED)
+        raise
+    run.end(RunStatus.FINISHED)
+    shutil.rmtree(run.folder)
+
+
+def _as_text(name: str, table: Any) -> str:
+    if name.endswith(".json"):
+        return json.dumps(table, indent=2)
+    if name.endswith(".csv"):
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, list(table[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+        return buffer.getvalue()
+    return table

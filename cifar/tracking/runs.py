@@ -1,0 +1,135 @@
+"""Runs that are recorded already: found, resumed, read back, sent to their server, shown."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.entities import Param, Run, RunStatus, RunTag
+
+from cifar import environment
+from cifar.callbacks import WEIGHTS
+from cifar.config import Settings, identity, read, resumed
+from cifar.errors import InputError
+from cifar.tracking import store
+from cifar.tracking.store import CONFIG, PROCESS, SYNC_RUN, SYNC_URI
+
+
+def find_resumable(settings: Settings, overrides: Sequence[str]) -> tuple[Settings, str | None]:
+    """The run that `settings.resume` means and the settings with which it goes on.
+
+    `auto` is the newest unfinished run with the same settings, and no run where there is none. Raises `InputError` for
+    a run that is unknown, finished or still running, and for `overrides` that would make it another run.
+    """
+    store.connect(settings.tracking.uri)
+    if settings.resume == "auto":
+        return settings, _newest_unfinished(settings)
+    run, config = _stored(settings.resume, CONFIG)
+    if run.info.status == "RUNNING" and not environment.is_gone(run.data.tags.get(PROCESS, "")):
+        raise InputError(f"resume={settings.resume}: the run is running, as process {run.data.tags.get(PROCESS)}")
+    if run.info.status == "FINISHED":
+        raise InputError(f"resume={settings.resume}: the run is finished")
+    return resumed(read(config.read_text()), settings, overrides), settings.resume
+
+
+def stored_run(uri: str | None, run_id: str) -> tuple[Settings, Path, str]:
+    """Settings, path of the weights, and data fingerprint of a recorded run; raises `InputError`."""
+    store.connect(uri)
+    run, config, weights = _stored(run_id, CONFIG, WEIGHTS)
+    return read(config.read_text()), weights, run.data.tags.get("dataset_fingerprint", "")
+
+
+def end_stale(client: mlflow.MlflowClient, experiment: str) -> None:
+    """Mark as KILLED the runs of this machine whose process is gone."""
+    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
+        if environment.is_gone(run.data.tags.get(PROCESS, "")):
+            client.set_tag(run.info.run_id, "failure", "its process is gone")
+            client.set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.KILLED))
+
+
+def serve_ui(uri: str | None, port: int) -> int:
+    """Run MLflow's server on the store until it is stopped; its exit code."""
+    store.connect(uri)
+    address = mlflow.get_tracking_uri()
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", address, "--port", str(port)]
+    return subprocess.call(command, cwd=store.folder(address).parent)
+
+
+def synchronise() -> Iterator[str]:
+    """Send the ended runs that were recorded here while their server was away; yields a line for each.
+
+    Raises `InputError` where a server is still away; what was sent before stays sent.
+    """
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "60"  # nothing waits for this, unlike for a run's own records
+    store.connect(None)
+    client = mlflow.MlflowClient()
+    experiments = {experiment.experiment_id: experiment.name for experiment in client.search_experiments()}
+    waiting = client.search_runs(list(experiments), f"tags.{SYNC_URI} != ''", order_by=["attributes.start_time ASC"])
+    for run in waiting:
+        if run.info.status != "RUNNING":
+            uri = run.data.tags[SYNC_URI]
+            try:
+                sent = _send(client, mlflow.MlflowClient(uri), run, experiments[run.info.experiment_id])
+            except store.FAILURES as error:
+                raise InputError(f"{uri}: cannot be reached: {store.first_line(error)}") from None
+            client.delete_run(run.info.run_id)
+            yield f"run {run.info.run_id} is run {sent} in {uri}"
+
+
+def _send(local: mlflow.MlflowClient, server: mlflow.MlflowClient, run: Run, experiment: str) -> str:
+    """Add to the server's run what `run` has beyond it; the server's run id."""
+    target = run.data.tags[SYNC_RUN]
+    if not target:
+        known = store.experiment_id(run.data.tags[SYNC_URI], experiment)
+        target = server.create_run(known, run.info.start_time, run_name=run.info.run_name).info.run_id
+        local.set_tag(run.info.run_id, SYNC_RUN, target)  # so that a second try finds what a first one began
+    there = server.get_run(target).data
+    rows = [
+        metric
+        for name in run.data.metrics
+        for metric in _missing(local.get_metric_history(run.info.run_id, name), server.get_metric_history(target, name))
+    ]
+    params = [Param(key, value) for key, value in run.data.params.items() if key not in there.params]
+    tags = [RunTag(key, value) for key, value in run.data.tags.items() if key not in (SYNC_URI, SYNC_RUN)]
+    for kind, items in (("metrics", rows), ("params", params), ("tags", tags)):
+        for first in range(0, len(items), 100):  # the most that MLflow takes at once of any kind
+            server.log_batch(target, **{kind: items[first : first + 100]})
+    files = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, tracking_uri=store.LOCAL)
+    server.log_artifacts(target, files)
+    server.set_terminated(target, run.info.status, run.info.end_time)
+    return target
+
+
+def _missing(here: Iterable[Any], there: Iterable[Any]) -> list[Any]:
+    steps = {metric.step for metric in there}
+    return [metric for metric in here if metric.step not in steps]
+
+
+def _newest_unfinished(settings: Settings) -> str | None:
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name(settings.tracking.experiment)
+    if experiment is None:
+        return None
+    end_stale(client, experiment.experiment_id)
+    same = client.search_runs(
+        [experiment.experiment_id],
+        f"tags.settings_sha256 = '{identity(settings)}'",
+        order_by=["attributes.start_time DESC"],
+    )
+    return next((run.info.run_id for run in same if run.info.status in ("KILLED", "FAILED")), None)
+
+
+def _stored(run_id: str, *names: str) -> tuple[Any, ...]:
+    """A recorded run, and the paths of its artifacts of those `names`; raises `InputError` where one is missing."""
+    try:
+        run = mlflow.MlflowClient().get_run(run_id)
+        fetch = mlflow.artifacts.download_artifacts
+        return run, *(Path(fetch(run_id=run_id, artifact_path=name)) for name in names)
+    except store.FAILURES as error:
+        uri = mlflow.get_tracking_uri()
+        raise InputError(f"run {run_id}: not in {uri}, or not far enough: {store.first_line(error)}") from None
