@@ -19,7 +19,7 @@ from cifar.errors import InputError, known
 from cifar.schema import PositiveFloat, PositiveInt, Seed, Strict, validate
 
 FillMode = Literal["nearest", "reflect", "wrap", "constant"]
-Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16", "auto"]
 
 MAY_CHANGE = ("epochs", "state", "tracking", "resume")
 """The root settings that a resumed run may have otherwise than it was started with."""
@@ -49,6 +49,7 @@ class Settings(Strict):
     epochs: PositiveInt
     batch_size: PositiveInt
     precision: Precision
+    deterministic: bool
     fill_mode: FillMode
     state: StateSettings
     tracking: TrackingSettings

@@ -26,6 +26,11 @@ def describe() -> dict[str, Any]:
     }
 
 
+def has_fast_bfloat16() -> bool:
+    """Whether the processor multiplies matrices of bfloat16 by instructions of its own (AVX512-BF16 or AMX)."""
+    return any(line.startswith("flags") and {"avx512_bf16", "amx_bf16"} & {*line.split()} for line in _cpuinfo())
+
+
 def this_process() -> str:
     """Host, process id and start time: what `is_gone` knows this process by."""
     return f"{platform.node()} {os.getpid()} {_start_time(os.getpid())}"
@@ -74,7 +79,10 @@ def _git(*arguments: str) -> str | None:
 
 
 def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    models = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []

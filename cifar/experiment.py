@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cifar import pipeline
+from cifar import environment, pipeline
 from cifar.config import Settings, entries
 from cifar.contracts import Dataset, Task
 from cifar.errors import InputError, known
@@ -53,8 +53,10 @@ class Experiment:
 
     def model(self) -> keras.Model:
         """The task's head on the backbone, with the initial weights that the seed gives."""
+        if self.settings.deterministic:
+            tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(self.settings.seed)
-        keras.config.set_dtype_policy(self.settings.precision)
+        keras.config.set_dtype_policy(_policy(self.settings.precision))
         backbone = MODELS.build(_backbone(self.settings.model), image_shape=self.dataset.image_shape)
         return self.task.model(backbone, self.settings.model.get("head", {}))
 
@@ -79,6 +81,17 @@ class Experiment:
             self.settings.schedule, steps_per_epoch=self.steps_per_epoch, epochs=self.settings.epochs
         )
         return OPTIMIZERS.build(self.settings.optimizer, schedule=schedule)
+
+
+def _policy(precision: str) -> str:
+    """Keras's policy of a precision; `auto` is what this hardware is fast at."""
+    if precision != "auto":
+        return precision
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+        return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16" if capability >= (7, 0) else "float32"
+    return "mixed_bfloat16" if environment.has_fast_bfloat16() else "float32"
 
 
 def _backbone(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,9 @@ import keras
 class Progress(keras.callbacks.Callback):
     """One line an epoch; on a terminal, the epoch that runs is rewritten in place several times a second."""
 
-    def __init__(self, images: int, batch_size: int, steps: int, epochs: int, stream: TextIO | None = None):
+    def __init__(self, batch_size: int, steps: int, epochs: int, stream: TextIO | None = None):
         super().__init__()
-        self._images, self._batch_size, self._steps, self._epochs = images, batch_size, steps, epochs
+        self._batch_size, self._steps, self._epochs = batch_size, steps, epochs
         self._stream = stream or sys.stdout
         self._live = self._stream.isatty()
         self._drawn = 0.0
@@ -27,13 +27,12 @@ class Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         now = time.perf_counter()
         if self._live and now - self._drawn > 0.2:
-            self._drawn, spent = now, now - self._start
-            speed = min((batch + 1) * self._batch_size, self._images) / spent
-            left = spent * (self._steps - batch - 1) / (batch + 1)
-            epoch = spent + left if not self._spent else sum(self._spent) / len(self._spent)
-            left += epoch * (self._epochs - self._epoch)
-            self._draw(f"{self._head()}  step {batch + 1}/{self._steps}  loss {logs['loss']:.4f}"
-                       f"  {speed:,.0f} images/s  {_duration(left)} left")
+            self._drawn, pace = now, (now - self._start) / (batch + 1)
+            step = self._steps - self.params["steps"] + batch + 1  # a resumed epoch begins within
+            epoch = sum(self._spent) / len(self._spent) if self._spent else pace * self._steps
+            left = pace * (self._steps - step) + epoch * (self._epochs - self._epoch)
+            self._draw(f"{self._head()}  step {step}/{self._steps}  loss {logs['loss']:.4f}"
+                       f"  {self._batch_size / pace:,.0f} images/s  {_duration(left)} left")
 
     def epoch_done(self, metrics: Mapping[str, float], best: bool) -> None:
         """Show the finished epoch's `metrics`, by their logged names."""

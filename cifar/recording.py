@@ -21,9 +21,9 @@ from cifar.progress import Progress
 class Recorder(keras.callbacks.Callback):
     """The metrics of each epoch under their logged names; `monitor` names the one that tells the best epoch."""
 
-    def __init__(self, images: int, monitor: str, progress: Progress):
+    def __init__(self, images_per_step: float, monitor: str, progress: Progress):
         super().__init__()
-        self._images, self._monitor, self._progress = images, monitor, progress
+        self._images_per_step, self._monitor, self._progress = images_per_step, monitor, progress
         self.history: dict[str, list[float]] = {}
 
     @property
@@ -50,10 +50,7 @@ class Recorder(keras.callbacks.Callback):
         }
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._steps, self._start = 0, time.perf_counter()
-
-    def on_train_batch_end(self, batch, logs=None):
-        self._steps += 1
+        self._start = time.perf_counter()
 
     def on_test_begin(self, logs=None):
         self._trained = time.perf_counter()
@@ -61,8 +58,7 @@ class Recorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         metrics = {logged_name(name): float(logs[name]) for name in sorted(logs, key=_reading_order)}
         metrics["lr"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        share = self._steps / self.params["steps"]
-        metrics["images_per_second"] = share * self._images / (self._trained - self._start)
+        metrics["images_per_second"] = self._images_per_step * self.params["steps"] / (self._trained - self._start)
         if not math.isfinite(metrics["train/loss"]):
             raise TrainingError(f"the loss is {metrics['train/loss']} in epoch {epoch + 1}")
         for name, value in metrics.items():

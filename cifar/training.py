@@ -34,6 +34,7 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
     run.log_settings(experiment.settings)
     run.log_environment()
     run.log_dataset(data)
+    run.log_tags({"precision": keras.config.dtype_policy().name})
     run.log_metrics({"model/parameters": model.count_params(), "model/flops": count_flops(model)})
     originals, augmented = pipeline.preview(
         data.train,
@@ -49,28 +50,31 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
 def fit(experiment: Experiment, model: keras.Model, run: Run) -> None:
     """Train from where the run stands; `model` ends with the weights of the best epoch, where a callback kept them."""
     settings, steps = experiment.settings, experiment.steps_per_epoch
-    progress = Progress(len(experiment.dataset.train), settings.batch_size, steps, settings.epochs)
+    progress = Progress(settings.batch_size, steps, settings.epochs)
     monitor = settings.callbacks.get("checkpoint", {}).get("monitor", "val/loss")
-    recorder = Recorder(len(experiment.dataset.train), monitor, progress)
+    recorder = Recorder(len(experiment.dataset.train) / steps, monitor, progress)
     chosen = experiment.callbacks(run.folder)
     saver = Saver(
         run.folder / "state", recorder, chosen, steps, settings.state.minutes, lambda: _log_history(recorder, run)
     )
     _log_history(recorder, run)
     with interrupts.deferred():
-        # An epoch of which a part is done is a fit of its own.
-        while not saver.stopped and saver.position[0] < settings.epochs:
+        while True:
             epoch, step = saver.position
+            # An epoch of which a part is done is a fit of its own; where all is done, a fit of no epoch only restores.
+            last = epoch if saver.stopped else min(settings.epochs, epoch + 1 if step else settings.epochs)
             model.fit(
-                _training_batches(experiment, epoch, step),
+                _training_batches(experiment, min(epoch, settings.epochs - 1), step),
                 initial_epoch=epoch,
-                epochs=epoch + 1 if step else settings.epochs,
+                epochs=last,
                 steps_per_epoch=steps - step,
                 validation_data=pipeline.evaluation_batches(experiment.dataset.val, experiment.task, EVALUATION_BATCH),
                 callbacks=[progress, recorder, *chosen, saver],
                 shuffle=False,
                 verbose=0,
             )
+            if saver.stopped or saver.position[0] >= settings.epochs:
+                break
     weights = run.folder / WEIGHTS
     if weights.exists():
         model.load_weights(weights)

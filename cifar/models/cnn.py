@@ -19,18 +19,20 @@ def cnn3(
     """Blocks of convolution, ReLU, batch normalization, max pooling and dropout, as many as `filters` has entries.
 
     Takes uint8 images `(batch, height, width, channels)`; block n gives the feature map "Pn", of stride 2ⁿ and with
-    `filters[n - 1]` channels. Raises `InputError` where the image is too small to be halved so often.
+    `filters[n - 1]` channels. Raises `InputError` where there is no block, or the image is too small to be halved so
+    often.
     """
-    if min(image_shape[:2]) < 2 ** len(filters):
-        raise InputError(f"model.filters={filters}: {len(filters)} halvings are too many for an image of "
-                         f"{image_shape[0]}×{image_shape[1]}")
+    height, width, _ = image_shape
+    most = min(height, width).bit_length() - 1
+    if not 1 <= len(filters) <= most:
+        raise InputError(f"model.filters={filters}: should have 1 to {most} entries for images of {height}×{width}")
     image = keras.Input(image_shape, dtype="uint8", name="image")
     x = keras.layers.Rescaling(1 / 255)(image)
     features = {}
-    for n, width in enumerate(filters, start=1):
-        x = keras.layers.Conv2D(width, kernel_size, padding="same", activation="relu")(x)
+    for n, channels in enumerate(filters, start=1):
+        x = layers.Conv2D(channels, kernel_size, padding="same", activation="relu")(x)
         x = layers.BatchNormalization()(x)
         x = keras.layers.MaxPooling2D()(x)
-        x = keras.layers.Dropout(dropout)(x)
+        x = layers.Dropout(dropout)(x)
         features[f"P{n}"] = x
     return keras.Model(image, features, name="cnn3")

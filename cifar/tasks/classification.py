@@ -9,7 +9,7 @@ import numpy as np
 
 from cifar.calibration import expected_calibration_error
 from cifar.contracts import Dataset, Evaluation, Task
-from cifar.lazy import keras, tf
+from cifar.lazy import keras, layers, tf
 from cifar.registry import TASKS
 from cifar.schema import PositiveInt, Rate, settings_of, validate
 
@@ -37,7 +37,7 @@ def classifier(
     x = pool[pooling]()(x)
     for width in units:
         x = keras.layers.Dense(width, activation="relu")(x)
-        x = keras.layers.Dropout(dropout)(x)
+        x = layers.Dropout(dropout)(x)
     return keras.layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
 
 
