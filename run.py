@@ -12,7 +12,9 @@ from omegaconf import DictConfig
 from cifar import config, interrupts
 from cifar.errors import exit_codes
 from cifar.experiment import Experiment, check
-from cifar.lazy import load_tensorflow, tracking, training
+from cifar.lazy import Lazy, load_tensorflow
+
+tracking, training = Lazy("cifar.tracking"), Lazy("cifar.training")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

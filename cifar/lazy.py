@@ -1,4 +1,4 @@
-"""Heavy libraries, and the modules that stand on them, that load at their first use.
+"""Heavy libraries that load at their first use.
 
 Builders are checked against their signatures before anything is built. Modules of builders therefore take `keras` and
 `tf` from here, so that a mistyped setting is answered before TensorFlow has begun to load.
@@ -9,27 +9,28 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+
+class Lazy:
+    """A module that is imported when something of it is first asked for."""
+
+    def __init__(self, module: str):
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self._module), name)
+
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from cifar import layers, tracking, training
+    from cifar import layers
 else:
-
-    class _Lazy:
-        def __init__(self, module: str):
-            self._module = module
-
-        def __getattr__(self, name: str):
-            return getattr(importlib.import_module(self._module), name)
-
-    keras = _Lazy("keras")
-    tf = _Lazy("tensorflow")
-    layers = _Lazy("cifar.layers")
-    tracking = _Lazy("cifar.tracking")
-    training = _Lazy("cifar.training")
+    keras = Lazy("keras")
+    tf = Lazy("tensorflow")
+    layers = Lazy("cifar.layers")
 
 
 def load_tensorflow() -> None:
@@ -46,4 +47,4 @@ def load_tensorflow() -> None:
         os.close(null)
 
 
-__all__ = ["keras", "layers", "load_tensorflow", "tf", "tracking", "training"]
+__all__ = ["Lazy", "keras", "layers", "load_tensorflow", "tf"]

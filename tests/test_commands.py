@@ -1,0 +1,198 @@
+"""`python -m cifar` on finished runs: its answers, and one line for what it cannot read."""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+import zlib
+
+import mlflow
+import numpy as np
+import pytest
+from conftest import TINY, Done, python
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from cifar import __main__ as commands
+from cifar import config, training
+from cifar.errors import InputError
+from cifar.experiment import Experiment
+from cifar.images import read_image
+from cifar.registry import DATASETS
+
+
+@pytest.fixture
+def command(quickstart, monkeypatch, capfd):
+    """command(*arguments): `python -m cifar ARGUMENTS…` on the store of the quickstart, in this process."""
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["cifar", "--tracking-uri", quickstart.uri, *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            commands.main()
+        except SystemExit as end:
+            code = end.code
+        return Done(code, *capfd.readouterr())
+
+    return run
+
+
+def refused(done: Done) -> str:
+    assert (done.code, done.stdout) == (2, ""), done
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line.removeprefix("error: ")
+
+
+def picture(mode: str, size: tuple[int, int]) -> Image.Image:
+    grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, size[::-1], np.uint8))
+    return grey.convert(mode)
+
+
+class TestPredict:
+    def test_own_test_images_as_in_the_table(self, command, quickstart, tmp_path):
+        table = mlflow.artifacts.load_text(
+            mlflow.MlflowClient(quickstart.uri).get_run(quickstart.id).info.artifact_uri + "/tables/predictions.csv"
+        )
+        rows = [line.split(",") for line in table.splitlines()[1:6]]
+        data = {"name": "digits", "test_fraction": 0.2, "val_fraction": 0.1, "limit": None}
+        paths = [tmp_path / f"{number}.png" for number in range(5)]
+        for path, image in zip(paths, DATASETS.build(data, seed=0).test.images, strict=False):
+            Image.fromarray(image[:, :, 0]).save(path)
+        done = command("predict", quickstart.id, *paths)
+        assert (done.code, done.stderr) == (0, "")
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [answer["image"] for answer in answers] == [str(path) for path in paths]
+        for answer, row in zip(answers, rows, strict=True):
+            assert answer["answer"][0]["class"] == row[2]
+            assert answer["answer"][0]["probability"] == pytest.approx(float(row[4]), abs=1e-5)
+
+    def test_images_of_any_size_and_mode(self, command, quickstart, tmp_path):
+        paths = []
+        for mode, size, name in [
+            ("L", (1, 1), "dot.png"), ("1", (9, 5), "bits.png"), ("P", (33, 7), "palette.png"),
+            ("LA", (8, 8), "la.png"), ("RGB", (640, 17), "wide.jpg"), ("RGBA", (7, 301), "tall.png"),
+            ("CMYK", (20, 20), "print.jpg"),
+        ]:  # fmt: skip
+            paths.append(tmp_path / name)
+            picture("L" if mode == "LA" else mode, size).convert(mode).save(paths[-1])
+        done = command("predict", quickstart.id, *paths)
+        assert (done.code, done.stderr) == (0, "")
+        lines = done.stdout.splitlines()
+        assert len(lines) == len(paths)
+        for line in lines:
+            probabilities = [entry["probability"] for entry in json.loads(line)["answer"]]
+            assert len(probabilities) == 5
+            assert probabilities == sorted(probabilities, reverse=True)
+            assert 0.5 <= sum(probabilities) <= 1.00001
+
+    def test_unknown_run(self, command, tmp_path):
+        picture("L", (8, 8)).save(tmp_path / "good.png")
+        assert refused(command("predict", "0" * 32, tmp_path / "good.png")).startswith(f"run {'0' * 32}: ")
+
+    @pytest.mark.parametrize(
+        "kind", ["missing", "folder", "empty", "text", "truncated", "16-bit", "gif", "bomb", "cut header", "bad CRC"]
+    )
+    def test_file_that_is_no_such_image(self, command, quickstart, tmp_path, kind):
+        path = tmp_path / "image.png"
+        good = tmp_path / "good.png"
+        picture("L", (64, 64)).save(good)
+        content = {
+            "empty": b"",
+            "text": b"hello",
+            "truncated": good.read_bytes()[:2000],
+            "cut header": good.read_bytes()[:20],
+            "bad CRC": good.read_bytes()[:50] + b"\0\0\0\0" + good.read_bytes()[54:],
+            "bomb": bomb(),
+        }
+        if kind in content:
+            path.write_bytes(content[kind])
+        elif kind == "folder":
+            path.mkdir()
+        elif kind == "16-bit":
+            Image.fromarray(np.zeros((8, 8), np.uint16)).save(path)
+        elif kind == "gif":
+            picture("L", (8, 8)).save(path, format="GIF")
+        line = refused(command("predict", quickstart.id, good, path))
+        assert line.startswith(f"{path}: cannot be read (")
+        assert "accepted: a PNG or JPEG image of 8 bits a channel" in line
+
+    @given(st.binary(max_size=200), st.integers(0, 60))
+    @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_any_bytes_are_an_image_or_refused(self, tmp_path, noise, keep):
+        good = tmp_path / "good.png"
+        picture("L", (8, 8)).save(good)
+        path = tmp_path / "any.png"
+        path.write_bytes(good.read_bytes()[:keep] + noise)
+        try:
+            image = read_image(path, (4, 5, 3))
+        except InputError as error:
+            assert len(str(error).splitlines()) == 1
+        else:
+            assert (image.shape, image.dtype) == ((4, 5, 3), np.uint8)
+
+
+def bomb() -> bytes:
+    """A PNG of 60 bytes that declares 100,000 × 100,000 pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+class TestEvaluate:
+    def test_unknown_run(self, command):
+        assert refused(command("evaluate", "0" * 32)).startswith(f"run {'0' * 32}: ")
+
+    def test_store_that_cannot_be_opened(self, tmp_path, monkeypatch, capfd):
+        (tmp_path / "file").write_text("")
+        uri = f"sqlite:///{tmp_path}/file/mlflow.db"
+        monkeypatch.setattr(sys, "argv", ["cifar", "--tracking-uri", uri, "evaluate", "x"])
+        with pytest.raises(SystemExit) as end:
+            commands.main()
+        assert refused(Done(end.value.code, *capfd.readouterr())).startswith("tracking.uri=")
+
+    def test_data_that_is_not_the_runs_any_more(self, compose, tmp_path):
+        for number, path in enumerate(tmp_path / "data" / part / name / f"{i}.png" for part in ("train", "test")
+                                      for name in ("cat", "dog") for i in range(10)):  # fmt: skip
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(path)
+        stated = compose(*TINY[2:], "data=folder", f"data.path={tmp_path / 'data'}", "data.size=8")
+        experiment = Experiment.prepare(stated)
+        weights = tmp_path / "model.weights.h5"
+        experiment.model().save_weights(weights)
+        fingerprint = experiment.dataset.fingerprint
+        assert training.restore(stated, weights, fingerprint)[0].dataset.fingerprint == fingerprint
+        Image.fromarray(np.full((8, 8, 3), 99, np.uint8)).save(tmp_path / "data" / "test" / "cat" / "0.png")
+        with pytest.raises(InputError, match=r"^data: the images are not those of the run"):
+            training.restore(stated, weights, fingerprint)
+
+    @pytest.mark.parametrize("content", [b"", b"not HDF5" * 100])
+    def test_weights_that_cannot_be_read(self, compose, tmp_path, content):
+        stated = compose(*TINY)
+        weights = tmp_path / "model.weights.h5"
+        weights.write_bytes(content)
+        with pytest.raises(InputError, match=r"model\.weights\.h5: cannot be read [^\n]+$"):
+            training.restore(stated, weights, Experiment.prepare(stated).dataset.fingerprint)
+
+    def test_settings_that_name_code(self):
+        with pytest.raises(InputError, match="_target_"):
+            config.read("model: {_target_: os.system}")
+
+
+class TestCommandLine:
+    def test_help_names_the_commands(self):
+        done = python("-m", "cifar", "--help")
+        assert (done.code, done.stderr) == (0, "")
+        assert all(command in done.stdout for command in ("ui", "evaluate", "predict"))
+
+    @pytest.mark.parametrize("arguments", [(), ("nothing",), ("predict",), ("predict", "run"), ("ui", "--port", "x")])
+    def test_usage_is_told_for_what_is_no_command(self, command, arguments):
+        done = command(*arguments)
+        assert (done.code, done.stdout) == (2, "")
+        assert done.stderr.startswith("usage: ")

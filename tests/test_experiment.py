@@ -1,0 +1,159 @@
+"""From settings to parts: what is built, what is refused, and that the seed decides the initial weights."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from conftest import TINY
+
+from cifar import experiment
+from cifar.errors import InputError
+from cifar.experiment import Experiment
+from cifar.registry import AUGMENTATIONS, CALLBACKS, OPTIMIZERS
+
+
+@pytest.fixture
+def prepare(compose):
+    """prepare(*overrides): a tiny experiment; the global dtype policy is put back afterwards."""
+    policy = keras.config.dtype_policy()
+    yield lambda *overrides: Experiment.prepare(compose(*TINY, *overrides))
+    keras.config.set_dtype_policy(policy)
+
+
+def weights(model) -> list[np.ndarray]:
+    return [weight.numpy() for weight in model.weights]
+
+
+def equal(a, b) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
+
+
+class TestModel:
+    def test_seed_decides_the_initial_weights(self, prepare):
+        first = prepare("seed=1").model()
+        assert equal(first, prepare("seed=1").model())
+        assert not equal(first, prepare("seed=2").model())
+
+    def test_dropout_of_the_head_changes_no_initial_weight(self, prepare):
+        assert equal(prepare("model.head.dropout=0.1").model(), prepare("model.head.dropout=0.6").model())
+
+    @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+    def test_precision_is_that_of_the_hidden_layers_only(self, prepare, precision):
+        model = prepare(f"precision={precision}").model()
+        compute = {layer.compute_dtype for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
+        assert compute == {precision.removeprefix("mixed_")}
+        assert model.dtype_policy.variable_dtype == "float32"
+        assert model(np.zeros((1, 8, 8, 1), np.uint8)).dtype == "float32"
+
+    def test_shape_and_classes_come_from_the_data(self, prepare):
+        prepared = prepare()
+        model = prepared.model()
+        assert model.input_shape == (None, *prepared.dataset.image_shape)
+        assert model.input.dtype == "uint8"
+        assert model.output_shape == (None, len(prepared.dataset.class_names))
+
+    @pytest.mark.parametrize("optimizer", OPTIMIZERS.names())
+    def test_compiled_model_trains_and_measures(self, prepare, optimizer):
+        prepared = prepare(f"optimizer={optimizer}", "optimizer.lr=1e-2", "model.dropout=0", "model.head.dropout=0")
+        model = prepared.compiled_model()
+        train = prepared.dataset.train
+        targets = prepared.task.encode(train.targets)
+        losses = [model.train_on_batch(train.images, targets, return_dict=True)["loss"] for _ in range(8)]
+        assert losses[-1] < losses[0]
+        assert set(model.evaluate(train.images, targets, verbose=0, return_dict=True)) == {"loss", "accuracy"}
+
+
+class TestParts:
+    def test_steps_cover_every_image(self, prepare):
+        prepared = prepare("batch_size=32")
+        assert len(prepared.dataset.train) == 90
+        assert prepared.steps_per_epoch == 3
+
+    def test_augmentation_keeps_the_order_of_the_list(self, prepare):
+        assert list(prepare("augmentation=[shift,flip,rotation]").augmentation()) == ["shift", "flip", "rotation"]
+
+    @pytest.mark.parametrize("name", AUGMENTATIONS.names())
+    def test_every_augmentation_builds(self, prepare, name):
+        assert list(prepare(f"augmentation=[{name}]").augmentation()) == [name]
+
+    @pytest.mark.parametrize("name", CALLBACKS.names())
+    def test_every_callback_builds(self, prepare, tmp_path, name):
+        (callback,) = prepare(f"callbacks=[{name}]", "schedule=constant").callbacks(tmp_path)
+        assert isinstance(callback, keras.callbacks.Callback)
+
+    def test_seed_cuts_the_validation_split(self, prepare):
+        first, same, other = (prepare(f"seed={seed}").dataset for seed in (1, 1, 2))
+        assert first.fingerprint == same.fingerprint != other.fingerprint
+        assert np.array_equal(first.test.images, other.test.images)
+
+
+class TestCheck:
+    """What no single builder can refuse."""
+
+    @pytest.mark.parametrize("schedule", ["cosine", "onecycle", "step", "exponential"])
+    def test_reduce_lr_needs_the_constant_schedule(self, compose, schedule):
+        with pytest.raises(InputError, match=rf"^callbacks\.reduce_lr: needs schedule=constant, not .*{schedule}$"):
+            experiment.check(compose("callbacks=[reduce_lr]", f"schedule={schedule}"))
+
+    @pytest.mark.parametrize("monitor", ["val/loss", "val/accuracy", "train/loss", "train/accuracy"])
+    def test_monitors_that_are_logged_are_taken(self, prepare, monitor):
+        prepare(f"callbacks.early_stopping.monitor={monitor}", f"callbacks.checkpoint.monitor={monitor}")
+
+    def test_key_names_the_entry_of_a_mapping(self, compose):
+        with pytest.raises(InputError, match=r"^callbacks\.early_stopping\.patience=0: should be greater than 0"):
+            experiment.check(compose("callbacks.early_stopping.patience=0"))
+
+    def test_too_many_blocks_for_the_image(self, prepare):
+        with pytest.raises(InputError, match=r"^model\.filters=\[4, 4, 4, 4\]: .* 8×8$"):
+            prepare("model.filters=[4,4,4,4]").model()
+
+
+class TestCallbacks:
+    """The callbacks' own doing, on losses that are told to them."""
+
+    def built(self, compose, tmp_path, name, *settings):
+        overrides = [f"callbacks=[{name}]", *(f"callbacks.{name}.{setting}" for setting in settings)]
+        (callback,) = Experiment.prepare(compose(*TINY, "schedule=constant", *overrides)).callbacks(tmp_path)
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+        model.compile(keras.optimizers.SGD(0.5), "mse")
+        callback.set_model(model)
+        callback.set_params({"epochs": 9, "steps": 1})
+        callback.on_train_begin()
+        return callback, model
+
+    def test_checkpoint_keeps_the_best_epoch(self, compose, tmp_path):
+        callback, model = self.built(compose, tmp_path, "checkpoint", "monitor=val/loss")
+        for epoch, loss in enumerate([3.0, 1.0, 2.0]):
+            model.set_weights([np.full((1, 1), epoch)])
+            callback.on_epoch_begin(epoch)
+            callback.on_epoch_end(epoch, {"loss": 0.0, "val_loss": loss})
+        model.load_weights(tmp_path / "model.weights.h5")
+        assert model.get_weights()[0] == 1
+        assert [path.name for path in tmp_path.iterdir()] == ["model.weights.h5"]
+
+    def test_early_stopping_waits_and_restores(self, compose, tmp_path):
+        callback, model = self.built(compose, tmp_path, "early_stopping", "patience=2", "monitor=val/accuracy")
+        stopped = []
+        for epoch, accuracy in enumerate([0.1, 0.9, 0.5, 0.6]):
+            model.set_weights([np.full((1, 1), epoch)])
+            callback.on_epoch_end(epoch, {"val_accuracy": accuracy})
+            stopped.append(model.stop_training)
+        callback.on_train_end()
+        assert stopped == [False, False, False, True]
+        assert model.get_weights()[0] == 1
+
+    def test_reduce_lr_multiplies_the_rate(self, compose, tmp_path):
+        callback, model = self.built(compose, tmp_path, "reduce_lr", "patience=1", "factor=0.5")
+        rates = []
+        for epoch, loss in enumerate([1.0, 2.0, 3.0]):
+            callback.on_epoch_end(epoch, {"val_loss": loss})
+            rates.append(float(model.optimizer.learning_rate.numpy()))
+        assert rates == [0.5, 0.25, 0.125]
+
+    def test_csv_logger_writes_a_line_an_epoch(self, compose, tmp_path):
+        callback, _ = self.built(compose, tmp_path, "csv_logger")
+        for epoch in range(3):
+            callback.on_epoch_end(epoch, {"loss": 1.0, "val_loss": 2.0})
+        callback.on_train_end()
+        assert len((tmp_path / "history.csv").read_text().splitlines()) == 4

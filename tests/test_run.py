@@ -1,0 +1,260 @@
+"""`python run.py` from its command line to what MLflow gives back, and its status however it ends."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import runpy
+import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import keras
+import mlflow
+import numpy as np
+import pytest
+from conftest import TINY, Done, busy, composed, interrupted, python, sqlite
+from PIL import Image
+
+from cifar import config, training
+from cifar.environment import ROOT
+from cifar.registry import DATASETS
+
+FOLLOWED = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr", "images_per_second")
+TESTED = ("loss", "accuracy", "kappa", "calibration_error", "precision_macro", "recall_macro", "f1_macro",
+          "precision_weighted", "recall_weighted", "f1_weighted", "top5_accuracy")  # fmt: skip
+PICTURES = ("augmentation", "confident_mistakes", "confusion_matrix", "learning_curves", "per_class", "reliability")
+
+
+@pytest.fixture(scope="module")
+def client(quickstart) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(quickstart.uri)
+
+
+@pytest.fixture(scope="module")
+def finished(quickstart, client):
+    return client.get_run(quickstart.id)
+
+
+@pytest.fixture(scope="module")
+def artifact(quickstart):
+    """artifact(path): the run's artifact on disk."""
+    folder = Path(quickstart.uri.removeprefix("sqlite:///")).parent / "mlruns" / quickstart.id / "artifacts"
+    return lambda path: folder / path
+
+
+class TestQuickstart:
+    """The finished run as MLflow gives it back."""
+
+    def test_is_finished_under_the_name_of_its_model(self, finished, client):
+        assert finished.info.status == "FINISHED"
+        assert finished.info.run_name == "cnn3"
+        assert client.get_experiment(finished.info.experiment_id).name == "digits"
+
+    def test_every_setting_is_a_parameter(self, finished, artifact):
+        settings = config.read(artifact("config.yaml").read_text())
+        assert finished.data.params == {key: str(value) for key, value in config.flatten(settings).items()}
+        assert {"epochs": "3", "optimizer.lr": "0.003", "data.name": "digits"}.items() <= finished.data.params.items()
+
+    @pytest.mark.parametrize("metric", FOLLOWED)
+    def test_metric_is_there_for_every_epoch(self, client, quickstart, metric):
+        history = client.get_metric_history(quickstart.id, metric)
+        assert [point.step for point in history] == [1, 2, 3]
+        assert all(np.isfinite(point.value) for point in history)
+
+    def test_best_epoch_is_that_of_the_least_validation_loss(self, client, finished, quickstart):
+        losses = [point.value for point in client.get_metric_history(quickstart.id, "val/loss")]
+        assert finished.data.metrics["best/epoch"] == 1 + np.argmin(losses)
+        assert finished.data.metrics["best/loss"] == min(losses)
+
+    def test_test_metrics_are_there(self, finished):
+        names = {name.removeprefix("test/") for name in finished.data.metrics if name.startswith("test/")}
+        assert names == set(TESTED)
+
+    def test_costs_are_recorded(self, finished):
+        assert finished.data.metrics["model/parameters"] == 111_370
+        convolutions = 2 * 9 * (64 * 1 * 32 + 16 * 32 * 64 + 4 * 64 * 128)
+        assert finished.data.metrics["model/flops"] == pytest.approx(convolutions + 2 * (128 * 128 + 1280), rel=0.05)
+
+    def test_dataset_is_recorded_with_its_fingerprint(self, finished, artifact):
+        settings = config.read(artifact("config.yaml").read_text())
+        dataset = DATASETS.build(settings.data, seed=settings.seed)
+        assert finished.data.tags["dataset_fingerprint"] == dataset.fingerprint
+        (recorded,) = finished.inputs.dataset_inputs
+        assert recorded.dataset.name == "digits"
+        assert dataset.fingerprint.startswith(recorded.dataset.digest)
+
+    def test_code_and_machine_are_recorded(self, finished, artifact):
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert finished.data.tags["git_commit"] == commit.stdout.strip()
+        assert finished.data.tags["git_dirty"] == str(artifact("git.diff").exists())
+        machine = json.loads(artifact("environment.json").read_text())
+        assert machine["keras"] == keras.__version__
+        assert machine["cores"] == len(os.sched_getaffinity(0))
+        assert {"python", "tensorflow", "numpy", "mlflow", "cpu", "system"} <= machine.keys()
+
+    @pytest.mark.parametrize("name", PICTURES)
+    def test_picture_is_a_png_with_something_on_it(self, artifact, name):
+        with Image.open(artifact(f"pictures/{name}.png")) as picture:
+            assert picture.format == "PNG"
+            assert min(picture.size) >= 300
+            assert picture.convert("L").getextrema()[0] < 128
+
+    def test_pictures_are_no_others(self, artifact):
+        assert {path.stem for path in artifact("pictures").iterdir()} == set(PICTURES)
+
+    def test_tables_agree_with_the_metrics(self, finished, artifact):
+        rows = predicted(artifact)
+        assert [row["index"] for row in rows] == [str(number) for number in range(359)]
+        correct = np.mean([row["correct"] == "True" for row in rows])
+        assert correct == pytest.approx(finished.data.metrics["test/accuracy"])
+        report = json.loads(artifact("tables/classification_report.json").read_text())
+        assert report["macro avg"]["f1-score"] == finished.data.metrics["test/f1_macro"]
+        assert "macro avg" in artifact("tables/classification_report.txt").read_text()
+
+    def test_nothing_but_artifacts_is_left(self, quickstart):
+        store = Path(quickstart.uri.removeprefix("sqlite:///")).parent
+        assert {path.name for path in store.iterdir()} == {"mlflow.db", "mlruns"}
+        assert [path.name for path in (store / "mlruns" / quickstart.id).iterdir()] == ["artifacts"]
+
+    def test_piped_output_has_one_line_an_epoch(self, quickstart):
+        lines = quickstart.process.stdout.splitlines()
+        assert [line.split("  ")[0] for line in lines[1:4]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+        assert re.fullmatch(
+            r"epoch 3/3  train/loss [\d.]+  train/accuracy [\d.]+  val/loss [\d.]+  val/accuracy [\d.]+  "
+            r"[\d,]+ images/s  \d+:\d\d  0:00 left(  best)?", lines[3])  # fmt: skip
+        assert not set("\r\x1b\b") & set(quickstart.process.stdout)
+        assert quickstart.process.stderr == ""
+        assert lines[4].startswith("test: loss ")
+        assert quickstart.id in lines[-1]
+
+    def test_logged_model_predicts_in_a_fresh_process_what_the_weights_do(self, quickstart, artifact):
+        script = """
+import json, sys
+import mlflow
+from cifar.registry import DATASETS
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model(f"runs:/{sys.argv[2]}/model")
+images = DATASETS.build(json.loads(sys.argv[3]), seed=0).test.images
+print(json.dumps(model.predict(images).tolist()))
+"""
+        data = config.read(artifact("config.yaml").read_text()).data
+        done = python("-c", script, quickstart.uri, quickstart.id, json.dumps(data))
+        assert done.code == 0, done.stderr
+        outputs = np.array(json.loads(done.stdout.splitlines()[-1]))
+        assert outputs.sum(axis=1) == pytest.approx(1, abs=1e-5)
+        rows = predicted(artifact)
+        assert outputs.max(axis=1) == pytest.approx([float(row["confidence"]) for row in rows], abs=1e-5)
+        assert [str(k) for k in outputs.argmax(axis=1)] == [row["predicted"] for row in rows]
+
+    def test_evaluate_prints_what_is_stored(self, quickstart, finished):
+        done = python("-m", "cifar", "--tracking-uri", quickstart.uri, "evaluate", quickstart.id)
+        assert (done.code, done.stderr) == (0, "")
+        printed = dict(line.split(" ") for line in done.stdout.splitlines() if line.startswith("test/"))
+        assert printed == {f"test/{name}": f"{finished.data.metrics[f'test/{name}']:.4f}" for name in TESTED}
+        assert "weighted avg" in done.stdout
+
+
+def predicted(artifact) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(artifact("tables/predictions.csv").read_text())))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> str:
+    return sqlite(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def main(store):
+    """main(*overrides): `run.py` on composed settings in this process, and the run that it made."""
+    run = runpy.run_path(str(ROOT / "run.py"))["main"]
+
+    def recorded(*overrides: str):
+        run(composed(f"tracking.uri={store}", *TINY, *overrides))
+        return newest(store)
+
+    return recorded
+
+
+def newest(uri: str):
+    client = mlflow.MlflowClient(uri)
+    return client.search_runs([client.get_experiment_by_name("digits").experiment_id], max_results=1)[0]
+
+
+class TestReproducibility:
+    """The seed and the settings decide the weights."""
+
+    @pytest.fixture
+    def weights(self, main, monkeypatch):
+        monkeypatch.setattr(training, "evaluate", lambda *arguments: None)
+        monkeypatch.setattr(training, "describe", lambda *arguments: None)
+        moved = ("augmentation=[rotation,flip]", "epochs=2")
+        return lambda *overrides: main(*moved, *overrides).data.tags["weights_sha256"]
+
+    def test_same_settings_give_the_same_weights(self, weights):
+        first = weights("seed=1")
+        assert first == weights("seed=1")
+        assert first != weights("seed=2")
+
+
+class TestFailure:
+    """FAILED and KILLED, with the reason."""
+
+    def test_exception_in_training(self, main, store, monkeypatch):
+        def broken(*arguments):
+            raise ZeroDivisionError("out of the blue")
+
+        monkeypatch.setattr(training, "evaluate", broken)
+        with pytest.raises(ZeroDivisionError):
+            main()
+        run = newest(store)
+        assert run.info.status == "FAILED"
+        assert run.data.tags["failure"] == "ZeroDivisionError: out of the blue"
+        place = Path(store.removeprefix("sqlite:///")).parent / "mlruns" / run.info.run_id / "artifacts"
+        assert "out of the blue" in (place / "traceback.txt").read_text()
+
+    @pytest.mark.parametrize("callback", ["terminate_on_nan", "checkpoint"])
+    def test_loss_that_is_not_finite(self, main, store, capfd, callback):
+        with pytest.raises(SystemExit) as end:
+            main("optimizer=sgd", "optimizer.lr=1e30", f"callbacks=[{callback}]", "epochs=3")
+        assert end.value.code == 1
+        out, err = capfd.readouterr()
+        assert re.fullmatch(r"failed: the loss is (nan|inf) in epoch \d(, step \d)?\n", err)
+        assert "test:" not in out
+        run = newest(store)
+        assert run.info.status == "FAILED"
+        assert run.data.tags["failure"].startswith("TrainingError: the loss is ")
+
+    def test_validation_loss_that_is_not_finite(self, main, store):
+        with pytest.raises(SystemExit) as end:
+            main("optimizer=sgd", "optimizer.lr=1e30", "batch_size=100", "callbacks=none")
+        assert end.value.code == 1
+        assert newest(store).info.status == "FAILED"
+
+    def test_signals(self, tmp_path):
+        signals = {signal.SIGINT: 130, signal.SIGTERM: 143}
+        with ThreadPoolExecutor() as pool:  # at once, since most of either is the loading of libraries
+            ended = dict(zip(signals, pool.map(lambda signum: signalled(tmp_path / signum.name, signum), signals),
+                             strict=True))  # fmt: skip
+        for signum, code in signals.items():
+            seconds, done = ended[signum]
+            assert seconds < 10 * busy()
+            assert (done.code, done.stderr) == (code, f"interrupted by {signum.name}\n")
+            assert "test:" not in done.stdout
+            uri = sqlite(tmp_path / signum.name)
+            run = newest(uri)
+            assert run.info.status == "KILLED"
+            assert run.data.tags["failure"] == f"Interrupted: interrupted by {signum.name}"
+            history = mlflow.MlflowClient(uri).get_metric_history(run.info.run_id, "val/loss")
+            assert [point.step for point in history] == list(range(1, len(history) + 1))
+
+
+def signalled(folder: Path, signum: int) -> tuple[float, Done]:
+    """A run in `folder` that gets a signal after its first epoch, and the seconds from the signal to its end."""
+    folder.mkdir()
+    return interrupted(signum, *TINY, "epochs=1000", "callbacks=[checkpoint]", f"tracking.uri={sqlite(folder)}",
+                       cwd=folder)  # fmt: skip

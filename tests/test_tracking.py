@@ -1,0 +1,211 @@
+"""Runs in the store: status however they end, metrics at their steps, and many processes at once."""
+
+from __future__ import annotations
+
+import csv
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from conftest import python, sqlite
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cifar import config, tracking
+from cifar.config import TrackingSettings
+from cifar.contracts import Evaluation
+from cifar.environment import ROOT
+from cifar.errors import InputError, Interrupted, TrainingError
+from cifar.registry import DATASETS
+from cifar.tracking import store
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory) -> str:
+    """A store that is there already."""
+    uri = sqlite(tmp_path_factory.mktemp("store"))
+    tracking.connect(uri)
+    return uri
+
+
+@pytest.fixture
+def settings(uri, request) -> TrackingSettings:
+    """Settings that record into an experiment of the test's own."""
+    tracking.connect(uri)
+    return TrackingSettings(uri=uri, experiment=request.node.name, name="a run", parent=None)
+
+
+def artifact(uri: str, run_id: str, path: str) -> Path:
+    return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, tracking_uri=uri))
+
+
+class TestStatus:
+    """What the store says of a run that has ended."""
+
+    def test_finished_run_leaves_only_artifacts(self, settings):
+        with tracking.start(settings) as run:
+            (run.folder / "history.csv").write_text("epoch\n1\n")
+            run.keep_files()
+        assert mlflow.MlflowClient(settings.uri).get_run(run.id).info.status == "FINISHED"
+        assert not run.folder.exists()
+        assert artifact(settings.uri, run.id, "history.csv").read_text() == "epoch\n1\n"
+
+    @pytest.mark.parametrize(
+        ("error", "status", "reason"),
+        [
+            (RuntimeError("no memory"), "FAILED", "RuntimeError: no memory"),
+            (TrainingError("the loss is nan"), "FAILED", "TrainingError: the loss is nan"),
+            (SystemExit(3), "FAILED", "SystemExit: 3"),
+            (Interrupted(2), "KILLED", "Interrupted: interrupted by SIGINT"),
+            (Interrupted(15), "KILLED", "Interrupted: interrupted by SIGTERM"),
+            (KeyboardInterrupt(), "KILLED", "KeyboardInterrupt: "),
+        ],
+        ids=repr,
+    )
+    def test_run_that_an_exception_ends(self, settings, error, status, reason):
+        with pytest.raises(type(error)), tracking.start(settings) as run:
+            raise error
+        ended = mlflow.MlflowClient(settings.uri).get_run(run.id)
+        assert ended.info.status == status
+        assert ended.info.end_time
+        assert ended.data.tags["failure"] == reason
+        if status == "FAILED":
+            assert reason in artifact(settings.uri, run.id, "traceback.txt").read_text()
+
+    def test_run_whose_process_is_gone_is_ended_by_the_next(self, settings):
+        script = """
+import os, sys
+from cifar import tracking
+from cifar.config import TrackingSettings
+tracking.connect(sys.argv[1])
+with tracking.start(TrackingSettings(uri=sys.argv[1], experiment=sys.argv[2], name="a run", parent=None)) as run:
+    print(run.id, flush=True)
+    os._exit(9)
+"""
+        gone = python("-c", script, settings.uri, settings.experiment).stdout.strip()
+        client = mlflow.MlflowClient(settings.uri)
+        assert client.get_run(gone).info.status == "RUNNING"
+        with tracking.start(settings) as run:
+            assert client.get_run(gone).info.status == "KILLED"
+            assert client.get_run(run.id).info.status == "RUNNING"
+
+
+class TestRecords:
+    """What goes into a run comes out of it."""
+
+    def test_metrics_keep_their_steps(self, settings):
+        with tracking.start(settings) as run:
+            for epoch in (1, 2, 3):
+                run.log_metrics({"val/loss": 1 / epoch, "lr": 0.1}, step=epoch)
+            run.log_metrics({"test/loss": 0.5})
+        client = mlflow.MlflowClient(settings.uri)
+        history = client.get_metric_history(run.id, "val/loss")
+        assert [(point.step, point.value) for point in history] == [(1, 1), (2, 1 / 2), (3, 1 / 3)]
+        assert client.get_run(run.id).data.metrics == {"val/loss": 1 / 3, "lr": 0.1, "test/loss": 0.5}
+
+    def test_settings_come_back(self, settings, compose):
+        stated = compose("experiment=quickstart", "callbacks=none")
+        with tracking.start(settings) as run:
+            run.log_settings(stated)
+            (run.folder / "model.weights.h5").write_bytes(b"weights")
+            run.log_tags({"dataset_fingerprint": "abc"})
+            run.keep_files()
+        read, weights, fingerprint = tracking.stored_run(settings.uri, run.id)
+        assert (read, weights.read_bytes(), fingerprint) == (stated, b"weights", "abc")
+        params = mlflow.MlflowClient(settings.uri).get_run(run.id).data.params
+        assert params == {key: str(value) for key, value in config.flatten(stated).items()}
+
+    def test_evaluation_comes_back(self, settings):
+        figure = Figure(figsize=(4, 4))
+        figure.subplots().plot([0, 1])
+        rows = [{"index": 0, "label": "a, \"b\"\nc"}, {"index": 1, "label": "é"}]
+        with tracking.start(settings) as run:
+            run.log_evaluation(
+                Evaluation(
+                    metrics={"accuracy": 0.25},
+                    tables={"rows.csv": rows, "report.json": {"a": [1, None]}, "report.txt": "one\ntwo"},
+                    figures={"line": figure},
+                ),
+                "test",
+            )
+        assert mlflow.MlflowClient(settings.uri).get_run(run.id).data.metrics == {"test/accuracy": 0.25}
+        with artifact(settings.uri, run.id, "tables/rows.csv").open(newline="") as file:
+            assert list(csv.DictReader(file)) == [{"index": str(row["index"]), "label": row["label"]} for row in rows]
+        assert json.loads(artifact(settings.uri, run.id, "tables/report.json").read_text()) == {"a": [1, None]}
+        assert artifact(settings.uri, run.id, "tables/report.txt").read_text() == "one\ntwo"
+        with Image.open(artifact(settings.uri, run.id, "pictures/line.png")) as picture:
+            assert picture.format == "PNG"
+
+    def test_dataset_comes_back(self, settings):
+        data = {"name": "digits", "test_fraction": 0.2, "val_fraction": 0.1, "limit": 100}
+        dataset = DATASETS.build(data, seed=0)
+        with tracking.start(settings) as run:
+            run.log_dataset(dataset)
+        stored = mlflow.MlflowClient(settings.uri).get_run(run.id)
+        assert stored.data.tags["dataset_fingerprint"] == dataset.fingerprint
+        (entry,) = stored.inputs.dataset_inputs
+        assert entry.dataset.name == "digits"
+        assert np.prod(json.loads(entry.dataset.profile)["features_shape"]) == dataset.train.images.size
+
+    def test_children_are_found_by_their_names_the_newest_of_each(self, settings):
+        with tracking.start(settings) as parent:
+            assert parent.children() == {}
+            of_parent = settings.model_copy(update={"parent": parent.id})
+            for name, value in (("lr=1", 0.1), ("lr=2", 0.2), ("lr=1", 0.3)):
+                with tracking.start(of_parent.model_copy(update={"name": name})) as child:
+                    child.log_metrics({"test/accuracy": value})
+            with tracking.start(settings):
+                pass
+            found = parent.children()
+        assert {name: (child.status, child.metrics) for name, child in found.items()} == {
+            "lr=1": ("FINISHED", {"test/accuracy": 0.3}),
+            "lr=2": ("FINISHED", {"test/accuracy": 0.2}),
+        }
+        assert found["lr=1"].id == child.id
+
+
+class TestStore:
+    """Opening it."""
+
+    def test_many_processes_may_be_the_first_at_once(self, tmp_path):
+        script = """
+import sys
+from cifar import tracking
+from cifar.config import TrackingSettings
+tracking.connect(sys.argv[1])
+with tracking.start(TrackingSettings(uri=sys.argv[1], experiment="digits", name=sys.argv[2], parent=None)) as run:
+    run.log_metrics({"loss": float(sys.argv[2])}, step=1)
+"""
+        with ThreadPoolExecutor(4) as pool:
+            ended = list(pool.map(lambda name: python("-c", script, sqlite(tmp_path / "new"), name), "1234"))
+        assert [(done.code, done.stderr) for done in ended] == [(0, "")] * 4
+        client = mlflow.MlflowClient(sqlite(tmp_path / "new"))
+        runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+        assert sorted((run.info.run_name, run.info.status, run.data.metrics["loss"]) for run in runs) == [
+            (name, "FINISHED", float(name)) for name in "1234"
+        ]
+
+    def test_place_that_cannot_be_written(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(InputError, match=r"^tracking\.uri=sqlite:///.*/file/mlflow\.db: cannot be opened: [^\n]+$"):
+            tracking.connect(sqlite(tmp_path / "file"))
+
+    def test_file_that_is_no_database(self, tmp_path):
+        (tmp_path / "mlflow.db").write_text("not SQLite" * 100)
+        with pytest.raises(InputError, match=r"^tracking\.uri=sqlite:///.*: cannot be opened: [^\n]+$"):
+            tracking.connect(sqlite(tmp_path))
+
+    @pytest.mark.parametrize("run_id", ["0" * 32, "nothing", "", "../etc"])
+    def test_unknown_run(self, uri, run_id):
+        with pytest.raises(InputError, match=r"^run [^\n]+$"):
+            tracking.stored_run(uri, run_id)
+
+    def test_run_that_has_no_weights_yet(self, settings):
+        with tracking.start(settings) as run, pytest.raises(InputError, match=f"^run {run.id}: [^\n]+$"):
+            tracking.stored_run(settings.uri, run.id)
+
+    def test_bare_mlflow_at_the_root_finds_the_default_store(self):
+        assert sqlite(ROOT) == store.LOCAL
