@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
 
 from cifar.errors import TrainingError
 from cifar.lazy import keras
 from cifar.registry import CALLBACKS
 from cifar.schema import NonNegativeFloat, PositiveInt, Share
 
-Monitor = Annotated[str, Field(pattern="^(train|val)/")]
-"""The name of a logged metric, such as `val/loss`."""
+Monitor = str
+"""The name of a logged metric, such as `val/loss`; that it is logged is checked where the task is known."""
 
 WEIGHTS = "model.weights.h5"
 """The file of a run's weights: those of the best epoch where they were kept, else the last."""

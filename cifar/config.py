@@ -9,10 +9,12 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from pydantic import Field
+from yaml import YAMLError, safe_load
 
 from cifar.environment import ROOT
 from cifar.errors import InputError, known
@@ -29,7 +31,7 @@ class TrackingSettings(Strict):
     """Where runs are recorded."""
 
     uri: str | None
-    experiment: str
+    experiment: Annotated[str, Field(min_length=1)]
     name: str
     parent: str | None
 
@@ -72,6 +74,8 @@ def resolve(config: DictConfig) -> Settings:
                                        resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise InputError(f"{error.full_key}: required setting is missing") from None
+    except OmegaConfBaseException as error:
+        raise explain(error) from None
     return parse(plain)
 
 
@@ -114,8 +118,13 @@ def one_line_mistakes() -> Iterator[None]:
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
         yield
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise explain(error) from error
+    except ValueError as error:
+        if isinstance(error, InputError) or not str(error).startswith("Config group override must be"):
+            raise
+        given = next(argument for argument in sys.argv[1:] if _is_no_choice(argument))
+        raise InputError(f"{given}: should be one of the choices, or a list of them") from error
 
 
 def identity(settings: Settings) -> str:
@@ -149,14 +158,19 @@ def _may_change(key: str) -> bool:
     return key.split(".", 1)[0] in MAY_CHANGE
 
 
+def _is_no_choice(argument: str) -> bool:
+    group, _, value = argument.partition("=")
+    return (ROOT / "conf" / group.lstrip("+~")).is_dir() and not isinstance(safe_load(value), str | list)
+
+
 def explain(error: Exception) -> InputError:
     """Hydra's or OmegaConf's complaint about a command line or a YAML file, in one line."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    override = re.search(r"Could not override '([^']*)'", str(error))
+    override = re.search(r"To append to your config use \+(.*)", str(error))
     if missing := getattr(error, "missing_cfg_file", None):
-        group, choice = str(missing).rsplit("/", 1)
+        group, _, choice = str(missing).rpartition("/")
         choices = [path.stem for path in (ROOT / "conf" / group).glob("*.yaml")]
-        return InputError(f"{group}={choice}: unknown choice; {known(choice, choices)}")
+        return InputError(f"{group or '--config-name'}={choice}: unknown choice; {known(choice, choices)}")
     if isinstance(cause, ConfigKeyError | AttributeError) and getattr(cause, "parent_node", None) is not None:
         key = override.group(1) if override else cause.full_key
         names = [str(name) for name in cause.parent_node if name != "hydra"]

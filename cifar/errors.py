@@ -64,5 +64,5 @@ def _exit(error: BaseException, line: str, code: int) -> None:
     if DEBUG:
         traceback.print_exception(error)
     else:
-        print(line, file=sys.stderr)
+        print(line.replace("\n", "\\n"), file=sys.stderr)
     sys.exit(code)

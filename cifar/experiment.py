@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,11 @@ class Experiment:
         check(settings)
         dataset = DATASETS.build(settings.data, seed=settings.seed)
         task = TASKS.build(settings.task, dataset=dataset)
-        task.check_head(settings.model.get("head", {}))
+        task.check_head(settings.model.get("head") or {})
         _check_monitors(settings.callbacks, task)
-        return cls(settings, dataset, task)
+        experiment = cls(settings, dataset, task)
+        experiment._schedule()
+        return experiment
 
     @property
     def steps_per_epoch(self) -> int:
@@ -77,10 +79,12 @@ class Experiment:
         return [CALLBACKS.build(entry, folder=folder) for _, entry in entries(self.settings.callbacks)]
 
     def _optimizer(self) -> keras.Optimizer:
-        schedule = SCHEDULES.build(
+        return OPTIMIZERS.build(self.settings.optimizer, schedule=self._schedule())
+
+    def _schedule(self) -> Callable[[float], Any]:
+        return SCHEDULES.build(
             self.settings.schedule, steps_per_epoch=self.steps_per_epoch, epochs=self.settings.epochs
         )
-        return OPTIMIZERS.build(self.settings.optimizer, schedule=schedule)
 
 
 def _policy(precision: str) -> str:

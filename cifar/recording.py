@@ -59,8 +59,9 @@ class Recorder(keras.callbacks.Callback):
         metrics = {logged_name(name): float(logs[name]) for name in sorted(logs, key=_reading_order)}
         metrics["lr"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         metrics["images_per_second"] = self._images_per_step * self.params["steps"] / (self._trained - self._start)
-        if not math.isfinite(metrics["train/loss"]):
-            raise TrainingError(f"the loss is {metrics['train/loss']} in epoch {epoch + 1}")
+        for split in ("train", "val"):
+            if not math.isfinite(loss := metrics[f"{split}/loss"]):
+                raise TrainingError(f"the {'validation ' if split == 'val' else ''}loss is {loss} in epoch {epoch + 1}")
         for name, value in metrics.items():
             self.history.setdefault(name, []).append(value)
         self._progress.epoch_done(metrics, best=self.best_epoch == epoch + 1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -16,7 +17,6 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
-    ValidationInfo,
     create_model,
     field_validator,
 )
@@ -48,17 +48,17 @@ __all__ = [
 
 
 class Strict(BaseModel):
-    """A record of settings that takes no key it does not know, no NaN and no infinity."""
+    """A record of settings that takes no key it does not know, no NaN, no infinity, and no truth value as a number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
-    @field_validator("*", mode="before")
+    @field_validator("*", mode="wrap")
     @classmethod
-    def _refuse_truth_value_as_number(cls, value: Any, info: ValidationInfo) -> Any:
-        annotation = cls.model_fields[info.field_name].annotation
-        if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
-            raise ValueError("no truth value")
-        return value
+    def _refuse_truth_values(cls, value: Any, validate: Callable[[Any], Any]) -> Any:
+        checked = validate(value)
+        if isinstance(value, bool) and not isinstance(checked, bool):
+            raise ValueError("be a number, not a truth value")
+        return checked
 
 
 @functools.cache
@@ -93,8 +93,8 @@ def _one_line(error: ValidationError, record: type[BaseModel], where: str) -> st
         return f"{key}={first['input']}: unknown setting; {known(first['loc'][-1], names)}"
     if first["type"] == "missing":
         return f"{key}: required setting is missing"
-    expected = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{key}={first['input']}: should be {expected}"
+    expected = re.sub(r"^(\w+ should |Value error, )", "", first["msg"])
+    return f"{key}={first['input']}: should {expected}"
 
 
 def _names_at(record: type[BaseModel], path: tuple) -> list[str]:

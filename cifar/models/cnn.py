@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from cifar.errors import InputError
 from cifar.lazy import keras, layers
 from cifar.registry import MODELS
@@ -12,7 +16,7 @@ from cifar.schema import PositiveInt, Rate
 def cnn3(
     image_shape: tuple[int, int, int],
     *,
-    filters: list[PositiveInt],
+    filters: Annotated[list[PositiveInt], Field(min_length=1)],
     kernel_size: PositiveInt,
     dropout: Rate,
 ) -> keras.Model:

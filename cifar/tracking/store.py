@@ -47,6 +47,8 @@ def connect(uri: str | None) -> None:
         if is_local(uri):
             with _lock(folder(uri)):
                 mlflow.MlflowClient(uri).search_experiments(max_results=1)
+        else:
+            mlflow.MlflowClient(uri)  # refuses what is no address
     except FAILURES as error:
         raise InputError(f"tracking.uri={uri}: cannot be opened: {first_line(error)}") from None
 

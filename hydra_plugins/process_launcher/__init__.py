@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
@@ -40,6 +43,7 @@ class ProcessLauncher(Launcher):
         self._context, self._config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        self._remove_folder()
         settings = [self._settings(overrides) for overrides in job_overrides]
         from cifar import tracking
 
@@ -73,8 +77,16 @@ class ProcessLauncher(Launcher):
     def _settings(self, overrides: Sequence[str]) -> Settings:
         composed = self._context.config_loader.load_sweep_config(self._config, list(overrides))
         settings = configuration.resolve(composed)
-        experiment.check(settings)
+        experiment.Experiment.prepare(settings)
         return settings
+
+    def _remove_folder(self) -> None:
+        """Hydra's sweeper writes a folder of its own, which holds nothing that the runs do not."""
+        folder = Path(self._config.hydra.sweep.dir)
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for parent in list(folder.parents)[:-1]:
+                parent.rmdir()
 
 
 def _names(job_overrides: Sequence[Sequence[str]]) -> list[str]:
