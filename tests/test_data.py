@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from cifar.data import cifar, download, untrusted
+from cifar import untrusted
+from cifar.data import cifar, download
 from cifar.data.splits import stratified_cut, subset
 from cifar.errors import InputError
 from cifar.registry import DATASETS
