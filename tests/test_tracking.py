@@ -170,23 +170,26 @@ class TestRecords:
 class TestStore:
     """Opening it."""
 
-    def test_many_processes_may_be_the_first_at_once(self, tmp_path):
+    def test_eight_processes_may_be_the_first_at_once_and_no_row_is_lost(self, tmp_path):
         script = """
 import sys
 from cifar import tracking
 from cifar.config import TrackingSettings
 tracking.connect(sys.argv[1])
 with tracking.start(TrackingSettings(uri=sys.argv[1], experiment="digits", name=sys.argv[2], parent=None)) as run:
-    run.log_metrics({"loss": float(sys.argv[2])}, step=1)
+    for step in range(1, 201):
+        run.log_metrics({"loss": float(sys.argv[2]) * step}, step)
 """
-        with ThreadPoolExecutor(4) as pool:
-            ended = list(pool.map(lambda name: python("-c", script, sqlite(tmp_path / "new"), name), "1234"))
-        assert [(done.code, done.stderr) for done in ended] == [(0, "")] * 4
+        names = "12345678"
+        with ThreadPoolExecutor(8) as pool:
+            ended = list(pool.map(lambda name: python("-c", script, sqlite(tmp_path / "new"), name), names))
+        assert [(done.code, done.stderr) for done in ended] == [(0, "")] * 8
         client = mlflow.MlflowClient(sqlite(tmp_path / "new"))
         runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
-        assert sorted((run.info.run_name, run.info.status, run.data.metrics["loss"]) for run in runs) == [
-            (name, "FINISHED", float(name)) for name in "1234"
-        ]
+        assert sorted((run.info.run_name, run.info.status) for run in runs) == [(name, "FINISHED") for name in names]
+        for run in runs:
+            rows = [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, "loss")]
+            assert rows == [(step, float(run.info.run_name) * step) for step in range(1, 201)]
 
     def test_place_that_cannot_be_written(self, tmp_path):
         (tmp_path / "file").write_text("")
