@@ -59,7 +59,11 @@ def test_cnn3_takes_any_number_of_blocks():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("filters", [[], [8] * 5], ids=len)
-def test_cnn3_refuses_what_cannot_be_halved_so_often(filters):
-    with pytest.raises(InputError, match=r"^model\.filters=\[.*\]: should have 1 to 4 entries for images of 28×28$"):
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [([], "at least 1 item"), ([8] * 5, "at most 4 entries for images of 28×28")],
+    ids=["none", "too many"],
+)
+def test_cnn3_refuses_no_block_and_more_than_the_image_can_be_halved(filters, expected):
+    with pytest.raises(InputError, match=rf"^model\.filters=\[.*\]: should have {expected}"):
         MODELS.build({**settings_of("cnn3"), "filters": filters}, image_shape=(28, 28, 1))

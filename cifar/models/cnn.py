@@ -23,13 +23,12 @@ def cnn3(
     """Blocks of convolution, ReLU, batch normalization, max pooling and dropout, as many as `filters` has entries.
 
     Takes uint8 images `(batch, height, width, channels)`; block n gives the feature map "Pn", of stride 2ⁿ and with
-    `filters[n - 1]` channels. Raises `InputError` where there is no block, or the image is too small to be halved so
-    often.
+    `filters[n - 1]` channels. Raises `InputError` where the image is too small to be halved so often.
     """
     height, width, _ = image_shape
     most = min(height, width).bit_length() - 1
-    if not 1 <= len(filters) <= most:
-        raise InputError(f"model.filters={filters}: should have 1 to {most} entries for images of {height}×{width}")
+    if len(filters) > most:
+        raise InputError(f"model.filters={filters}: should have at most {most} entries for images of {height}×{width}")
     image = keras.Input(image_shape, dtype="uint8", name="image")
     x = keras.layers.Rescaling(1 / 255)(image)
     features = {}
