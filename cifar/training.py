@@ -29,7 +29,7 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
     data = experiment.dataset
     print(f"run {run.id}: {experiment.settings.model['name']} with {model.count_params():,} parameters on {data.name}, "
           f"{len(data.train):,} images for training, {len(data.val):,} for validation, {len(data.test):,} for the test")
-    if run.is_resumed:
+    if run.is_described:
         return
     run.log_settings(experiment.settings)
     run.log_environment()
@@ -45,6 +45,7 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
         fill_mode=experiment.settings.fill_mode,
     )
     run.log_figure(plots.augmented_sheet(originals, augmented), "augmentation")
+    run.log_described()
 
 
 def fit(experiment: Experiment, model: keras.Model, run: Run) -> None:

@@ -29,7 +29,7 @@ from cifar.errors import Interrupted, warn
 from cifar.lazy import keras
 from cifar.tracking import store
 from cifar.tracking.runs import end_stale
-from cifar.tracking.store import CONFIG, PROCESS, SYNC_RUN, SYNC_URI
+from cifar.tracking.store import CONFIG, DESCRIBED, PROCESS, SYNC_RUN, SYNC_URI
 
 Result = TypeVar("Result")
 
@@ -51,12 +51,13 @@ class Run:
 
     def __init__(self, uri: str, settings: TrackingSettings, run_id: str | None = None):
         self._uri, self._settings = uri, settings
-        self.is_resumed = run_id is not None
+        self.is_described = False
         self.last_step = 0
         self._id = run_id or self._try(self._create)
         self.id = self._id
         self.folder = store.folder(uri) / self.id / "work"
-        if self.is_resumed:
+        if run_id:
+            self.is_described = DESCRIBED in self._try(lambda client: client.get_run(self._id)).data.tags
             self._try(lambda client: client.update_run(self._id, RunStatus.to_string(RunStatus.RUNNING)))
             history = self._try(lambda client: client.get_metric_history(self._id, "train/loss"))
             self.last_step = max((metric.step for metric in history), default=0)
@@ -79,6 +80,10 @@ class Run:
         self._try(lambda client: client.log_batch(self._id, params=rows))
         self.log_tags({"settings_sha256": identity(settings)})
         self.log_text(yaml.safe_dump(settings.model_dump(), sort_keys=False), CONFIG)
+
+    def log_described(self) -> None:
+        """Tell that all is recorded that does not change any more; a run that is resumed before is described again."""
+        self.log_tags({DESCRIBED: True})
 
     def log_environment(self) -> None:
         """Versions and machine, the commit, and the diff of a tree that differs from it."""

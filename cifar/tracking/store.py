@@ -25,6 +25,7 @@ from mlflow.exceptions import MlflowException, RestException
 LOCAL = f"sqlite:///{environment.ROOT / 'mlflow.db'}"
 CONFIG = "config.yaml"
 PROCESS = "process"
+DESCRIBED = "described"
 SYNC_URI, SYNC_RUN = "sync_uri", "sync_run"
 """Tags of a run that was recorded here while its server was away: where it belongs, and as which run there."""
 
