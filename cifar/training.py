@@ -59,17 +59,21 @@ def fit(experiment: Experiment, model: keras.Model, run: Run) -> None:
         run.folder / "state", recorder, chosen, steps, settings.state.minutes, lambda: _log_history(recorder, run)
     )
     _log_history(recorder, run)
+    validation = pipeline.evaluation_batches(experiment.dataset.val, experiment.task, EVALUATION_BATCH)
     with interrupts.deferred():
         while True:
             epoch, step = saver.position
             # An epoch of which a part is done is a fit of its own; where all is done, a fit of no epoch only restores.
             last = epoch if saver.stopped else min(settings.epochs, epoch + 1 if step else settings.epochs)
+            if step:
+                # Keras makes its metrics' variables at the first batch; within an epoch they are part of the state.
+                model.evaluate(validation.take(1), verbose=0)
             model.fit(
                 _training_batches(experiment, min(epoch, settings.epochs - 1), step),
                 initial_epoch=epoch,
                 epochs=last,
                 steps_per_epoch=steps - step,
-                validation_data=pipeline.evaluation_batches(experiment.dataset.val, experiment.task, EVALUATION_BATCH),
+                validation_data=validation,
                 callbacks=[progress, recorder, *chosen, saver],
                 shuffle=False,
                 verbose=0,
