@@ -53,19 +53,23 @@ class Run:
         self._uri, self._settings = uri, settings
         self.is_described = False
         self.last_step = 0
+        self._final: frozenset[str] = frozenset()
         self._id = run_id or self._try(self._create)
         self.id = self._id
         self.folder = store.folder(uri) / self.id / "work"
         if run_id:
-            self.is_described = DESCRIBED in self._try(lambda client: client.get_run(self._id)).data.tags
+            stored = self._try(lambda client: client.get_run(self._id)).data
+            self.is_described, self._final = DESCRIBED in stored.tags, frozenset(stored.metrics)
             self._try(lambda client: client.update_run(self._id, RunStatus.to_string(RunStatus.RUNNING)))
             history = self._try(lambda client: client.get_metric_history(self._id, "train/loss"))
             self.last_step = max((metric.step for metric in history), default=0)
             self.log_tags({PROCESS: environment.this_process()})
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Record `metrics` at `step`, an epoch counted from 1, in one call."""
+        """Record `metrics` at `step`, an epoch counted from 1, in one call; at 0 what a resumed run lacks of them."""
         now = int(time.time() * 1000)
+        if step == 0:
+            metrics = {name: value for name, value in metrics.items() if name not in self._final}
         rows = [Metric(name, float(value), now, step) for name, value in metrics.items()]
         self._try(lambda client: client.log_batch(self._id, rows))
         self.last_step = max(self.last_step, step)
