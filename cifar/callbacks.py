@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cifar.errors import TrainingError
 from cifar.lazy import keras
+from cifar.objective import lower_is_better
 from cifar.registry import CALLBACKS
 from cifar.schema import NonNegativeFloat, PositiveInt, Share
 
@@ -94,4 +95,4 @@ def logged_name(metric: str) -> str:
 
 
 def _mode(metric: str) -> str:
-    return "min" if metric.endswith("loss") else "max"
+    return "min" if lower_is_better(metric) else "max"

@@ -23,7 +23,7 @@ from cifar.schema import PositiveFloat, PositiveInt, Seed, Strict, validate
 FillMode = Literal["nearest", "reflect", "wrap", "constant"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16", "auto"]
 
-MAY_CHANGE = ("epochs", "state", "tracking", "resume")
+MAY_CHANGE = ("epochs", "state", "tracking", "resume", "objective")
 """The root settings that a resumed run may have otherwise than it was started with."""
 
 
@@ -46,6 +46,7 @@ class Settings(Strict):
     """Everything that decides a run: what `conf/config.yaml` states, group by group."""
 
     resume: str | None
+    objective: str | Annotated[list[str], Field(min_length=1)]
 
     seed: Seed
     epochs: PositiveInt
@@ -62,6 +63,10 @@ class Settings(Strict):
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     callbacks: dict[str, dict[str, Any]]
+
+    @property
+    def objectives(self) -> list[str]:
+        return [self.objective] if isinstance(self.objective, str) else self.objective
 
 
 def resolve(config: DictConfig) -> Settings:

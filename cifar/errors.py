@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -25,7 +26,7 @@ class Interrupted(BaseException):
     """A signal asked the process to end: exit code 128 plus the signal's number."""
 
     def __init__(self, signum: int):
-        super().__init__(f"interrupted by {'SIGINT' if signum == 2 else 'SIGTERM'}")
+        super().__init__(f"interrupted by {signal.Signals(signum).name}")
         self.signum = signum
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cifar import environment, pipeline
+from cifar import environment, objective, pipeline
 from cifar.config import Settings, entries
 from cifar.contracts import Dataset, Task
 from cifar.errors import InputError, known
@@ -29,6 +29,11 @@ def check(settings: Settings) -> None:
         raise InputError(f"callbacks.reduce_lr: needs schedule=constant, not schedule={settings.schedule['name']}")
 
 
+def load(settings: Settings) -> Dataset:
+    """The data set of the settings; `data` and `seed` alone decide it."""
+    return DATASETS.build(settings.data, seed=settings.seed)
+
+
 @dataclass(frozen=True)
 class Experiment:
     """The parts of a run. Data and task are there from the start; what needs Keras is built when asked for."""
@@ -38,13 +43,13 @@ class Experiment:
     task: Task
 
     @classmethod
-    def prepare(cls, settings: Settings) -> Experiment:
-        """Check all settings, load the data, set the task; raises `InputError`, and needs no TensorFlow."""
+    def prepare(cls, settings: Settings, dataset: Dataset | None = None) -> Experiment:
+        """Check all settings, load the data unless given, set the task; raises `InputError`; needs no TensorFlow."""
         check(settings)
-        dataset = DATASETS.build(settings.data, seed=settings.seed)
+        dataset = dataset or load(settings)
         task = TASKS.build(settings.task, dataset=dataset)
         task.check_head(settings.model.get("head") or {})
-        _check_monitors(settings.callbacks, task)
+        _check_metrics(settings, task)
         experiment = cls(settings, dataset, task)
         experiment._schedule()
         return experiment
@@ -102,9 +107,11 @@ def _backbone(model: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in model.items() if key != "head"}
 
 
-def _check_monitors(callbacks: Mapping[str, Mapping[str, Any]], task: Task) -> None:
+def _check_metrics(settings: Settings, task: Task) -> None:
+    """Raises `InputError` where a metric that a setting names is never logged, or is not one to choose runs by."""
     logged = [f"{split}/{name}" for split in ("train", "val") for name in ("loss", *task.metric_names)]
-    for name, entry in callbacks.items():
+    for name, entry in settings.callbacks.items():
         if "monitor" in entry and entry["monitor"] not in logged:
             raise InputError(f"callbacks.{name}.monitor={entry['monitor']}: never logged; "
                              f"{known(entry['monitor'], logged)}")
+    objective.check(settings.objectives, logged)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a run in order: what is in hand is finished first, a second signal leaves at once."""
+"""SIGINT, SIGTERM and SIGHUP end a run in order: what is in hand is finished first, a second signal leaves at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from cifar import reporting
 from cifar.errors import Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _received: list[int] = []
 _deferred = False
@@ -18,7 +21,9 @@ _deferred = False
 def handled() -> Iterator[None]:
     """Inside the `with`, a signal raises `Interrupted` in the main thread."""
     _received.clear()
-    before = {signum: signal.signal(signum, _receive) for signum in (signal.SIGINT, signal.SIGTERM)}
+    # A signal that is ignored, as SIGHUP is under `nohup`, stays so.
+    heeded = [signum for signum in SIGNALS if signal.getsignal(signum) != signal.SIG_IGN]
+    before = {signum: signal.signal(signum, _receive) for signum in heeded}
     try:
         yield
     finally:
@@ -38,7 +43,9 @@ def deferred() -> Iterator[None]:
 
 
 def pending() -> bool:
-    """Whether a signal has been received."""
+    """Whether a signal has been received, or the sweep that this process is a job of is gone."""
+    if not _received and reporting.is_orphan():
+        _received.append(signal.SIGHUP)
     return bool(_received)
 
 

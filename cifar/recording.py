@@ -15,6 +15,7 @@ import numpy as np
 from cifar import interrupts, state
 from cifar.callbacks import logged_name
 from cifar.errors import TrainingError
+from cifar.objective import lower_is_better
 from cifar.progress import Progress
 
 
@@ -35,7 +36,7 @@ class Recorder(keras.callbacks.Callback):
     def best_epoch(self) -> int:
         """Counted from 1."""
         values = np.asarray(self.history[self._monitor])
-        return 1 + int(values.argmin() if self._monitor.endswith("loss") else values.argmax())
+        return 1 + int(values.argmin() if lower_is_better(self._monitor) else values.argmax())
 
     def metrics(self, epoch: int) -> dict[str, float]:
         """All metrics of an epoch, counted from 1."""

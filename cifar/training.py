@@ -17,6 +17,7 @@ from cifar.errors import InputError
 from cifar.experiment import Experiment
 from cifar.progress import Progress
 from cifar.recording import Recorder, Saver
+from cifar.reporting import report
 from cifar.tracking import Run
 from cifar.untrusted import refusing
 
@@ -51,6 +52,7 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
 def fit(experiment: Experiment, model: keras.Model, run: Run) -> None:
     """Train from where the run stands; `model` ends with the weights of the best epoch, where a callback kept them."""
     settings, steps = experiment.settings, experiment.steps_per_epoch
+    report(epochs=settings.epochs)
     progress = Progress(settings.batch_size, steps, settings.epochs)
     monitor = settings.callbacks.get("checkpoint", {}).get("monitor", "val/loss")
     recorder = Recorder(len(experiment.dataset.train) / steps, monitor, progress)

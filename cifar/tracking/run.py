@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import shutil
@@ -11,25 +12,26 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import mlflow
 import numpy as np
 import yaml
 from mlflow.data.code_dataset_source import CodeDatasetSource
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.models import ModelSignature
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.types import Schema, TensorSpec
 
-from cifar import environment
+from cifar import environment, reporting
 from cifar.config import Settings, TrackingSettings, flatten, identity
 from cifar.contracts import Dataset, Evaluation
-from cifar.errors import Interrupted, warn
+from cifar.errors import InputError, Interrupted, TrainingError, warn
 from cifar.lazy import keras
 from cifar.tracking import store
-from cifar.tracking.runs import end_stale
-from cifar.tracking.store import CONFIG, DESCRIBED, PROCESS, SYNC_RUN, SYNC_URI
+from cifar.tracking.runs import end_stale, newest_sweep
+from cifar.tracking.store import CONFIG, DESCRIBED, FAILURE, PROCESS, SWEEP, SYNC_RUN, SYNC_URI
 
 Result = TypeVar("Result")
 
@@ -60,17 +62,21 @@ class Run:
         if run_id:
             stored = self._try(lambda client: client.get_run(self._id)).data
             self.is_described, self._final = DESCRIBED in stored.tags, frozenset(stored.metrics)
-            self._try(lambda client: client.update_run(self._id, RunStatus.to_string(RunStatus.RUNNING)))
+            self._try(lambda client: client.update_run(self._id, "RUNNING"))
+            if FAILURE in stored.tags:
+                self._try(lambda client: client.delete_tag(self._id, FAILURE))
             history = self._try(lambda client: client.get_metric_history(self._id, "train/loss"))
             self.last_step = max((metric.step for metric in history), default=0)
             self.log_tags({PROCESS: environment.this_process()})
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record `metrics` at `step`, an epoch counted from 1, in one call; at 0 what a resumed run lacks of them."""
+        values = {name: float(value) for name, value in metrics.items()}
+        reporting.report(metrics=values, **({"epoch": step} if step else {}))
         now = int(time.time() * 1000)
         if step == 0:
-            metrics = {name: value for name, value in metrics.items() if name not in self._final}
-        rows = [Metric(name, float(value), now, step) for name, value in metrics.items()]
+            values = {name: value for name, value in values.items() if name not in self._final}
+        rows = [Metric(name, value, now, step) for name, value in values.items()]
         self._try(lambda client: client.log_batch(self._id, rows))
         self.last_step = max(self.last_step, step)
 
@@ -147,28 +153,47 @@ class Run:
                     input_example=example,
                     pip_requirements=[f"{name}=={versions[name]}" for name in ("tensorflow", "keras", "numpy")],
                 )
-            client.update_run(self._id, RunStatus.to_string(RunStatus.RUNNING))
+            client.update_run(self._id, "RUNNING")
 
         self._try(send)
 
-    def children(self) -> dict[str, Child]:
-        """The runs whose parent this is, by name; the newest where several share one."""
+    def child(self, name: str) -> Child | None:
+        """The newest run of this `name` whose parent this is."""
 
         def search(client: mlflow.MlflowClient):
             experiment = client.get_run(self._id).info.experiment_id
+            # Not by a filter on the name, which may hold any character.
             own = f"tags.mlflow.parentRunId = '{self._id}'"
-            return client.search_runs([experiment], own, order_by=["attributes.start_time ASC"])
+            return client.search_runs([experiment], own, order_by=["attributes.start_time DESC"], max_results=50_000)
 
-        found = self._try(search)
-        return {run.info.run_name: Child(run.info.run_id, run.info.status, run.data.metrics) for run in found}
+        named = (run for run in self._try(search) if run.info.run_name == name)
+        return next((Child(run.info.run_id, run.info.status, run.data.metrics) for run in named), None)
+
+    def end_child(self, run_id: str, status: str, reason: str, console: Path) -> dict[str, float]:
+        """Record how a child has ended, where it has not done so itself, and its console; the metrics of the child."""
+
+        def end(client: mlflow.MlflowClient) -> dict[str, float]:
+            child = client.get_run(run_id)
+            if child.info.status != status:
+                client.set_tag(run_id, FAILURE, reason)
+                client.set_terminated(run_id, status)
+            client.log_artifact(run_id, str(console))
+            return child.data.metrics
+
+        return self._try(end)
+
+    def claim(self, name: str) -> store.Claim | None:
+        """The sole right to the child of this `name`; `None` while another process has it."""
+        return store.claim(self._uri, f"{self.id}/{hashlib.sha256(name.encode()).hexdigest()}")
 
     def keep_files(self) -> None:
         """Copy the files that the run left in its folder to the artifacts."""
         for path in sorted(path for path in self.folder.iterdir() if path.is_file()):
             self._try(lambda client, path=path: client.log_artifact(self._id, str(path)))
 
-    def end(self, status: int) -> None:
-        self._try(lambda client: client.set_terminated(self._id, RunStatus.to_string(status)))
+    def end(self, status: str, reason: str = "") -> None:
+        self._try(lambda client: client.set_terminated(self._id, status))
+        reporting.report(status=status, reason=reason)
 
     def _create(self, client: mlflow.MlflowClient) -> str:
         tags = {PROCESS: environment.this_process()}
@@ -202,19 +227,42 @@ def start(settings: TrackingSettings, run_id: str | None = None) -> Iterator[Run
 
     The store is the one that `connect` has opened.
     """
-    run = Run(mlflow.get_tracking_uri(), settings, run_id)
+    with _recorded(Run(mlflow.get_tracking_uri(), settings, run_id)) as run:
+        yield run
+
+
+@contextmanager
+def sweep(settings: TrackingSettings, key: str, resume: bool) -> Iterator[Run]:
+    """The run whose children are the jobs of a sweep: with `resume` the newest that has this `key`, else a new one."""
+    uri = mlflow.get_tracking_uri()
+    with store.claimed(uri, key):
+        run = Run(uri, settings, newest_sweep(settings.experiment, key) if resume else None)
+        run.log_tags({SWEEP: key})
+    with _recorded(run):
+        yield run
+    shutil.rmtree(store.folder(uri) / ".claims" / run.id, ignore_errors=True)
+
+
+@contextmanager
+def _recorded(run: Run) -> Iterator[Run]:
+    reporting.report(run=run.id)
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
         yield run
     except BaseException as error:
-        killed = isinstance(error, KeyboardInterrupt | Interrupted)
-        run.log_tags({"failure": f"{type(error).__name__}: {error}"})
+        killed, reason = isinstance(error, KeyboardInterrupt | Interrupted), _reason(error)
+        run.log_tags({FAILURE: reason})
         if not killed:
             run.log_text("".join(traceback.format_exception(error)), "traceback.txt")
-        run.end(RunStatus.KILLED if killed else RunStatus.FAILED)
+        run.end("KILLED" if killed else "FAILED", reason)
         raise
-    run.end(RunStatus.FINISHED)
-    shutil.rmtree(run.folder)
+    run.end("FINISHED")
+    shutil.rmtree(run.folder, ignore_errors=True)
+
+
+def _reason(error: BaseException) -> str:
+    told = isinstance(error, InputError | TrainingError | Interrupted)
+    return str(error) if told else f"{type(error).__name__}: {error}"
 
 
 def _as_text(name: str, table: Any) -> str:

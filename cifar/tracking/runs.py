@@ -14,10 +14,10 @@ from mlflow.entities import Param, Run, RunStatus, RunTag
 
 from cifar import environment
 from cifar.callbacks import WEIGHTS
-from cifar.config import Settings, identity, read, resumed
+from cifar.config import Settings, TrackingSettings, identity, read, resumed
 from cifar.errors import InputError
 from cifar.tracking import store
-from cifar.tracking.store import CONFIG, PROCESS, SYNC_RUN, SYNC_URI
+from cifar.tracking.store import CONFIG, FAILURE, PROCESS, SWEEP, SYNC_RUN, SYNC_URI
 
 
 def find_resumable(settings: Settings, overrides: Sequence[str]) -> tuple[Settings, str | None]:
@@ -48,8 +48,17 @@ def end_stale(client: mlflow.MlflowClient, experiment: str) -> None:
     """Mark as KILLED the runs of this machine whose process is gone."""
     for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
         if environment.is_gone(run.data.tags.get(PROCESS, "")):
-            client.set_tag(run.info.run_id, "failure", "its process is gone")
+            client.set_tag(run.info.run_id, FAILURE, "its process is gone")
             client.set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.KILLED))
+
+
+def newest_sweep(experiment: str, key: str) -> str | None:
+    """The run id of the newest sweep that has this `key`."""
+    client = mlflow.MlflowClient()
+    if known := client.get_experiment_by_name(experiment):
+        found = client.search_runs([known.experiment_id], f"tags.{SWEEP} = '{key}'", max_results=1)
+        return next((run.info.run_id for run in found), None)
+    return None
 
 
 def serve_ui(uri: str | None, port: int) -> int:
@@ -121,7 +130,13 @@ def _newest_unfinished(settings: Settings) -> str | None:
         f"tags.settings_sha256 = '{identity(settings)}'",
         order_by=["attributes.start_time DESC"],
     )
-    return next((run.info.run_id for run in same if run.info.status in ("KILLED", "FAILED")), None)
+    return next((run.info.run_id for run in same if _is_resumable(run, settings.tracking)), None)
+
+
+def _is_resumable(run: Run, tracking: TrackingSettings) -> bool:
+    """Whether a run has ended early and, if it is to be a job of a sweep, is that job."""
+    is_job = (run.data.tags.get("mlflow.parentRunId"), run.info.run_name) == (tracking.parent, tracking.name)
+    return run.info.status in ("KILLED", "FAILED") and (is_job or not tracking.parent)
 
 
 def _stored(run_id: str, *names: str) -> tuple[Any, ...]:

@@ -1,15 +1,21 @@
-"""Where runs are recorded: a SQLite file, or a server that may be away."""
+"""Where runs are recorded: a SQLite file, a PostgreSQL database, or a server that may be away; and the claims of those
+who share it."""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from cifar import environment
 from cifar.errors import InputError
@@ -20,12 +26,14 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 import mlflow
-from mlflow.exceptions import MlflowException, RestException
+from mlflow.exceptions import MlflowException
 
 LOCAL = f"sqlite:///{environment.ROOT / 'mlflow.db'}"
 CONFIG = "config.yaml"
 PROCESS = "process"
 DESCRIBED = "described"
+FAILURE = "failure"
+SWEEP = "sweep"
 SYNC_URI, SYNC_RUN = "sync_uri", "sync_run"
 """Tags of a run that was recorded here while its server was away: where it belongs, and as which run there."""
 
@@ -36,8 +44,8 @@ FAILURES = (OSError, MlflowException, SQLAlchemyError)
 def connect(uri: str | None) -> None:
     """Make `uri` (by default `mlflow.db` beside `run.py`) the store of runs.
 
-    A SQLite store is made where it is not there yet. Several processes may be the first at once, and MLflow makes a
-    broken one then: it is opened under a file lock. Raises `InputError` where it cannot be opened.
+    A database is made ready where it is not yet. Several processes may be the first at once, and MLflow makes a broken
+    one then: one opens it after the other. Raises `InputError` where it cannot be opened.
     """
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -45,8 +53,8 @@ def connect(uri: str | None) -> None:
     try:
         folder(uri).mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(uri)
-        if is_local(uri):
-            with _lock(folder(uri)):
+        if is_database(uri):
+            with claimed(uri, "store"):
                 mlflow.MlflowClient(uri).search_experiments(max_results=1)
         else:
             mlflow.MlflowClient(uri)  # refuses what is no address
@@ -57,23 +65,28 @@ def connect(uri: str | None) -> None:
 def experiment_id(uri: str, name: str) -> str:
     """The id of the experiment called `name`, which is made where it is not there yet."""
     client = mlflow.MlflowClient(uri)
-    with _lock(folder(uri)):
+    with claimed(uri, "store"):
         experiment = client.get_experiment_by_name(name)
         if experiment:
             return experiment.experiment_id
         # The kind decides what MLflow's page shows first: runs with their charts, not traces of language models.
         tags = {"mlflow.experimentKind": "custom_model_development"}
-        return client.create_experiment(name, folder(uri).as_uri() if is_local(uri) else None, tags)
+        return client.create_experiment(name, folder(uri).as_uri() if is_database(uri) else None, tags)
 
 
 def is_away(error: Exception) -> bool:
     """Whether an error tells of a store that cannot be reached, not of a request that it refuses."""
-    return not isinstance(error, RestException) or error.error_code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
+    return getattr(error, "error_code", "INTERNAL_ERROR") in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
 
 
 def is_local(uri: str) -> bool:
     """Whether `uri` is a SQLite file."""
     return uri.startswith("sqlite:///")
+
+
+def is_database(uri: str) -> bool:
+    """Whether this process itself speaks to the database, and no server does for it."""
+    return is_local(uri) or uri.startswith("postgresql")
 
 
 def folder(uri: str) -> Path:
@@ -87,8 +100,59 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+@dataclass(frozen=True)
+class Claim:
+    """A name that no other process gets until this one, and those that inherited `descriptors` from it, let it go.
+
+    A process that ends lets go, however it ends. On PostgreSQL a claim holds for all machines and is not inherited;
+    else it holds for those that share the folder of the store.
+    """
+
+    held: IO[bytes] | Connection
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a process must be given at its start to hold the claim too."""
+        return () if isinstance(self.held, Connection) else (self.held.fileno(),)
+
+    def release(self) -> None:
+        """Let go; those that inherited it may hold it still."""
+        self.held.close()
+
+
+def claim(uri: str, name: str, *, wait: bool = False) -> Claim | None:
+    """The claim on `name` among the users of the store; `None` where another has it, unless told to `wait` for it."""
+    return _advisory_lock(uri, name, wait) if uri.startswith("postgresql") else _file_lock(uri, name, wait)
+
+
 @contextmanager
-def _lock(mlruns: Path) -> Iterator[None]:
-    with (mlruns / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def claimed(uri: str, name: str) -> Iterator[None]:
+    """Inside the `with`, no other process is inside one of this `name`."""
+    held = claim(uri, name, wait=True)
+    try:
         yield
+    finally:
+        held.release()
+
+
+def _file_lock(uri: str, name: str, wait: bool) -> Claim | None:
+    path = folder(uri) / ".claims" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return Claim(file)
+
+
+def _advisory_lock(uri: str, name: str, wait: bool) -> Claim | None:
+    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+    connection = create_engine(uri, poolclass=NullPool).connect()
+    if wait:
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
+    elif not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}):
+        connection.close()
+        return None
+    return Claim(connection)

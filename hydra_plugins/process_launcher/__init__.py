@@ -1,84 +1,69 @@
-"""Sweeps whose every job is a process of its own: `hydra/launcher=process`."""
+"""`hydra/launcher=process`: each job of `--multirun` is a process of its own."""
 
 from __future__ import annotations
 
 import contextlib
-import os
+import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from cifar import config as configuration
-from cifar import experiment, interrupts
+from cifar import experiment
 from cifar.config import Settings
-from cifar.environment import ROOT
-from cifar.errors import DEBUG, Interrupted, TrainingError
+from cifar.contracts import Dataset
+from cifar.lazy import Lazy
+from cifar.schema import validate
+from cifar.sweep.jobs import Job, Options
 
-ConfigStore.instance().store(
-    group="hydra/launcher",
-    name="process",
-    node={"_target_": "hydra_plugins.process_launcher.ProcessLauncher"},
-    provider="cifar",
-)
-
-COLUMNS = ("best/epoch", "best/loss", "best/accuracy", "test/accuracy")
+tracking, engine, grid = Lazy("cifar.tracking"), Lazy("cifar.sweep.engine"), Lazy("cifar.sweep.grid")
 
 
 class ProcessLauncher(Launcher):
-    """Runs the jobs of a sweep one after the other, as children of one parent run.
+    """Runs the jobs as children of one parent run; their settings are all checked before the first starts."""
 
-    The settings of all jobs are checked before the first starts. A job that fails does not keep the others from
-    running; the sweep is FAILED then and ends with exit code 1.
-    """
+    def __init__(self, **options: Any):
+        self.options = validate(Options, options, "hydra.launcher")
+        self._loaded: tuple[str, Dataset] | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self._context, self._config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         self._remove_folder()
-        settings = [self._settings(overrides) for overrides in job_overrides]
-        from cifar import tracking
-
-        tracking.connect(settings[0].tracking.uri)
+        settings = [self.check(overrides) for overrides in job_overrides]
+        self._loaded = None
         names = _names(job_overrides)
-        name = "sweep of " + ", ".join(dict.fromkeys(part.split("=")[0] for part in " ".join(names).split()))
-        with interrupts.handled(), tracking.start(settings[0].tracking.model_copy(update={"name": name})) as parent:
-            print(f"sweep {parent.id}: {len(names)} jobs")
-            rows = []
-            for number, (job, overrides) in enumerate(zip(names, job_overrides, strict=True), 1):
-                print(f"\njob {number}/{len(names)}: {job}", flush=True)
-                code = _run([*overrides, f"tracking.parent={parent.id}", f"tracking.name={_quoted(job)}"])
-                child = parent.children().get(job)
-                metrics = child.metrics if child else {}
-                rows.append({
-                    "job": job,
-                    "status": child.status if child else f"exit code {code}",
-                    **{column: metrics.get(column, "") for column in COLUMNS},
-                    "run": child.id if child else "",
-                    "exit_code": code,
-                })
-                parent.log_table(rows, "results.csv")
-            print("\n" + _table(rows))
-            if failed := [row["job"] for row in rows if row["exit_code"]]:
-                raise TrainingError(f"{len(failed)} of {len(rows)} jobs failed: {'; '.join(failed)}")
+        jobs = [Job(name, (*overrides, named(name))) for name, overrides in zip(names, job_overrides, strict=True)]
+        varied = dict.fromkeys(part.split("=")[0] for part in " ".join(names).split())
+        source = grid.Grid(f"sweep of {', '.join(varied)}", jobs, settings)
+        tracking.connect(settings[0].tracking.uri)
+        outcomes = engine.run(source, settings[0].tracking, settings[0].objectives, self.options)
+        by_name = {outcome.job.name: outcome for outcome in outcomes}
         return [
-            JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=row)
-            for overrides, row in zip(job_overrides, rows, strict=True)
+            JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=by_name[name])
+            for name, overrides in zip(names, job_overrides, strict=True)
         ]
 
-    def _settings(self, overrides: Sequence[str]) -> Settings:
-        composed = self._context.config_loader.load_sweep_config(self._config, list(overrides))
-        settings = configuration.resolve(composed)
-        experiment.Experiment.prepare(settings)
+    def check(self, overrides: Sequence[str]) -> Settings:
+        """The settings of a job; raises `InputError` where it could not start."""
+        settings = configuration.resolve(self._context.config_loader.load_sweep_config(self._config, list(overrides)))
+        experiment.check(settings)
+        experiment.Experiment.prepare(settings, self._dataset(settings))
         return settings
+
+    def _dataset(self, settings: Settings) -> Dataset:
+        """The data of a job; that of the last is kept, since most sweeps have one for all."""
+        key = json.dumps([settings.data, settings.seed])
+        if not self._loaded or self._loaded[0] != key:
+            self._loaded = key, experiment.load(settings)
+        return self._loaded[1]
 
     def _remove_folder(self) -> None:
         """Hydra's sweeper writes a folder of its own, which holds nothing that the runs do not."""
@@ -89,34 +74,13 @@ class ProcessLauncher(Launcher):
                 parent.rmdir()
 
 
+def named(name: str) -> str:
+    """The override that gives a run its `name`, whatever is in it."""
+    escaped = name.replace("\\", "\\\\").replace("'", "\\'")
+    return f"tracking.name='{escaped}'"
+
+
 def _names(job_overrides: Sequence[Sequence[str]]) -> list[str]:
     """What tells the jobs apart: the overrides that they do not all share."""
     shared = set.intersection(*map(set, job_overrides)) if len(job_overrides) > 1 else set()
     return [" ".join(part for part in overrides if part not in shared) or "all defaults" for overrides in job_overrides]
-
-
-def _run(overrides: Sequence[str]) -> int:
-    """The exit code of `python run.py` with `overrides`; a signal that ends the sweep is passed on to the job."""
-    environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR" or DEBUG}
-    # In a session of its own, the job does not hear the terminal's Ctrl-C beside what is passed on.
-    job = subprocess.Popen([sys.executable, ROOT / "run.py", *overrides], env=environment, start_new_session=True)
-    try:
-        return job.wait()
-    except Interrupted as error:
-        job.send_signal(error.signum)
-        job.wait()
-        raise
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
-def _table(rows: Sequence[dict[str, object]]) -> str:
-    """`rows` as text in columns."""
-    cells = [list(rows[0]), *([f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row.values()]
-                              for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-                     for row in cells)

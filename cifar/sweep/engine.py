@@ -1,0 +1,146 @@
+"""Runs the jobs that a source gives, several at a time, as children of one run."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import time
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from cifar import environment, interrupts, tracking
+from cifar.config import TrackingSettings
+from cifar.errors import Interrupted, TrainingError
+from cifar.sweep import results
+from cifar.sweep.console import Console
+from cifar.sweep.jobs import Job, Options, Outcome, Process
+
+PAUSE = 0.1
+"""Seconds between two looks at the jobs that run."""
+
+
+class Source(Protocol):
+    """Where the jobs of a sweep come from, and who hears how they end."""
+
+    name: str
+    key: str
+    """What tells this sweep from others: the same key is the same sweep, which is gone on with."""
+    total: int | None
+
+    def begin(self, parent: tracking.Run) -> None:
+        """Get ready; `parent` is the run whose children the jobs become."""
+
+    def take(self) -> Job | Outcome | None:
+        """The next job, which is this process's to run, or how it ended where it has been run; `None` if none now."""
+
+    def give_back(self, outcome: Outcome) -> None:
+        """Hear how a job that was taken has ended."""
+
+    def is_done(self) -> bool:
+        """Whether no job is left, and none is awaited that another process runs."""
+
+
+def run(source: Source, settings: TrackingSettings, objectives: list[str], options: Options) -> list[Outcome]:
+    """Run the jobs of `source`, several at a time; record and show what comes of them.
+
+    A job that fails does not keep the others from running, unless with `fail_fast`; at the end `TrainingError` is
+    raised where one has failed. A signal is passed on to the jobs that run.
+    """
+    named = settings.model_copy(update={"name": source.name})
+    with interrupts.handled(), tracking.sweep(named, source.key, options.resume) as parent:
+        jobs = "" if source.total is None else f", {source.total} jobs"
+        print(f"sweep {parent.id}: {source.name}{jobs}, {options.n_jobs} at a time", flush=True)
+        source.begin(parent)
+        sweep = Sweep(source, parent, objectives, options)
+        sweep.execute()
+        print("\n" + results.ranking(sweep.outcomes, objectives), flush=True)
+        if failed := [outcome.job.name for outcome in sweep.outcomes if outcome.status == "FAILED"]:
+            raise TrainingError(f"{len(failed)} of {len(sweep.outcomes)} jobs failed: {'; '.join(failed)}")
+    return sweep.outcomes
+
+
+class Sweep:
+    """The jobs of a source while they run; `outcomes` are those that have ended, in that order."""
+
+    def __init__(self, source: Source, parent: tracking.Run, objectives: list[str], options: Options):
+        self.outcomes: list[Outcome] = []
+        self._source, self._parent, self._objectives, self._options = source, parent, objectives, options
+        self._console = Console(source.total, objectives[0])
+        self._free = _slots(options.n_jobs)
+        self._running: dict[Slot, Process] = {}
+        self._stopped = False
+
+    def execute(self) -> None:
+        """Until all jobs have ended; raises `Interrupted` when those that run have heard of a signal and ended."""
+        try:
+            while self._running or not (self._stopped or self._source.is_done()):
+                self._start_jobs()
+                self._look_after_jobs()
+                self._console.draw(self._running.values())
+                time.sleep(PAUSE)
+        except Interrupted as error:
+            self._end_jobs(error.signum)
+            raise
+
+    def _start_jobs(self) -> None:
+        while self._free and not self._stopped and (taken := self._source.take()):
+            if isinstance(taken, Outcome):
+                self._record(taken)
+                continue
+            slot = self._free.pop(0)
+            folder = self._parent.folder / hashlib.sha256(taken.name.encode()).hexdigest()[:12]
+            self._running[slot] = Process(taken, folder, slot.variables, slot.cores)
+            self._console.started(taken)
+
+    def _look_after_jobs(self) -> None:
+        for slot, process in list(self._running.items()):
+            if self._options.timeout:
+                process.time_out(self._options.timeout)
+            if process.is_over():
+                del self._running[slot]
+                self._free.append(slot)
+                self._end_job(process)
+
+    def _end_job(self, process: Process) -> None:
+        outcome = process.outcome()
+        if outcome.run_id:
+            metrics = self._parent.end_child(outcome.run_id, outcome.status, outcome.reason, process.console)
+            outcome = replace(outcome, metrics=metrics)
+        self._source.give_back(outcome)
+        self._record(outcome)
+        if outcome.status == "FAILED" and self._options.fail_fast and not self._stopped:
+            self._stopped = True
+            for other in self._running.values():
+                other.end(signal.SIGTERM)
+
+    def _end_jobs(self, signum: int) -> None:
+        for process in self._running.values():
+            process.end(signum)
+        while self._running:
+            self._look_after_jobs()
+            time.sleep(PAUSE)
+
+    def _record(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self._console.ended(outcome)
+        self._parent.log_table(results.rows(self.outcomes, self._objectives), "results.csv")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What one job at a time gets of the machine."""
+
+    number: int
+    cores: frozenset[int]
+    gpu: str | None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu}
+
+
+def _slots(count: int) -> list[Slot]:
+    """The cores of this machine divided among `count` slots, and a GPU for each where there are any."""
+    cores, gpus = sorted(environment.cores()), environment.gpus()
+    shares = [cores[number::count] or [cores[number % len(cores)]] for number in range(count)]
+    return [Slot(n, frozenset(share), gpus[n % len(gpus)] if gpus else None) for n, share in enumerate(shares)]
