@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 
+ALIGNMENT = 64
+"""Bytes; TensorFlow uses an array that begins at a multiple of it as it is, and copies others."""
+
+
+def aligned(size: int) -> np.ndarray:
+    """An empty uint8 array (size,) that TensorFlow can share."""
+    buffer = np.empty(size + ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % ALIGNMENT
+    return buffer[start : start + size]
+
+
 @dataclass(frozen=True)
 class Split:
     """Images with their targets.
@@ -40,7 +51,9 @@ class Split:
 
     def take(self, index: np.ndarray) -> Split:
         """The images and targets at `index`, an integer array."""
-        return Split(self.images[index], {name: target[index] for name, target in self.targets.items()})
+        images = aligned(self.images[0].size * len(index)).reshape(len(index), *self.images.shape[1:])
+        np.take(self.images, index, axis=0, out=images, mode="clip")  # the other modes copy once more
+        return Split(images, {name: target[index] for name, target in self.targets.items()})
 
 
 @dataclass(frozen=True)

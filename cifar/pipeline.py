@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cifar.augmentation import Choices, augment, random_key
-from cifar.contracts import Split, Task
+from cifar.contracts import ALIGNMENT, Split, Task
 from cifar.lazy import tf
 
 if TYPE_CHECKING:
@@ -104,12 +104,19 @@ def preview(
 
 
 def _taker(split: Split) -> Callable[[tensorflow.Tensor], tuple[tensorflow.Tensor, dict[str, tensorflow.Tensor]]]:
-    """The images and targets at an index, out of one copy that TensorFlow keeps of the split."""
+    """The images and targets at an index."""
     with tf.device("cpu"):
-        images = tf.constant(split.images)
+        images = _shared(split.images)
         targets = {name: tf.constant(target) for name, target in split.targets.items()}
 
     def take(index):
         return tf.gather(images, index), {name: tf.gather(target, index) for name, target in targets.items()}
 
     return take
+
+
+def _shared(images: np.ndarray) -> tensorflow.Tensor:
+    """A tensor in the memory of `images`, or a copy where TensorFlow cannot use that."""
+    if images.ctypes.data % ALIGNMENT or not (images.flags.c_contiguous and images.flags.writeable):
+        return tf.constant(images)
+    return tf.experimental.dlpack.from_dlpack(images.__dlpack__())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import runpy
 import subprocess
@@ -74,13 +73,22 @@ def interrupted(signum: int, *arguments: str, cwd: Path) -> tuple[float, Done]:
         [sys.executable, ROOT / "run.py", *arguments], cwd=cwd, env=environment(), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    for line in process.stdout:
-        if line.startswith("epoch"):
-            break
+    if "--multirun" in arguments:
+        wait_for(lambda: any('"epoch"' in path.read_text() for path in cwd.rglob("report.jsonl")))
+    else:
+        next(line for line in process.stdout if line.startswith("epoch"))
     process.send_signal(signum)
     sent = time.monotonic()
     out, err = process.communicate(timeout=120)
     return time.monotonic() - sent, Done(process.returncode, out, err)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Until `condition` holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
 
 
 def busy() -> float:
@@ -129,8 +137,7 @@ def mistake(in_process, tmp_path, monkeypatch) -> Callable[..., str]:
 
     def refused(*arguments: str) -> str:
         monkeypatch.setattr("cifar.lazy.load_tensorflow", lambda: pytest.fail("not refused before TensorFlow loads"))
-        launcher = importlib.import_module("hydra_plugins.process_launcher")
-        monkeypatch.setattr(launcher, "_run", lambda job: pytest.fail("not refused before a job starts"))
+        monkeypatch.setattr("cifar.sweep.jobs.Process", lambda *job: pytest.fail("not refused before a job starts"))
         before = sorted(tmp_path.rglob("*"))
         done = in_process(*arguments)
         assert (done.code, done.stdout) == (2, ""), done

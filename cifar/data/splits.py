@@ -39,9 +39,8 @@ def assemble(name: str, train: Split, test: Split, class_names: Sequence[str], *
         raise InputError(f"data.name={name}: the source holds no test images; accepted: at least one")
     keep = subset(train.targets["label"], limit)
     rest, cut = stratified_cut(train.targets["label"][keep], val_fraction, seed, class_names, "data.val_fraction")
-    if limit:
-        test = test.take(subset(test.targets["label"], limit))
-    return Dataset(name, train.take(keep[rest]), train.take(keep[cut]), test, tuple(class_names))
+    shown = subset(test.targets["label"], limit)
+    return Dataset(name, train.take(keep[rest]), train.take(keep[cut]), test.take(shown), tuple(class_names))
 
 
 def subset(labels: np.ndarray, limit: int | None) -> np.ndarray:
