@@ -89,7 +89,7 @@ def test_every_yaml_of_a_group_has_its_builder(registry):
 
 def test_groups_are_the_registries_and_the_recipes():
     groups = {path.name for path in (ROOT / "conf").iterdir() if path.is_dir()}
-    assert groups == {*(registry.group for registry in ALL), "experiment"}
+    assert groups == {*(registry.group for registry in ALL), "experiment", "hydra"}
 
 
 def test_build_converts_and_passes_only_what_is_asked_for(layers):

@@ -57,10 +57,10 @@ class TestStatus:
         ("error", "status", "reason"),
         [
             (RuntimeError("no memory"), "FAILED", "RuntimeError: no memory"),
-            (TrainingError("the loss is nan"), "FAILED", "TrainingError: the loss is nan"),
+            (TrainingError("the loss is nan"), "FAILED", "the loss is nan"),
             (SystemExit(3), "FAILED", "SystemExit: 3"),
-            (Interrupted(2), "KILLED", "Interrupted: interrupted by SIGINT"),
-            (Interrupted(15), "KILLED", "Interrupted: interrupted by SIGTERM"),
+            (Interrupted(2), "KILLED", "interrupted by SIGINT"),
+            (Interrupted(15), "KILLED", "interrupted by SIGTERM"),
             (KeyboardInterrupt(), "KILLED", "KeyboardInterrupt: "),
         ],
         ids=repr,
@@ -150,21 +150,39 @@ class TestRecords:
         assert entry.dataset.name == "digits"
         assert np.prod(json.loads(entry.dataset.profile)["features_shape"]) == dataset.train.images.size
 
-    def test_children_are_found_by_their_names_the_newest_of_each(self, settings):
+    def test_child_is_the_newest_of_its_name(self, settings):
         with tracking.start(settings) as parent:
-            assert parent.children() == {}
+            assert parent.child("lr=1") is None
             of_parent = settings.model_copy(update={"parent": parent.id})
             for name, value in (("lr=1", 0.1), ("lr=2", 0.2), ("lr=1", 0.3)):
                 with tracking.start(of_parent.model_copy(update={"name": name})) as child:
                     child.log_metrics({"test/accuracy": value})
             with tracking.start(settings):
                 pass
-            found = parent.children()
+            found = {name: parent.child(name) for name in ("lr=1", "lr=2")}
         assert {name: (child.status, child.metrics) for name, child in found.items()} == {
             "lr=1": ("FINISHED", {"test/accuracy": 0.3}),
             "lr=2": ("FINISHED", {"test/accuracy": 0.2}),
         }
         assert found["lr=1"].id == child.id
+
+    def test_sweep_of_the_same_key_is_gone_on_with(self, settings):
+        ids = []
+        for key, resume in (("a", True), ("a", True), ("b", True), ("a", False), ("a", True)):
+            with tracking.sweep(settings, key, resume) as run:
+                ids.append(run.id)
+        assert ids[0] == ids[1]
+        assert len({ids[0], ids[2], ids[3]}) == 3
+        assert ids[4] == ids[3], "the newest"
+
+    def test_child_has_one_claim_at_a_time(self, settings):
+        with tracking.start(settings) as one, tracking.start(settings) as other:
+            claim = one.claim("lr=1")
+            assert one.claim("lr=1") is None
+            assert one.claim("lr=2") is not None
+            assert other.claim("lr=1") is not None
+            claim.release()
+            assert one.claim("lr=1") is not None
 
 
 class TestStore:

@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from cifar import objective
+from cifar import objective, text
+from cifar.statistics import Aggregate, aggregate
 from cifar.sweep.jobs import Outcome
-from cifar.text import columns, duration
+
+
+@dataclass(frozen=True)
+class Group:
+    """The finished jobs that differ in their seed alone: what they share, how many they are, and each metric of them."""
+
+    settings: str
+    runs: int
+    metrics: Mapping[str, Aggregate]
+
+
+def ranked(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
+    """The outcomes, the best by the objective `metric` first and those that have none last."""
+    return sorted(outcomes, key=lambda outcome: _rank(metric, objective.value(metric, outcome.metrics)))
+
+
+def over_seeds(outcomes: Iterable[Outcome], objectives: Sequence[str]) -> list[Group]:
+    """The groups, the best mean of the first objective first; none where no two jobs differ in their seed alone."""
+    found: dict[tuple[str, ...], list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.status == "FINISHED":
+            found.setdefault(_without_seed(outcome.job.overrides), []).append(outcome)
+    if all(len(group) == 1 for group in found.values()):
+        return []
+    groups = [_group(outcomes, objectives) for outcomes in found.values()]
+    return sorted(groups, key=lambda group: _rank(objectives[0], objective.value(objectives[0], _means(group))))
 
 
 def rows(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each outcome: the job, how it ended, its best epoch, its objectives, and the test of its metrics."""
-    names = _metrics(outcomes, objectives)
+    """A row for each outcome: the job, how it ended, its metrics (see `metrics`), seconds, run and reason."""
+    names = metrics(outcomes, objectives)
     return [
         {
             "job": outcome.job.name,
@@ -27,27 +54,74 @@ def rows(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> list[dict[st
     ]
 
 
-def ranking(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> str:
-    """The rows as text, the best by the first objective first, what has none last."""
-    table = rows(sorted(outcomes, key=lambda outcome: _rank(outcome, objectives[0])), objectives)
-    return "\n".join(columns([list(table[0]), *([_text(key, cell) for key, cell in row.items()] for row in table)]))
+def group_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """A row for each group: for each metric its mean, its deviation over the seeds, and the ends of the interval."""
+    return [
+        {"settings": group.settings, "runs": group.runs}
+        | {
+            key: value
+            for name, told in group.metrics.items()
+            for key, value in (
+                (name, told.mean),
+                (f"{name} deviation", told.deviation),
+                (f"{name} low", told.interval.low),
+                (f"{name} high", told.interval.high),
+            )
+        }
+        for group in groups
+    ]
 
 
-def _metrics(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> list[str]:
-    """Those of the best epoch, and of the test the same but the loss."""
-    best = dict.fromkeys(name for outcome in outcomes for name in outcome.metrics if name.startswith("best/"))
+def report(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> str:
+    """All outcomes, ranked, and what the seeds say together, as the terminal shows them."""
+    jobs = rows(ranked(outcomes, objectives[0]), objectives)
+    shown = [key for key in jobs[0] if any(row[key] != "" for row in jobs)]
+    lines = [_table([shown, *([_cell(key, row[key]) for key in shown] for row in jobs])]
+    if groups := over_seeds(outcomes, objectives):
+        names = list(groups[0].metrics)
+        cells = [[group.settings, str(group.runs), *(_told(group.metrics[name]) for name in names)] for group in groups]
+        lines += ["", "mean ± deviation over the seeds [95 % interval of the mean]", _table([["settings", "runs", *names], *cells])]
+    return "\n".join(lines)
+
+
+def metrics(outcomes: Iterable[Outcome], objectives: Sequence[str]) -> list[str]:
+    """The names of those of the best epoch, the costs among the objectives, and of the test the same but the loss."""
+    best = list(dict.fromkeys(name for outcome in outcomes for name in outcome.metrics if name.startswith("best/")))
     test = [name.replace("best/", "test/") for name in best if name not in ("best/epoch", "best/loss")]
     return [*best, *(name for name in objectives if name in objective.COSTS), *test]
 
 
-def _rank(outcome: Outcome, metric: str) -> float:
-    value = objective.value(metric, outcome.metrics)
+def _group(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> Group:
+    names = [name for name in metrics(outcomes, objectives) if name != "best/epoch"]
+    told = {name: aggregate([outcome.metrics[name] for outcome in outcomes]) for name in names}
+    return Group(" ".join(_without_seed(outcomes[0].job.name.split(" "))) or "all", len(outcomes), told)
+
+
+def _means(group: Group) -> dict[str, float]:
+    return {name: told.mean for name, told in group.metrics.items()}
+
+
+def _without_seed(overrides: Iterable[str]) -> tuple[str, ...]:
+    return tuple(part for part in overrides if not part.startswith(("seed=", "tracking.", "resume=")))
+
+
+def _rank(metric: str, value: float | None) -> float:
     if value is None or math.isnan(value):
         return math.inf
     return value if objective.lower_is_better(metric) else -value
 
 
-def _text(key: str, cell: Any) -> str:
+def _table(cells: Sequence[Sequence[str]]) -> str:
+    return text.table(cells, text.width())
+
+
+def _told(told: Aggregate) -> str:
+    return f"{text.number(told.mean)} ± {text.number(told.deviation)} [{', '.join(map(text.number, told.interval))}]"
+
+
+def _cell(key: str, value: Any) -> str:
     if key == "seconds":
-        return duration(cell) if cell else ""
-    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+        return text.duration(value) if value else ""
+    if key == "run":
+        return value[:8]
+    return f"{value:g}" if key == "best/epoch" and value != "" else text.number(value) if isinstance(value, float) else value
