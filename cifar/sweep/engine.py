@@ -53,7 +53,9 @@ def run(source: Source, settings: TrackingSettings, objectives: list[str], optio
         source.begin(parent)
         sweep = Sweep(source, parent, objectives, options)
         sweep.execute()
-        print("\n" + results.ranking(sweep.outcomes, objectives), flush=True)
+        if groups := results.over_seeds(sweep.outcomes, objectives):
+            parent.log_table(results.group_rows(groups), "over_seeds.csv")
+        print("\n" + results.report(sweep.outcomes, objectives), flush=True)
         if failed := [outcome.job.name for outcome in sweep.outcomes if outcome.status == "FAILED"]:
             raise TrainingError(f"{len(failed)} of {len(sweep.outcomes)} jobs failed: {'; '.join(failed)}")
     return sweep.outcomes
