@@ -9,6 +9,8 @@ from typing import TextIO
 
 import keras
 
+from cifar.text import duration
+
 
 class Progress(keras.callbacks.Callback):
     """One line an epoch; on a terminal, the epoch that runs is rewritten in place several times a second."""
@@ -32,7 +34,7 @@ class Progress(keras.callbacks.Callback):
             epoch = sum(self._spent) / len(self._spent) if self._spent else pace * self._steps
             left = pace * (self._steps - step) + epoch * (self._epochs - self._epoch)
             self._draw(f"{self._head()}  step {step}/{self._steps}  loss {logs['loss']:.4f}"
-                       f"  {self._batch_size / pace:,.0f} images/s  {_duration(left)} left")
+                       f"  {self._batch_size / pace:,.0f} images/s  {duration(left)} left")
 
     def epoch_done(self, metrics: Mapping[str, float], best: bool) -> None:
         """Show the finished epoch's `metrics`, by their logged names."""
@@ -40,7 +42,7 @@ class Progress(keras.callbacks.Callback):
         left = sum(self._spent) / len(self._spent) * (self._epochs - self._epoch)
         values = [f"{name} {metrics[name]:.4f}" for name in metrics if name.startswith(("train/", "val/"))]
         line = "  ".join([self._head(), *values, f"{metrics['images_per_second']:,.0f} images/s",
-                          f"{_duration(self._spent[-1])}", f"{_duration(left)} left"])
+                          f"{duration(self._spent[-1])}", f"{duration(left)} left"])
         self._draw(line + ("  best" if best else ""))
         self._stream.write("\n")
         self._stream.flush()
@@ -51,9 +53,3 @@ class Progress(keras.callbacks.Callback):
     def _draw(self, line: str) -> None:
         self._stream.write(f"\r\x1b[K{line}" if self._live else line)
         self._stream.flush()
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

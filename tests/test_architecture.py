@@ -13,12 +13,13 @@ from conftest import python
 from cifar.environment import ROOT
 
 FLOORS = {
-    0: ("errors", "schema", "lazy", "registry", "contracts", "environment", "interrupts", "config", "untrusted"),
-    1: ("layers", "plots", "calibration", "images", "complexity", "progress", "state",
+    0: ("errors", "schema", "lazy", "registry", "contracts", "environment", "interrupts", "config", "untrusted",
+        "text"),
+    1: ("layers", "plots", "calibration", "statistics", "images", "complexity", "progress", "state",
         "data", "models", "tasks", "augmentation", "optimizers", "schedules", "callbacks"),
     2: ("pipeline", "experiment"),
     3: ("tracking", "recording", "training"),
-    4: ("__main__", "serving"),
+    4: ("__main__", "comparison", "listing", "serving"),
 }  # fmt: skip
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 FAMILIES = {"data", "models", "tasks", "augmentation", "optimizers", "schedules", "callbacks"}
