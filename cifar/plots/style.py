@@ -14,6 +14,7 @@ TITLE, TEXT, SMALL = 15, 11, 9.5  # points
 # Okabe and Ito's colours, which the colour-blind tell apart (https://jfly.uni-koeln.de/color). Black text is legible on
 # SKY and ORANGE.
 BLUE, SKY, ORANGE, GREEN = "#0072B2", "#56B4E9", "#D55E00", "#009E73"
+AMBER, PINK = "#E69F00", "#CC79A7"
 GREY, GRID = "#666666", "#E5E5E5"
 
 
