@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from cifar.errors import exit_codes
@@ -54,6 +55,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with exit_codes():
         arguments.run(arguments)
+        sys.stdout.flush()
 
 
 def runs(arguments: argparse.Namespace) -> None:
@@ -82,8 +84,8 @@ def compare(arguments: argparse.Namespace) -> None:
     else:
         chosen, top = comparison.of_experiment(arguments.experiment), arguments.top or 10
     found = comparison.Comparison.of(comparison.grouped(chosen, top))
-    print(comparison.as_text(found, text.width()))
     comparison.write(found, arguments.html)
+    print(comparison.as_text(found, text.width()))
     print(f"\n{arguments.html} has the whole comparison, with its pictures")
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 
 import mlflow
 import pytest
-from conftest import python, record, refused, sqlite
+from conftest import environment, python, record, refused, sqlite
 
 from cifar import listing, text, tracking
 from cifar.config import TrackingSettings
+from cifar.environment import ROOT
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ def stored(tmp_path_factory) -> Store:
 import os, sys
 from cifar import tracking
 from cifar.config import TrackingSettings
+from cifar.environment import ROOT
 tracking.connect(sys.argv[1])
 with tracking.start(TrackingSettings(uri=sys.argv[1], experiment="digits", name="gone", parent=None)) as run:
     print(run.id, flush=True)
@@ -154,6 +158,13 @@ print(*sorted({"tensorflow", "keras", "matplotlib"} & sys.modules.keys()))
 """
         done = python("-c", script, "--tracking-uri", stored.uri, "runs")
         assert (done.code, done.stdout.splitlines()[-1]) == (0, "")
+
+
+    def test_reader_that_has_enough_is_no_error(self, stored):
+        command = [sys.executable, "-m", "cifar", "--tracking-uri", stored.uri, "runs"]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 141)
 
 
 class TestMistakes:
