@@ -1,9 +1,10 @@
-"""What one does with finished runs: show, evaluate, predict, send."""
+"""What one does with recorded runs: list, show, compare, evaluate, predict, send."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from cifar.errors import exit_codes
@@ -16,6 +17,24 @@ def main() -> None:
     parser.add_argument("--tracking-uri", metavar="URI", help="where the runs are recorded; mlflow.db by default")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("runs", help="list runs, and sweeps with their jobs, newest first")
+    command.add_argument("--experiment", metavar="NAME")
+    command.add_argument("--status", type=str.upper, choices=["RUNNING", "FINISHED", "FAILED", "KILLED"])
+    command.add_argument("--filter", metavar="'METRIC>VALUE'", default="", help="or a filter string of MLflow's")
+    command.add_argument("--sort", metavar="METRIC", help="the best first, without those that lack it")
+    command.add_argument("--limit", type=_count, default=30, help="runs and sweeps at most (default: 30)")
+    command.set_defaults(run=runs)
+
+    command = commands.add_parser("compare", help="runs against each other, in the terminal and as a page")
+    chosen = command.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("run_ids", metavar="RUN", nargs="*", default=[], help="the others are held against the first")
+    chosen.add_argument("--sweep", metavar="RUN", help="the jobs of a sweep")
+    chosen.add_argument("--experiment", metavar="NAME", help="the best settings of an experiment")
+    command.add_argument("--top", type=_count, metavar="N", help="the best settings by validation accuracy, each with "
+                         "all of its seeds (default: 10 of an experiment, else all)")
+    command.add_argument("--html", type=Path, default=Path("comparison.html"), help="(default: comparison.html)")
+    command.set_defaults(run=compare)
 
     command = commands.add_parser("ui", help="open MLflow's page on the recorded runs")
     command.add_argument("--port", type=int, default=5000)
@@ -36,6 +55,38 @@ def main() -> None:
     arguments = parser.parse_args()
     with exit_codes():
         arguments.run(arguments)
+        sys.stdout.flush()
+
+
+def runs(arguments: argparse.Namespace) -> None:
+    """Print a table of recorded runs; sorted, it is flat, else jobs stand under their sweep."""
+    from cifar import listing, text, tracking
+
+    tracking.connect(arguments.tracking_uri)
+    found = listing.select(arguments.experiment, arguments.status, arguments.filter)
+    entries = [(run, []) for run in listing.ranked(found, arguments.sort)] if arguments.sort else listing.nested(found)
+    print(listing.table(entries[: arguments.limit], text.width(), arguments.sort) if entries else "no runs")
+    if len(entries) > arguments.limit:
+        print(f"{len(entries) - arguments.limit} more: --limit {len(entries)}")
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Print what tells the runs apart, and write it as a page with its pictures."""
+    from cifar import comparison, text, tracking
+
+    comparison.check_place(arguments.html)
+    tracking.connect(arguments.tracking_uri)
+    if arguments.run_ids:
+        chosen, top = comparison.named(arguments.run_ids), arguments.top
+    elif arguments.sweep:
+        chosen = comparison.of_sweep(arguments.sweep)
+        top = arguments.top or len(chosen)
+    else:
+        chosen, top = comparison.of_experiment(arguments.experiment), arguments.top or 10
+    found = comparison.Comparison.of(comparison.grouped(chosen, top))
+    comparison.write(found, arguments.html)
+    print(comparison.as_text(found, text.width()))
+    print(f"\n{arguments.html} has the whole comparison, with its pictures")
 
 
 def ui(arguments: argparse.Namespace) -> None:
@@ -74,6 +125,13 @@ def sync(arguments: argparse.Namespace) -> None:
 
     for line in tracking.synchronise():
         print(line)
+
+
+def _count(given: str) -> int:
+    """A number from 1, for argparse."""
+    if not given.isdecimal() or int(given) < 1:
+        raise argparse.ArgumentTypeError(f"{given}: should be 1 or more")
+    return int(given)
 
 
 def _restore(arguments: argparse.Namespace):

@@ -59,6 +59,9 @@ def exit_codes() -> Iterator[None]:
         _exit(error, str(error), 128 + error.signum)
     except KeyboardInterrupt as error:
         _exit(error, "interrupted", 130)
+    except BrokenPipeError:  # the reader, such as `head`, has what it wants; nor may the flush at the end complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(141)
 
 
 def _exit(error: BaseException, line: str, code: int) -> None:

@@ -1,7 +1,8 @@
-"""Images from files that anybody may have made."""
+"""Images from files that anybody may have made, and back."""
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
@@ -29,3 +30,12 @@ def read_image(path: str | Path, shape: tuple[int, int, int]) -> np.ndarray:
             upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
             fitted = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
     return np.asarray(fitted).reshape(shape)
+
+
+def png(image: np.ndarray) -> bytes:
+    """The PNG file of a uint8 image (height, width, 1 or 3)."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "PNG", optimize=True)
+    return file.getvalue()

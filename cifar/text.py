@@ -1,8 +1,54 @@
-"""Texts for the terminal."""
+"""Texts for the terminal: tables that fit its width, numbers, and names that anybody may have chosen."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+import re
+import shutil
+import unicodedata
+from collections.abc import Collection, Sequence
+
+GAP = "  "
+NARROWEST = 8
+"""Characters that a column keeps however narrow the terminal is."""
+NUMBER = re.compile(r"[\[<]? ?[-−+]?\d[-−+\d.,:e±\[\] ]*|—?")
+
+
+def width() -> int:
+    """Columns of the terminal, or what COLUMNS says; more than any table has where the output goes elsewhere."""
+    return shutil.get_terminal_size((10_000, 0)).columns
+
+
+def table(rows: Sequence[Sequence[str]], columns: int, whole: Collection[int] = ()) -> str:
+    """`rows`, the first of which is the header, as lines of at most `columns` characters where that can be.
+
+    The widest column is cut first; those whose number is in `whole` never are. Columns of numbers are flush right.
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
+    cuttable = [number for number in range(len(widths)) if number not in whole]
+    while _total(widths) > columns and cuttable:
+        widest = max(cuttable, key=lambda number: widths[number])
+        if widths[widest] <= NARROWEST:
+            break
+        widths[widest] -= 1
+    right = are_numbers(cells)
+    return "\n".join(GAP.join(map(_fitted, row, widths, right)).rstrip() for row in cells)
+
+
+def width_of(rows: Sequence[Sequence[str]]) -> int:
+    """How many columns of a terminal a table takes that is not cut."""
+    return _total([max(map(_width, column)) for column in zip(*rows, strict=True)])
+
+
+def are_numbers(rows: Sequence[Sequence[str]]) -> list[bool]:
+    """For each column, whether it holds nothing but numbers below the header."""
+    return [all(map(NUMBER.fullmatch, column[1:])) for column in zip(*rows, strict=True)]
+
+
+def printable(text: str) -> str:
+    """`text` in one line, with `�` for each character that would move the cursor, colour or hide something."""
+    return "".join(character if character.isprintable() else "�" for character in text)
 
 
 def duration(seconds: float) -> str:
@@ -12,7 +58,34 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def columns(rows: Collection[Collection[str]]) -> list[str]:
-    """`rows` of texts, each of equal length, as lines in which the texts stand below each other."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+def number(value: float) -> str:
+    """A measured value as one reads it: 0.7703, 357,706, 1.2e-05; a dash for NaN."""
+    if math.isnan(value):
+        return "—"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"
+
+
+def signed(value: float, digits: int = 4) -> str:
+    """A difference, with a sign of the width of a digit."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + len(GAP) * (len(widths) - 1)
+
+
+def _fitted(text: str, columns: int, right: bool) -> str:
+    if _width(text) > columns:
+        while _width(text) > columns - 1:
+            text = text[:-1]
+        text += "…"
+    space = " " * (columns - _width(text))
+    return space + text if right else text + space
+
+
+def _width(text: str) -> int:
+    """Columns that a terminal takes for `text`: two for an ideograph, none for an accent of its own."""
+    return sum(0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
+               for character in text)

@@ -11,15 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from cifar import config
+from cifar import __main__ as commands
+from cifar import config, tracking
 from cifar.config import Settings
+from cifar.contracts import Evaluation
 from cifar.environment import ROOT
+from cifar.experiment import Experiment
 
 TINY = (
     "data=digits", "data.limit=100", "model.filters=[4]", "model.head.units=[8]", "augmentation=none", "batch_size=30",
@@ -96,6 +100,36 @@ def busy() -> float:
     return max(1, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
 
 
+def record(uri: str, name: str, *overrides: str, right: float = 0.8, parent: str | None = None) -> str:
+    """The id of a run on digits that is recorded as one that trained and gets this share of the test images right."""
+    stated = config.resolve(composed("data=digits", f"tracking.uri={uri}", *overrides))
+    experiment = Experiment.prepare(stated)
+    test, classes = experiment.dataset.test, experiment.dataset.class_names
+    tracking.connect(uri)
+    with tracking.start(stated.tracking.model_copy(update={"name": name, "parent": parent})) as run:
+        run.log_settings(stated)
+        run.log_dataset(experiment.dataset)
+        for epoch in (1, 2, 3):
+            run.log_metrics({"train/loss": 1 / epoch, "val/loss": 2 / epoch, "val/accuracy": right * epoch / 3,
+                             "images_per_second": 1000.0 * epoch}, step=epoch)  # fmt: skip
+        run.log_metrics({"best/epoch": 3, "best/accuracy": right, "model/parameters": 1234, "model/flops": 2.5e6})
+        numbers = np.random.default_rng(stated.seed).random(len(test))
+        rows = [
+            {
+                "index": index,
+                "label": classes[label],
+                "predicted": classes[label if number < right else label - 1],
+                "correct": bool(number < right),
+                "confidence": 0.9,
+                "label_probability": 0.9 if number < right else 0.05,
+            }
+            for index, (label, number) in enumerate(zip(test.targets["label"], numbers, strict=True))
+        ]
+        accuracy = float((numbers < right).mean())
+        run.log_evaluation(Evaluation({"accuracy": accuracy, "loss": 1 - right}, {"predictions.csv": rows}), "test")
+    return run.id
+
+
 def composed(*overrides: str) -> DictConfig:
     """`conf/config.yaml` with `overrides`, as `run.py` gets it."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -146,6 +180,31 @@ def mistake(in_process, tmp_path, monkeypatch) -> Callable[..., str]:
         return done.stderr.strip().removeprefix("error: ")
 
     return refused
+
+
+@pytest.fixture
+def command(monkeypatch, capfd) -> Callable[..., Done]:
+    """command(uri, *arguments): `python -m cifar ARGUMENTS…` on the store at `uri`, without the cost of a process."""
+
+    def run(uri: str, *arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["cifar", "--tracking-uri", uri, *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            commands.main()
+        except SystemExit as end:
+            code = end.code
+        return Done(code, *capfd.readouterr())
+
+    return run
+
+
+def refused(done: Done) -> str:
+    """The one line in which a command has refused."""
+    assert (done.code, done.stdout) == (2, ""), done
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line.removeprefix("error: ")
 
 
 @pytest.fixture(scope="session")

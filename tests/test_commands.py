@@ -4,47 +4,27 @@ from __future__ import annotations
 
 import json
 import struct
-import sys
 import zlib
 
 import mlflow
 import numpy as np
 import pytest
-from conftest import TINY, Done, python
+from conftest import TINY, python, refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cifar import __main__ as commands
 from cifar import config, training
 from cifar.errors import InputError
 from cifar.experiment import Experiment
-from cifar.images import read_image
+from cifar.images import png, read_image
 from cifar.registry import DATASETS
 
 
 @pytest.fixture
-def command(quickstart, monkeypatch, capfd):
-    """command(*arguments): `python -m cifar ARGUMENTS…` on the store of the quickstart, in this process."""
-
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["cifar", "--tracking-uri", quickstart.uri, *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            commands.main()
-        except SystemExit as end:
-            code = end.code
-        return Done(code, *capfd.readouterr())
-
-    return run
-
-
-def refused(done: Done) -> str:
-    assert (done.code, done.stdout) == (2, ""), done
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: ")
-    return line.removeprefix("error: ")
+def command(command, quickstart):
+    """command(*arguments): `python -m cifar ARGUMENTS…` on the store of the quickstart."""
+    return lambda *arguments: command(quickstart.uri, *arguments)
 
 
 def picture(mode: str, size: tuple[int, int]) -> Image.Image:
@@ -120,6 +100,12 @@ class TestPredict:
         assert line.startswith(f"{path}: cannot be read (")
         assert "accepted: a PNG or JPEG image of 8 bits a channel" in line
 
+    @pytest.mark.parametrize("shape", [(8, 8, 1), (5, 9, 3)])
+    def test_png_holds_the_image_to_the_bit(self, tmp_path, shape):
+        image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        (tmp_path / "image.png").write_bytes(png(image))
+        np.testing.assert_array_equal(read_image(tmp_path / "image.png", shape), image)
+
     @given(st.binary(max_size=200), st.integers(0, 60))
     @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_any_bytes_are_an_image_or_refused(self, tmp_path, noise, keep):
@@ -149,13 +135,16 @@ class TestEvaluate:
     def test_unknown_run(self, command):
         assert refused(command("evaluate", "0" * 32)).startswith(f"run {'0' * 32}: ")
 
-    def test_store_that_cannot_be_opened(self, tmp_path, monkeypatch, capfd):
+    def test_run_by_the_beginning_of_its_id(self, command, quickstart):
+        done = command("evaluate", quickstart.id[:8])
+        assert (done.code, done.stderr) == (0, "")
+        metrics = mlflow.MlflowClient(quickstart.uri).get_run(quickstart.id).data.metrics
+        assert f"test/accuracy {metrics['test/accuracy']:.4f}\n" in done.stdout
+
+    def test_store_that_cannot_be_opened(self, command, tmp_path):
         (tmp_path / "file").write_text("")
         uri = f"sqlite:///{tmp_path}/file/mlflow.db"
-        monkeypatch.setattr(sys, "argv", ["cifar", "--tracking-uri", uri, "evaluate", "x"])
-        with pytest.raises(SystemExit) as end:
-            commands.main()
-        assert refused(Done(end.value.code, *capfd.readouterr())).startswith("tracking.uri=")
+        assert refused(command("--tracking-uri", uri, "evaluate", "x")).startswith("tracking.uri=")
 
     def test_data_that_is_not_the_runs_any_more(self, compose, tmp_path):
         for number, path in enumerate(tmp_path / "data" / part / name / f"{i}.png" for part in ("train", "test")
@@ -189,7 +178,7 @@ class TestCommandLine:
     def test_help_names_the_commands(self):
         done = python("-m", "cifar", "--help")
         assert (done.code, done.stderr) == (0, "")
-        assert all(command in done.stdout for command in ("ui", "evaluate", "predict"))
+        assert all(command in done.stdout for command in ("runs", "compare", "ui", "evaluate", "predict"))
 
     @pytest.mark.parametrize("arguments", [(), ("nothing",), ("predict",), ("predict", "run"), ("ui", "--port", "x")])
     def test_usage_is_told_for_what_is_no_command(self, command, arguments):

@@ -172,6 +172,7 @@ def test_builds(name, settings):
     assert DATASETS.build(settings, seed=0).fingerprint == dataset.fingerprint
     other = DATASETS.build(settings, seed=1)
     assert other.fingerprint != dataset.fingerprint
+    assert other.test_fingerprint == dataset.test_fingerprint
     assert np.array_equal(other.test.images, dataset.test.images)
     assert unique(other.train) | unique(other.val) == unique(dataset.train) | unique(dataset.val)
 

@@ -269,3 +269,47 @@ def test_augmented_sheet_has_a_row_for_each_original(channels):
     np.testing.assert_array_equal(shown[9:17, 29:37], augmented[1, 2])
     assert (shown[:, 8:11] == 255).all()  # what separates the originals
     assert texts(ax) == ["original", "augmented"]
+
+
+# Comparison
+
+
+def test_curves_of_several_settings_are_overlaid_and_the_first_is_in_front():
+    figure = drawn(plots.overlaid_curves({"A  one": [history(3), history(5)], "B  other": [history(4)]}))
+    loss, accuracy = figure.axes
+    assert (loss.get_title("left"), accuracy.get_title("left")) == ("loss", "accuracy")
+    thick = [line for line in loss.lines if line.get_linewidth() > 2]
+    assert [len(line.get_xdata()) for line in thick] == [3, 4]
+    mean = (history(3)["val/loss"] + history(5)["val/loss"][:3]) / 2
+    np.testing.assert_allclose(thick[0].get_ydata(), mean)
+    assert thick[0].get_zorder() > thick[1].get_zorder()
+    assert sum(line.get_linestyle() == ":" for line in loss.lines) == 2
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["A  one", "B  other"]
+
+
+@pytest.mark.parametrize("settings", [{}, {"A": [{}]}, {"A": [{"val/loss": []}]}, {"A": [{"val/loss": [math.nan]}]},
+                                      {str(k): [{"val/loss": [k, 1.0]}] for k in range(30)}])
+def test_curves_of_any_number_of_settings(settings):
+    drawn(plots.overlaid_curves(settings))
+
+
+def test_accuracy_of_classes_names_the_most_different_one():
+    figure = drawn(plots.class_accuracies(np.array([[0.5, 0.9, 0.1], [0.6, 0.7, 0.1]]), THREE, ["A", "B"]))
+    ax = figure.axes[0]
+    assert figure.get_suptitle() == "Most different on dog: 0.700 to 0.900"
+    assert ticks(ax.yaxis) == ["dog", "cat", "ship"] and ax.yaxis_inverted()
+    dots = [collection.get_offsets().tolist() for collection in ax.collections[1:]]
+    assert dots == [[[0.9, 0], [0.5, 1], [0.1, 2]], [[0.7, 0], [0.6, 1], [0.1, 2]]]
+
+
+@pytest.mark.parametrize(("groups", "k"), [(1, 1), (2, 40), (30, 100)])
+def test_of_many_classes_the_most_different_are_shown(groups, k):
+    figure = drawn(plots.class_accuracies(RANDOM.random((groups, k)), names(k), [str(g) for g in range(groups)]))
+    assert len(ticks(figure.axes[0].yaxis)) == min(k, 40)
+    assert ("40 most different of 100 classes" in figure.get_suptitle()) == (k > 40)
+
+
+def test_svg_is_the_same_each_time_and_needs_no_font():
+    first, second = (plots.svg(plots.overlaid_curves({"A 名": [history(3)]})) for _ in range(2))
+    assert first == second
+    assert first.startswith(b"<?xml") and b"<text" not in first

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from cifar.objective import lower_is_better
 from cifar.sweep.jobs import Job, Outcome, Process
-from cifar.text import columns, duration
+from cifar.text import duration, table
 
 REDRAW = 0.5
 """Seconds between two pictures of the jobs that run."""
@@ -34,7 +34,8 @@ class Console:
     def ended(self, outcome: Outcome) -> None:
         self._ended.append(outcome)
         reason = f": {outcome.reason}" if outcome.reason else ""
-        self._line(f"{outcome.status} {outcome.job.name}{reason} ({duration(outcome.seconds)})")
+        spent = duration(outcome.seconds) if outcome.seconds else "earlier"
+        self._line(f"{outcome.status} {outcome.job.name}{reason} ({spent})")
 
     def draw(self, running: Collection[Process]) -> None:
         """Show what the jobs that run have told, at most twice a second."""
@@ -42,7 +43,8 @@ class Console:
             return
         self._drawn = time.monotonic()
         rows = [("job", "epoch", f"best {self._objective}", "time", "left"), *map(self._row, running)]
-        self._rewrite([*columns(rows), self._summary(len(running))])
+        width = shutil.get_terminal_size().columns
+        self._rewrite([*table(rows, width - 1).splitlines(), self._summary(len(running))])
 
     def _row(self, process: Process) -> tuple[str, ...]:
         values = [metrics[self._objective] for metrics in process.epochs if self._objective in metrics]

@@ -14,7 +14,7 @@ from cifar.sweep.jobs import Outcome
 
 @dataclass(frozen=True)
 class Group:
-    """The finished jobs that differ in their seed alone: what they share, how many they are, and each metric of them."""
+    """Finished jobs that differ in their seed alone: what they share, how many they are, and each metric of them."""
 
     settings: str
     runs: int
@@ -76,12 +76,13 @@ def report(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> str:
     """All outcomes, ranked, and what the seeds say together, as the terminal shows them."""
     jobs = rows(ranked(outcomes, objectives[0]), objectives)
     shown = [key for key in jobs[0] if any(row[key] != "" for row in jobs)]
-    lines = [_table([shown, *([_cell(key, row[key]) for key in shown] for row in jobs])]
+    parts = [_table(shown, ([_cell(key, row[key]) for key in shown] for row in jobs))]
     if groups := over_seeds(outcomes, objectives):
         names = list(groups[0].metrics)
-        cells = [[group.settings, str(group.runs), *(_told(group.metrics[name]) for name in names)] for group in groups]
-        lines += ["", "mean ± deviation over the seeds [95 % interval of the mean]", _table([["settings", "runs", *names], *cells])]
-    return "\n".join(lines)
+        cells = ([group.settings, str(group.runs), *(_told(group.metrics[name]) for name in names)] for group in groups)
+        parts.append("mean ± deviation over the seeds [95 % interval of the mean]\n"
+                     + _table(["settings", "runs", *names], cells))
+    return "\n\n".join(parts)
 
 
 def metrics(outcomes: Iterable[Outcome], objectives: Sequence[str]) -> list[str]:
@@ -111,8 +112,8 @@ def _rank(metric: str, value: float | None) -> float:
     return value if objective.lower_is_better(metric) else -value
 
 
-def _table(cells: Sequence[Sequence[str]]) -> str:
-    return text.table(cells, text.width())
+def _table(header: Sequence[str], cells: Iterable[Sequence[str]]) -> str:
+    return text.table([header, *cells], text.width())
 
 
 def _told(told: Aggregate) -> str:
@@ -120,8 +121,11 @@ def _told(told: Aggregate) -> str:
 
 
 def _cell(key: str, value: Any) -> str:
-    if key == "seconds":
-        return text.duration(value) if value else ""
-    if key == "run":
-        return value[:8]
-    return f"{value:g}" if key == "best/epoch" and value != "" else text.number(value) if isinstance(value, float) else value
+    match key:
+        case "seconds":
+            return text.duration(value) if value else ""
+        case "run":
+            return value[:8]
+        case "best/epoch":
+            return str(value).removesuffix(".0")
+    return text.number(value) if isinstance(value, float) else value

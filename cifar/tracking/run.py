@@ -104,7 +104,7 @@ class Run:
             self.log_text(diff, "git.diff")
 
     def log_dataset(self, dataset: Dataset) -> None:
-        """Name, shape and fingerprint of the data."""
+        """Name, shape and fingerprints of the data."""
         entity = mlflow.data.from_numpy(
             dataset.train.images,
             name=dataset.name,
@@ -113,7 +113,7 @@ class Run:
         )._to_mlflow_entity()
         inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
         self._try(lambda client: client.log_inputs(self._id, inputs))
-        self.log_tags({"dataset_fingerprint": dataset.fingerprint})
+        self.log_tags({"dataset_fingerprint": dataset.fingerprint, "test_fingerprint": dataset.test_fingerprint})
 
     def log_evaluation(self, evaluation: Evaluation, prefix: str) -> None:
         """Metrics under `prefix/`, tables and pictures as artifacts in folders of their own."""

@@ -16,7 +16,7 @@ from cifar import environment
 from cifar.callbacks import WEIGHTS
 from cifar.config import Settings, TrackingSettings, identity, read, resumed
 from cifar.errors import InputError
-from cifar.tracking import store
+from cifar.tracking import queries, store
 from cifar.tracking.store import CONFIG, FAILURE, PROCESS, SWEEP, SYNC_RUN, SYNC_URI
 
 
@@ -34,7 +34,7 @@ def find_resumable(settings: Settings, overrides: Sequence[str]) -> tuple[Settin
         raise InputError(f"resume={settings.resume}: the run is running, as process {run.data.tags.get(PROCESS)}")
     if run.info.status == "FINISHED":
         raise InputError(f"resume={settings.resume}: the run is finished")
-    return resumed(read(config.read_text()), settings, overrides), settings.resume
+    return resumed(read(config.read_text()), settings, overrides), run.info.run_id
 
 
 def stored_run(uri: str | None, run_id: str) -> tuple[Settings, Path, str]:
@@ -141,10 +141,10 @@ def _is_resumable(run: Run, tracking: TrackingSettings) -> bool:
 
 def _stored(run_id: str, *names: str) -> tuple[Any, ...]:
     """A recorded run, and the paths of its artifacts of those `names`; raises `InputError` where one is missing."""
+    run = queries.find(run_id)
     try:
-        run = mlflow.MlflowClient().get_run(run_id)
         fetch = mlflow.artifacts.download_artifacts
-        return run, *(Path(fetch(run_id=run_id, artifact_path=name)) for name in names)
+        return run, *(Path(fetch(run_id=run.info.run_id, artifact_path=name)) for name in names)
     except store.FAILURES as error:
         uri = mlflow.get_tracking_uri()
-        raise InputError(f"run {run_id}: not in {uri}, or not far enough: {store.first_line(error)}") from None
+        raise InputError(f"run {run_id}: not far enough in {uri}: {store.first_line(error)}") from None

@@ -1,0 +1,96 @@
+"""A comparison as a whole, and how the terminal shows it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cifar import text
+from cifar.comparison import tables
+from cifar.comparison.answers import Answers, Pair, by_class, have_same_images, tested
+from cifar.comparison.groups import Group
+from cifar.comparison.tables import Histories, Table
+from cifar.tracking import queries
+
+OTHER_IMAGES = "The runs have different test images: nothing is tested, and neither classes nor images are compared."
+BY_EPOCH = ("train/", "val/", "images_per_second")
+ROWS = 20
+"""Of a table, that the terminal shows."""
+CLASSES = 3
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Groups of runs, their answers on the test images, how they learned, and tests of the pairs.
+
+    There are no pairs where the runs have different test images.
+    """
+
+    groups: Sequence[Group]
+    answers: Answers
+    histories: Histories
+    same_images: bool
+    pairs: Sequence[Pair]
+
+    @classmethod
+    def of(cls, groups: Sequence[Group]) -> Comparison:
+        """Reads what the comparison needs; raises `InputError` for a run without predictions."""
+        runs = [run for group in groups for run in group.runs]
+        answers = {run.id: queries.predictions(run) for run in runs}
+        histories = {run.id: queries.history(run, [name for name in run.metrics if name.startswith(BY_EPOCH)])
+                     for run in runs}  # fmt: skip
+        same_images = have_same_images(groups, answers)
+        return cls(groups, answers, histories, same_images, tested(groups, answers) if same_images else [])
+
+    @property
+    def verdict(self) -> str:
+        return tables.verdict(self.groups, self.answers, self.pairs) if self.same_images else OTHER_IMAGES
+
+    def tables(self) -> list[Table]:
+        """The tables that both the terminal and the page show."""
+        shown = [
+            tables.results(self.groups, self.answers),
+            tables.settings(self.groups),
+            tables.cost(self.groups, self.histories),
+        ]
+        if sum(len(group.runs) > 1 for group in self.groups) > 1 and self.same_images:
+            shown.append(tables.differences(self.groups, self.answers))
+        return [*shown, *([tables.tests(self.groups, self.pairs)] if self.same_images else [])]
+
+
+def as_text(comparison: Comparison, columns: int) -> str:
+    """The comparison for a terminal of so many columns."""
+    groups = [["", "setting", "runs"]]
+    groups += [[group.letter, group.label, str(len(group.runs))] for group in comparison.groups]
+    parts = [text.table(groups, columns, whole=[0, 2]), *(_text(table, columns) for table in comparison.tables())]
+    if comparison.same_images and len(comparison.groups) == 2:
+        parts.append(_filled(_classes(comparison), columns))
+    return "\n\n".join([*parts, _filled(comparison.verdict, columns)])
+
+
+def _text(table: Table, columns: int) -> str:
+    head = _filled(f"{table.title}. {table.note}." if table.note else table.title, columns)
+    rows = table.rows
+    for header in table.optional:
+        if header in rows[0] and text.width_of(rows) > columns:
+            place = rows[0].index(header)
+            rows = [[*row[:place], *row[place + 1 :]] for row in rows]
+    more = len(rows) - 1 - ROWS
+    lines = [head, text.table(rows[: ROWS + 1], columns)]
+    return "\n".join([*lines, *([f"… and {more} more, on the page"] if more > 0 else [])])
+
+
+def _filled(sentences: str, columns: int) -> str:
+    return textwrap.fill(sentences, min(columns, 120))
+
+
+def _classes(comparison: Comparison) -> str:
+    """The classes on which the second group gains and loses most against the first."""
+    names, _, accuracy = by_class(comparison.groups, comparison.answers)
+    change = accuracy[1] - accuracy[0]
+    order = change.argsort(kind="stable")
+    told = [f"{text.printable(names[k])} {text.signed(100 * change[k], 1)}"
+            for k in dict.fromkeys([*order[::-1][:CLASSES], *order[:CLASSES]])]  # fmt: skip
+    first, second = comparison.groups
+    return f"Accuracy on classes, {second.letter} less {first.letter}, in points: {', '.join(told)}"

@@ -1,0 +1,27 @@
+"""Pictures of runs: arrays in, `matplotlib.figure.Figure` out.
+
+Figures are built without pyplot, so nothing is shown, nothing global is changed, and a figure goes with its last
+reference. Their title says what the picture shows.
+"""
+
+from cifar.plots.comparison import COLOURS, class_accuracies, overlaid_curves, svg
+from cifar.plots.curves import learning_curves
+from cifar.plots.evaluation import confusion_matrix, per_class_bars, reliability_diagram
+from cifar.plots.images import augmented_sheet, confident_mistakes, image_sheet
+from cifar.plots.style import DPI, WIDTH
+
+__all__ = [
+    "COLOURS",
+    "DPI",
+    "WIDTH",
+    "augmented_sheet",
+    "class_accuracies",
+    "confident_mistakes",
+    "confusion_matrix",
+    "image_sheet",
+    "learning_curves",
+    "overlaid_curves",
+    "per_class_bars",
+    "reliability_diagram",
+    "svg",
+]

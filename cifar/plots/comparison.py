@@ -1,0 +1,111 @@
+"""Settings beside each other."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from cifar.plots.style import AMBER, BLUE, GREEN, GREY, GRID, ORANGE, PINK, SKY, SMALL, TEXT, new_figure, short
+
+COLOURS = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY)
+"""Of the first settings that are compared, in their order; more begin again, with another kind of line."""
+LINES = ("-", "--", "-.", ":")
+CLASSES = 40  # that a figure has room for
+
+History = Mapping[str, Sequence[float]]
+
+
+def overlaid_curves(settings: Mapping[str, Sequence[History]]) -> Figure:
+    """A panel for each metric in validation: a line for each setting, training dotted, the first setting in front.
+
+    `settings` maps a label to the histories of its runs, as `learning_curves` takes them. Of several runs, the thick
+    line is their mean, as far as all of them go.
+    """
+    histories = [run for runs in settings.values() for run in runs]
+    names = {key.removeprefix("val/") for run in histories for key in run if key.startswith("val/")}
+    panels = sorted(names, key=lambda name: ({"loss": 0, "accuracy": 1}.get(name, 2), name))
+    rows, columns = max(1, math.ceil(len(panels) / 2)), 2 if len(panels) > 1 else 1
+    figure, axes = new_figure("Validation, and training (dotted)", 0.9 + 4.4 * rows, rows, columns)
+    for ax in axes.flat[len(panels):]:
+        ax.remove()
+    for ax, name in zip(axes.flat, panels, strict=False):
+        for place, runs in enumerate(settings.values()):
+            _curves(ax, [run.get(f"train/{name}", ()) for run in runs], place, training=True)
+            _curves(ax, [run.get(f"val/{name}", ()) for run in runs], place, training=False)
+        ax.set_title(name, fontsize=TEXT, loc="left")
+        ax.set_xlabel("epoch", fontsize=TEXT)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+        ax.grid(color=GRID)
+    handles = [Line2D([], [], color=_colour(place), linestyle=_line(place), linewidth=2.2, label=short(label, 48))
+               for place, label in enumerate(settings)]
+    figure.legend(handles=handles, loc="outside lower left", ncols=max(1, min(3, len(handles))), frameon=False,
+                  fontsize=SMALL)
+    return figure
+
+
+def _curves(ax: Axes, runs: Sequence[Sequence[float]], place: int, training: bool) -> None:
+    common = min(map(len, runs))
+    mean = np.mean([run[:common] for run in runs], axis=0)
+    colour, front = _colour(place), 3 - place / 1000
+    if training:
+        ax.plot(range(1, common + 1), mean, color=colour, linestyle=":", linewidth=1.2, alpha=0.7, zorder=front - 1)
+        return
+    if len(runs) > 1:
+        for run in runs:
+            ax.plot(range(1, len(run) + 1), run, color=colour, linewidth=0.8, alpha=0.35, zorder=front - 1)
+    ax.plot(range(1, common + 1), mean, color=colour, linestyle=_line(place), linewidth=2.2, zorder=front,
+            marker="o" if common <= 3 else None)
+
+
+def class_accuracies(accuracy: np.ndarray, class_names: Sequence[str], labels: Sequence[str]) -> Figure:
+    """The accuracy of each setting on the images of each class, a dot for each; the class of the best mean first.
+
+    `accuracy` is (settings, classes), 0 to 1; `labels` are those of the settings. Of more than 40 classes, those show
+    on which the settings differ most.
+    """
+    spread = np.ptp(accuracy, axis=0)
+    shown = np.argsort(-spread, kind="stable")[:CLASSES]
+    shown = shown[np.argsort(-accuracy[:, shown].mean(axis=0), kind="stable")]
+    most = int(spread.argmax())
+    low, high = accuracy[:, most].min(), accuracy[:, most].max()
+    title = f"Most different on {short(class_names[most])}: {low:.3f} to {high:.3f}" if high > low else "No difference"
+    if len(shown) < len(class_names):
+        title += f" (shown: the {CLASSES} most different of {len(class_names)} classes)"
+    figure, axes = new_figure(title, 1.6 + 0.32 * len(shown))
+    ax, y = axes[0, 0], np.arange(len(shown))
+    ax.hlines(y, accuracy[:, shown].min(axis=0), accuracy[:, shown].max(axis=0), color=GREY, linewidth=1, alpha=0.6)
+    for place, label in enumerate(labels):
+        ax.scatter(accuracy[place, shown], y, s=56, color=_colour(place), marker="osD^"[place // len(COLOURS) % 4],
+                   label=short(label, 48), zorder=3 - place / 1000)
+    ax.set_yticks(y, [short(class_names[k], 24) for k in shown])
+    ax.set_ylim(len(shown) - 0.4, -0.6)
+    ax.grid(color=GRID)
+    ax.set_xlabel("share of the class's images that are right", fontsize=TEXT)
+    figure.legend(loc="outside lower left", ncols=max(1, min(3, len(labels))), frameon=False, fontsize=SMALL)
+    return figure
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as an SVG file, its text as outlines; the same bytes for the same figure."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "cifar", "svg.fonttype": "path"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # one that the font lacks is drawn as a box
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def _colour(place: int) -> str:
+    return COLOURS[place % len(COLOURS)]
+
+
+def _line(place: int) -> str:
+    return LINES[place // len(COLOURS) % len(LINES)]

@@ -1,0 +1,123 @@
+"""What a model gets right and wrong, and how well it knows it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cifar.calibration import calibration_bins, expected_calibration_error
+from cifar.plots.style import BLUE, GREY, GRID, ORANGE, SKY, SMALL, TEXT, TITLE, new_figure, short
+
+ANNOTATED = 15  # classes up to which the cells of a confusion matrix have room for numbers
+
+
+def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
+    """How often each class is taken for each: counts, and percent of the true class.
+
+    `matrix` is (k, k) int, rows true, columns predicted. Right answers (blue) and mistakes (orange) have a colour scale
+    each, so that the diagonal does not drown the mistakes.
+    """
+    counts = np.asarray(matrix)
+    names = [short(name) for name in class_names]
+    diagonal = np.eye(len(counts), dtype=bool)
+    mistakes = np.where(diagonal, 0, counts)
+    title = f"{100 * np.trace(counts) / max(1, counts.sum()):.1f} % correct"
+    if mistakes.any():
+        true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
+        title += f"; most frequent mistake: {names[true]} taken for {names[predicted]}, {mistakes.max()} times"
+    height = 6.75 + 0.055 * max(map(len, names)) + (0 if len(counts) <= ANNOTATED else 1)
+    figure, axes = new_figure(title, height, 1, 2, "compressed")
+    rates = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    _heatmap(axes[0, 0], counts, diagonal, names, "images")
+    _heatmap(axes[0, 1], rates, diagonal, names, "percent of the true class")
+    axes[0, 0].set_ylabel("true class", fontsize=TEXT)
+    axes[0, 1].set_yticks([])
+    return figure
+
+
+def _heatmap(ax: Axes, values: np.ndarray, diagonal: np.ndarray, names: Sequence[str], title: str) -> None:
+    annotated = len(values) <= ANNOTATED
+    texts = np.array([[str(int(value + 0.5) or "") for value in row] for row in values])
+    for colour, mask in ((SKY, ~diagonal), (ORANGE, diagonal)):
+        sns.heatmap(values, mask=mask, cmap=sns.light_palette(colour, as_cmap=True), vmin=0,
+                    vmax=max(1, values[~mask].max(initial=0)), square=True, ax=ax, xticklabels=False, yticklabels=False,
+                    annot=texts if annotated else None, fmt="", linewidths=1 if annotated else 0,
+                    annot_kws={"color": "black", "fontsize": SMALL if len(values) > 5 else TITLE},
+                    cbar=not annotated and colour == ORANGE,
+                    cbar_kws={"location": "bottom", "shrink": 0.6, "aspect": 40, "label": f"mistakes, {title}"})
+    ticks = np.arange(0, len(values), math.ceil(len(values) / 25))
+    crowded = len(ticks) * max(map(len, names)) > 60  # characters in a line below the panel
+    ax.set_xticks(ticks + 0.5, [names[tick] for tick in ticks], rotation=90 if crowded else 0)
+    ax.set_yticks(ticks + 0.5, [names[tick] for tick in ticks], rotation=0)
+    ax.set_title(title, fontsize=TEXT)
+    ax.set_xlabel("predicted class", fontsize=TEXT)
+
+
+def per_class_bars(report: Mapping[str, Any], class_names: Sequence[str]) -> Figure:
+    """F1 of each class as a bar with its precision and recall, best first, beside the macro average.
+
+    `report` maps each class name to `precision`, `recall`, `f1-score` (0 to 1) and `support` (images), as does
+    scikit-learn's `classification_report(output_dict=True)`. Of more than 40 classes, the 20 best and 20 worst show.
+    """
+    ranked = sorted(class_names, key=lambda name: -report[name]["f1-score"])
+    macro = float(np.mean([report[name]["f1-score"] for name in ranked]))
+    cut = len(ranked) > 40
+    shown = ranked[:20] + ranked[-20:] if cut else ranked
+    title = f"Macro F1 {macro:.3f}; best: {short(ranked[0])}, worst: {short(ranked[-1])}"
+    title += f" (the 20 best and 20 worst of {len(ranked)} classes)" if cut else ""
+    figure, axes = new_figure(title, 1.8 + 0.32 * len(shown))
+    ax = axes[0, 0]
+    y = np.array([rank + (cut and rank >= 20) for rank in range(len(shown))])
+    f1, precision, recall, support = ([report[name][key] for name in shown]
+                                      for key in ("f1-score", "precision", "recall", "support"))
+    ax.barh(y, f1, color=SKY, alpha=0.5, label="F1")
+    ax.scatter(precision, y, color=BLUE, marker="D", s=30, label="precision", zorder=3)
+    ax.scatter(recall, y, color=ORANGE, marker="o", s=36, label="recall", zorder=3)
+    ax.axvline(macro, color=GREY, linestyle="--", linewidth=1.2, label="macro average of F1")
+    for row, value, images in zip(y, f1, support, strict=True):
+        ax.text(1.02, row, f"{value:.3f}", va="center", fontsize=SMALL, fontweight="bold")
+        ax.text(1.09, row, f"{images:.0f} images", va="center", fontsize=SMALL, color=GREY)
+    if cut:
+        ax.text(0.01, 20, f"⋮  {len(ranked) - 40} more between", va="center", fontsize=SMALL, color=GREY)
+    ax.set_yticks(y, [short(name, 24) for name in shown])
+    ax.set_ylim(y[-1] + 0.6, -0.6)
+    ax.set_xlim(0, 1.18)
+    ax.set_xticks(np.linspace(0, 1, 6))
+    ax.spines["bottom"].set_bounds(0, 1)
+    ax.grid(axis="x", color=GRID)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, fontsize=SMALL)
+    return figure
+
+
+def reliability_diagram(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> Figure:
+    """Accuracy against confidence in each bin, and how many images each bin has.
+
+    Shapes as in `calibration_bins`. The title tells the expected calibration error.
+    """
+    count, accuracy, mean = calibration_bins(confidence, correct, bins)
+    error = expected_calibration_error(confidence, correct, bins)
+    figure, axes = new_figure(f"Expected calibration error {100 * error:.1f} %: mean confidence "
+                              f"{100 * np.mean(confidence):.1f} %, accuracy {100 * np.mean(correct):.1f} %",
+                              8.5, 2, sharex=True, height_ratios=[3, 1])
+    upper, lower = axes[:, 0]
+    centres, width = (np.arange(bins) + 0.5) / bins, 1 / bins
+    upper.bar(centres, accuracy, width, color=SKY, edgecolor="white", label="accuracy")
+    upper.bar(centres, mean - accuracy, width, accuracy, color="none", hatch="//", edgecolor=ORANGE,
+              label="gap to the mean confidence")
+    upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfect calibration")
+    upper.set(xlim=(0, 1), ylim=(0, 1))
+    upper.set_ylabel("accuracy", fontsize=TEXT)
+    upper.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=TEXT)
+    lower.bar(centres, 100 * count / count.sum(), width, color=GREY, alpha=0.6, edgecolor="white")
+    lower.axvline(np.mean(confidence), color=ORANGE, linewidth=2, label="mean confidence")
+    lower.axvline(np.mean(correct), color=BLUE, linewidth=2, label="accuracy")
+    lower.set_ylabel("percent of images", fontsize=TEXT)
+    lower.set_xlabel("confidence: probability of the predicted class", fontsize=TEXT)
+    lower.legend(frameon=False, fontsize=TEXT)
+    return figure

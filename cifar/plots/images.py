@@ -1,0 +1,76 @@
+"""Pictures of images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cifar.plots.style import SMALL, TEXT, WIDTH, new_figure, short
+
+
+def confident_mistakes(images: np.ndarray, labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray,
+                       class_names: Sequence[str], count: int = 25) -> Figure:
+    """The `count` wrong predictions of highest confidence, each titled "true → predicted, confidence".
+
+    `images` is uint8 (n, height, width, 1 or 3); `labels` and `predicted` are (n,) int class indices, `confidence` (n,)
+    is the probability of the predicted class.
+    """
+    wrong = np.flatnonzero(np.asarray(labels) != np.asarray(predicted))
+    worst = wrong[np.argsort(-np.asarray(confidence)[wrong], kind="stable")][:count]
+    names = [short(name, 13) for name in class_names]
+    titles = [f"{names[labels[i]]} → {names[predicted[i]]}\n{100 * confidence[i]:.1f} %" for i in worst]
+    title = f"The {len(worst)} most confident of {len(wrong)} mistakes in {len(labels)} images: true → predicted"
+    if len(worst) == len(wrong):
+        title = f"All {len(wrong)} mistakes in {len(labels)} images: true → predicted"
+    return image_sheet(images[worst], titles, title if len(wrong) else f"No mistakes in {len(labels)} images")
+
+
+def image_sheet(images: np.ndarray, titles: Sequence[str] | None = None, title: str = "", columns: int = 5) -> Figure:
+    """Images in rows of `columns`, each under its title. `images` is uint8 (n, height, width, 1 or 3)."""
+    _, height, width, _ = images.shape
+    rows = max(1, math.ceil(len(images) / columns))
+    cell = WIDTH / columns * height / width if len(images) else 0
+    figure, axes = new_figure(title, 0.6 + rows * (cell + 0.35), rows, columns)
+    for ax in axes.flat:
+        ax.axis("off")
+    for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
+        _image(ax, image)
+        if titles is not None:
+            ax.set_title(titles[i], fontsize=SMALL)
+    return figure
+
+
+def augmented_sheet(originals: np.ndarray, augmented: np.ndarray) -> Figure:
+    """What augmentation does: each row has an original on the left and its versions on the right.
+
+    `originals` is uint8 (rows, height, width, 1 or 3), `augmented` uint8 (rows, versions, height, width, 1 or 3).
+    """
+    rows, versions, height, width, channels = augmented.shape
+    left, right = _mosaic(originals[:, None]), _mosaic(augmented)
+    gutter = np.full((len(left), width // 4, channels), 255, np.uint8)
+    cell = min(WIDTH / (versions + 1.3), 1.8)
+    figure, axes = new_figure(f"Augmentation: {versions} versions of each image", 0.9 + rows * cell * height / width)
+    ax = axes[0, 0]
+    _image(ax, np.concatenate([left, gutter, right], axis=1))
+    for column, text in ((0, "original"), (left.shape[1] + width // 4, "augmented")):
+        ax.text(column - 0.5, -0.5 - height / 16, text, fontsize=TEXT)
+    ax.set_anchor("NW")
+    return figure
+
+
+def _image(ax: Axes, image: np.ndarray) -> None:
+    """Draws (height, width, 1 or 3); `auto` enlarges by nearest neighbours, so that small images show their pixels."""
+    ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255, interpolation="auto")
+    ax.axis("off")
+
+
+def _mosaic(images: np.ndarray) -> np.ndarray:
+    """Images (rows, columns, height, width, channels) as one with white gaps: one axes draws faster than many."""
+    gap = max(1, images.shape[2] // 16)
+    tiles = np.pad(images, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
+    rows, columns, height, width, channels = tiles.shape
+    return tiles.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)

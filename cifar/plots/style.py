@@ -1,0 +1,39 @@
+"""What all pictures share: size, type, colours, axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+WIDTH = 12  # inches
+DPI = 120  # 1440 pixels wide: sharp in MLflow's viewer, which shows about 1000
+TITLE, TEXT, SMALL = 15, 11, 9.5  # points
+
+# Okabe and Ito's colours, which the colour-blind tell apart (https://jfly.uni-koeln.de/color). Black text is legible on
+# SKY and ORANGE.
+BLUE, SKY, ORANGE, GREEN = "#0072B2", "#56B4E9", "#D55E00", "#009E73"
+AMBER, PINK = "#E69F00", "#CC79A7"
+GREY, GRID = "#666666", "#E5E5E5"
+
+
+def new_figure(title: str, height: float, rows: int = 1, columns: int = 1, layout: str = "constrained",
+               **grid: Any) -> tuple[Figure, np.ndarray]:
+    """A figure `height` inches high and its axes (rows, columns), in the style that all pictures share."""
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout=layout)
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=TITLE, fontweight="bold")
+    axes = figure.subplots(rows, columns, squeeze=False, **grid)
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.spines[["left", "bottom"]].set_color(GREY)
+        ax.tick_params(labelsize=SMALL, color=GREY)
+        ax.set_axisbelow(True)
+    return figure, axes
+
+
+def short(name: str, width: int = 16) -> str:
+    """A class name cut in its middle to `width` characters, with dollar signs shown rather than read as mathematics."""
+    half = (width - 1) // 2
+    return (name if len(name) <= width else f"{name[:half]}…{name[-half:]}").replace("$", r"\$")

@@ -1,0 +1,174 @@
+"""Recorded runs as they are read: found by id, parent, experiment or filter, with their histories and predictions.
+
+The store is the one that `connect` has opened. What it does not have, or does not answer, raises `InputError`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import mlflow
+import numpy as np
+from mlflow.entities import Run
+
+from cifar import environment
+from cifar.config import Settings, read
+from cifar.errors import InputError, known
+from cifar.tracking import store
+from cifar.tracking.store import CONFIG, PROCESS
+from cifar.untrusted import read_file, refusing
+
+PARENT = "mlflow.parentRunId"
+PREDICTIONS = "tables/predictions.csv"
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A recorded run; `seconds` is the time from its start to its end, or until now."""
+
+    id: str
+    name: str
+    status: str
+    experiment: str
+    parent: str | None
+    start: datetime
+    seconds: float
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+    @property
+    def test_images(self) -> str:
+        """What tells whether two runs were evaluated on the same images."""
+        return self.tags.get("test_fingerprint") or self.tags.get("dataset_fingerprint", "")
+
+
+class Predictions(NamedTuple):
+    """A run's answers on its test images, (n,) each: class names, and the probability that it gives the label."""
+
+    label: np.ndarray
+    predicted: np.ndarray
+    label_probability: np.ndarray
+
+    @property
+    def correct(self) -> np.ndarray:
+        """(n,) bool."""
+        return self.label == self.predicted
+
+
+def find_runs(run_ids: Sequence[str]) -> list[StoredRun]:
+    """The runs of these ids, or of ids that begin so."""
+    names = _experiments()
+    return [_stored(find(run_id), names) for run_id in run_ids]
+
+
+def search_runs(experiment: str | None = None, filter_string: str = "") -> list[StoredRun]:
+    """The runs of one experiment, or of all, that MLflow's `filter_string` lets through; newest first."""
+    names = _experiments()
+    if experiment is not None and experiment not in names.values():
+        raise InputError(f"experiment {experiment}: unknown; {known(experiment, names.values())}")
+    return [_stored(run, names) for run in _search(filter_string, experiment)]
+
+
+def children(run: StoredRun) -> list[StoredRun]:
+    """The runs of a sweep, the first one first."""
+    return search_runs(filter_string=f"tags.{PARENT} = '{run.id}'")[::-1]
+
+
+def history(run: StoredRun, metrics: Sequence[str]) -> dict[str, list[float]]:
+    """The values of each of `metrics` at epochs 1, 2, …, NaN where one is missing."""
+    client = mlflow.MlflowClient()
+    with _told(f"run {run.id}"):
+        points = {name: {point.step: point.value for point in client.get_metric_history(run.id, name)}
+                  for name in metrics if name in run.metrics}  # fmt: skip
+    return {name: [values.get(step, math.nan) for step in range(1, max(values) + 1)] for name, values in points.items()}
+
+
+def settings(run: StoredRun) -> Settings:
+    """What a run was made of."""
+    with _told(f"run {run.id}"):
+        return read(Path(mlflow.artifacts.download_artifacts(run_id=run.id, artifact_path=CONFIG)).read_text())
+
+
+def predictions(run: StoredRun) -> Predictions:
+    """The table of a run's answers on its test images; raises `InputError` for a run that did not get there."""
+    with _told(f"run {run.id} is {run.status}, its predictions on the test images"):
+        path = Path(mlflow.artifacts.download_artifacts(run_id=run.id, artifact_path=PREDICTIONS))
+    with refusing(path, "a table with the columns label, predicted and label_probability"):
+        rows = list(csv.DictReader(io.StringIO(read_file(path).decode())))
+        if not rows:
+            raise ValueError("it has no rows")
+        return Predictions(
+            np.array([row["label"] for row in rows], str),
+            np.array([row["predicted"] for row in rows], str),
+            np.array([row["label_probability"] for row in rows], float),
+        )
+
+
+def find(run_id: str) -> Run:
+    """The run of this id, or the only one whose id begins so."""
+    begun = re.fullmatch("[0-9a-f]{4,31}", run_id)
+    found = _search(f"attributes.run_id LIKE '{run_id}%'") if begun else []
+    if len(found) > 1:
+        raise InputError(f"run {run_id}: {len(found)} runs begin so: {', '.join(run.info.run_id for run in found[:5])}")
+    with _told(f"run {run_id}"):
+        return found[0] if found else mlflow.MlflowClient().get_run(run_id)
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether the smaller of two values of a metric is the better one."""
+    return metric.endswith(("loss", "error"))
+
+
+def _stored(run: Run, experiments: Mapping[str, str]) -> StoredRun:
+    tags, end = run.data.tags, run.info.end_time
+    # A run that was killed is marked as such by the next that starts; until then, its process tells.
+    is_gone = run.info.status == "RUNNING" and environment.is_gone(tags.get(PROCESS, ""))
+    start = datetime.fromtimestamp(run.info.start_time / 1000)
+    return StoredRun(
+        id=run.info.run_id,
+        name=run.info.run_name or "",
+        status="KILLED" if is_gone else run.info.status,
+        experiment=experiments.get(run.info.experiment_id, ""),
+        parent=tags.get(PARENT),
+        start=start,
+        seconds=end / 1000 - start.timestamp() if end else (datetime.now() - start).total_seconds(),
+        params=run.data.params,
+        metrics=run.data.metrics,
+        tags=tags,
+    )
+
+
+def _search(filter_string: str, experiment: str | None = None) -> list[Run]:
+    names = [experiment] if experiment is not None else None
+    with _told(f"filter {filter_string}"):
+        return mlflow.search_runs(
+            experiment_names=names,
+            search_all_experiments=names is None,
+            filter_string=filter_string,
+            output_format="list",
+        )
+
+
+def _experiments() -> dict[str, str]:
+    """The names of all experiments by their ids."""
+    with _told("experiments"):
+        return {found.experiment_id: found.name for found in mlflow.MlflowClient().search_experiments()}
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except store.FAILURES as error:
+        place = re.sub("://[^/]*@", "://…@", mlflow.get_tracking_uri())  # a password
+        raise InputError(f"{what}: {store.first_line(error)} (in {place})") from None
