@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from cifar import text
 from cifar.errors import InputError, known
-from cifar.tracking.queries import StoredRun, lower_is_better, search_runs
+from cifar.objective import lower_is_better
+from cifar.tracking.queries import StoredRun, search_runs
 
 COMPARISONS = {">=": operator.ge, "<=": operator.le, "!=": operator.ne, ">": operator.gt, "<": operator.lt,
                "=": operator.eq}  # fmt: skip

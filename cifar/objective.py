@@ -22,8 +22,8 @@ def check(objectives: Iterable[str], logged: Iterable[str]) -> None:
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether less of a logged metric is better: of losses and costs it is."""
-    return metric.endswith("loss") or metric in COSTS
+    """Whether less of a logged metric is better: of losses, errors and costs it is."""
+    return metric.endswith(("loss", "error")) or metric in COSTS
 
 
 def value(objective: str, metrics: Mapping[str, float]) -> float | None:

@@ -13,8 +13,8 @@ from cifar import text
 from cifar.comparison import answers as on_images
 from cifar.comparison.answers import Answers, Pair
 from cifar.comparison.groups import Group, differing
+from cifar.objective import lower_is_better
 from cifar.statistics import Interval, bootstrap_interval, wilson_interval
-from cifar.tracking.queries import lower_is_better
 
 MAIN = ("test/accuracy", "test/f1_macro", "test/loss", "best/accuracy")
 PROPORTIONS = ("test/accuracy", "test/top5_accuracy")

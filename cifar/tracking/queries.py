@@ -124,11 +124,6 @@ def find(run_id: str) -> Run:
         return found[0] if found else mlflow.MlflowClient().get_run(run_id)
 
 
-def lower_is_better(metric: str) -> bool:
-    """Whether the smaller of two values of a metric is the better one."""
-    return metric.endswith(("loss", "error"))
-
-
 def _stored(run: Run, experiments: Mapping[str, str]) -> StoredRun:
     tags, end = run.data.tags, run.info.end_time
     # A run that was killed is marked as such by the next that starts; until then, its process tells.
