@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from cifar import config, interrupts
-from cifar.errors import exit_codes
+from cifar.errors import ExitCodes
 from cifar.experiment import Experiment, check
 from cifar.lazy import Lazy, load_tensorflow
 
@@ -18,7 +18,7 @@ tracking, training = Lazy("cifar.tracking"), Lazy("cifar.training")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-@exit_codes()
+@ExitCodes()
 def main(composed: DictConfig) -> None:
     # What needs no tensor comes first, so that a mistake is answered before TensorFlow has loaded.
     settings, run_id = config.resolve(composed), None
@@ -37,5 +37,5 @@ def main(composed: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    with exit_codes(), config.one_line_mistakes():
+    with ExitCodes(), config.one_line_mistakes():
         main()

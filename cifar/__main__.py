@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from cifar.errors import exit_codes
+from cifar.errors import ExitCodes
 from cifar.images import read_image
 from cifar.lazy import load_tensorflow
 
@@ -53,7 +53,7 @@ def main() -> None:
     command.set_defaults(run=sync)
 
     arguments = parser.parse_args()
-    with exit_codes():
+    with ExitCodes():
         arguments.run(arguments)
         sys.stdout.flush()
 

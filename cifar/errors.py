@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import ContextDecorator
 
 DEBUG = "--debug" in sys.argv or os.environ.get("HYDRA_FULL_ERROR") == "1"
 """Whether tracebacks are asked for."""
@@ -43,25 +43,29 @@ def warn(line: str) -> None:
     print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
-@contextmanager
-def exit_codes() -> Iterator[None]:
+class ExitCodes(ContextDecorator):
     """Ends the process with one line on stderr and the right exit code where a mistake or a failure has a name.
 
-    With `--debug` on the command line, or HYDRA_FULL_ERROR=1, the traceback is shown instead.
+    With `--debug` on the command line, or HYDRA_FULL_ERROR=1, the traceback is shown instead. Not a generator, which
+    launchers that send `main` to another machine could not pickle.
     """
-    try:
-        yield
-    except InputError as error:
-        _exit(error, f"error: {error}", 2)
-    except TrainingError as error:
-        _exit(error, f"failed: {error}", 1)
-    except Interrupted as error:
-        _exit(error, str(error), 128 + error.signum)
-    except KeyboardInterrupt as error:
-        _exit(error, "interrupted", 130)
-    except BrokenPipeError:  # the reader, such as `head`, has what it wants; nor may the flush at the end complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(141)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        match error:
+            case InputError():
+                _exit(error, f"error: {error}", 2)
+            case TrainingError():
+                _exit(error, f"failed: {error}", 1)
+            case Interrupted():
+                _exit(error, str(error), 128 + error.signum)
+            case KeyboardInterrupt():
+                _exit(error, "interrupted", 130)
+            case BrokenPipeError():  # the reader, such as `head`, has enough; nor may the flush at the end complain
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                sys.exit(141)
 
 
 def _exit(error: BaseException, line: str, code: int) -> None:

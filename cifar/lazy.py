@@ -21,6 +21,9 @@ class Lazy:
     def __getattr__(self, name: str) -> Any:
         return getattr(importlib.import_module(self._module), name)
 
+    def __reduce__(self) -> tuple[type[Lazy], tuple[str]]:
+        return Lazy, (self._module,)
+
 
 if TYPE_CHECKING:
     import keras
