@@ -1,0 +1,166 @@
+"""An Optuna study of which several processes take trials, each while it holds a lock on the study.
+
+Besides what Optuna keeps of a trial, it holds which job of the sweep it is, which process runs the job, and, once it
+has ended, how.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import fail_stale_trials
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import create_engine, inspect
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from cifar import environment, objective
+from cifar.errors import InputError, warn
+from cifar.registry import PRUNERS, SAMPLERS
+from cifar.study import storage
+from cifar.sweep.jobs import Outcome
+from cifar.sweep.search import Options
+from cifar.sweep.space import Space
+from cifar.tracking.store import claimed
+
+JOB, PROCESS, OUTCOME, SEARCH = "job", "process", "outcome", "search"
+"""Attributes of a trial, `JOB` the last that it is given when it is taken; and of a study, what tells its searches."""
+AWAY = (StorageInternalError, SQLAlchemyError)
+"""What a database that does not answer raises."""
+STATES = {"FINISHED": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED}
+
+
+class Study:
+    """The trials of a search; `open` comes before all else.
+
+    A trial whose process is gone, or that shows no sign of life, is queued again with its values.
+    """
+
+    def __init__(self, url: str, options: Options, space: Space, objectives: Sequence[str], epochs: int):
+        """`epochs` are the most that a job has. Raises `InputError` where the database at `url` cannot be used."""
+        self.url, self._options, self._space, self._objectives = url, options, space, objectives
+        self._pruner = PRUNERS.build(options.pruner, epochs=epochs)
+        self._storage = _connect(url)
+        self._own: set[int] = set()
+        self._is_new_here = True
+
+    def open(self, name: str, search: str, *, anew: bool = False) -> None:
+        """The study of this `name`, made where it is not there; raises `InputError` where it is of another `search`."""
+        directions = ["minimize" if objective.lower_is_better(name) else "maximize" for name in self._objectives]
+        with claimed(self.url, "studies"):
+            known = name in {study.study_name for study in optuna.get_all_study_summaries(self._storage, False)}
+            if known and anew:
+                raise InputError(f"hydra.sweeper.study_name={name}: has been begun; hydra.launcher.resume=false needs "
+                                 "another name")
+            self._study = optuna.create_study(
+                study_name=name, storage=self._storage, directions=directions, pruner=self._pruner, load_if_exists=True
+            )
+            if not known:
+                self._study.set_user_attr(SEARCH, search)
+        if self._study.user_attrs.get(SEARCH) != search:
+            raise InputError(f"hydra.sweeper.study_name={name}: has been begun with other settings, another objective "
+                             "or another search space")
+
+    @property
+    def name(self) -> str:
+        return self._study.study_name
+
+    def take(self, total: int) -> tuple[FrozenTrial | None, dict[int, FrozenTrial]]:
+        """A trial to run, one that was abandoned before a new one, if there are less than `total`; and all, by job."""
+        with claimed(self.url, f"study-{hashlib.sha256(self.name.encode()).hexdigest()}"):
+            self._queue_abandoned()
+            trials = self._newest()
+            is_queue_empty = not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+            if is_queue_empty and len(trials) >= total:
+                return None, trials
+            if is_queue_empty:
+                values = {name: dimension.values for name, dimension in self._space.items()}
+                self._study.sampler = SAMPLERS.build(self._options.sampler, trial=len(trials), values=values)
+            asked = self._study.ask({name: dimension.distribution() for name, dimension in self._space.items()})
+            asked.set_user_attr(PROCESS, environment.this_process())
+            self._storage.record_heartbeat(asked._trial_id)
+            asked.set_user_attr(JOB, asked.user_attrs.get(JOB, len(trials)))
+            self._own.add(asked._trial_id)
+            return self._storage.get_trial(asked._trial_id), trials
+
+    def tell(self, trial: FrozenTrial, outcome: Outcome) -> None:
+        """How a trial that was taken has ended."""
+        self._own.discard(trial._trial_id)
+        if self._storage.get_trial(trial._trial_id).state != TrialState.RUNNING:
+            warn(f"{outcome.job.name}: another sweep has taken this trial of the study for abandoned")
+            return
+        state, values = STATES.get(outcome.status, TrialState.FAIL), None
+        if state == TrialState.COMPLETE:
+            values = [objective.value(name, outcome.metrics) for name in self._objectives]
+        told = {name: value for name, value in asdict(outcome).items() if name != "job"}
+        self._storage.set_trial_user_attr(trial._trial_id, OUTCOME, told)
+        self._study.tell(trial.number, values, state)
+
+    @contextmanager
+    def kept_alive(self) -> Iterator[None]:
+        """Inside the `with`, the trials that this process has taken show signs of life."""
+        left = threading.Event()
+
+        def beat() -> None:
+            while not left.wait(storage.HEARTBEAT):
+                for trial in tuple(self._own):
+                    with contextlib.suppress(*AWAY):  # the next may come through
+                        self._storage.record_heartbeat(trial)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            left.set()
+            thread.join()
+
+    def _newest(self) -> dict[int, FrozenTrial]:
+        """The newest trial of each job; of an older one that was queued again, nothing is awaited any more."""
+        trials = self._study.get_trials(deepcopy=False)
+        return {trial.user_attrs[JOB]: trial for trial in trials if JOB in trial.user_attrs}
+
+    def _queue_abandoned(self) -> None:
+        queue_again = self._storage.get_heartbeat_stale_trial_callback()
+        fail_stale_trials(self._study)
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if JOB not in trial.user_attrs:  # who took it died while doing so
+                self._study.tell(trial.number, state=TrialState.FAIL)
+        for trial in self._newest().values():
+            if trial.state == TrialState.RUNNING and environment.is_gone(trial.user_attrs[PROCESS]):
+                self._study.tell(trial.number, state=TrialState.FAIL)
+                queue_again(self._study, trial)
+            elif trial.state == TrialState.FAIL and (self._is_new_here or _was_left_by_another(trial)):
+                queue_again(self._study, trial)
+        self._is_new_here = False
+
+
+def _was_left_by_another(trial: FrozenTrial) -> bool:
+    """Whether a trial that has ended early did so because the sweep of another process was ended."""
+    status = trial.user_attrs[OUTCOME]["status"]
+    return status == "KILLED" and trial.user_attrs[PROCESS] != environment.this_process()
+
+
+def _connect(url: str) -> optuna.storages.RDBStorage:
+    where = f"hydra.sweeper.storage={storage.masked(url)}"
+    try:
+        with claimed(url, "studies"):
+            if "experiments" in inspect(create_engine(url, poolclass=NullPool)).get_table_names():
+                # Both note the version of their tables in one called `alembic_version`.
+                raise InputError(f"{where}: is MLflow's; a study needs a database of its own")
+            return storage.open_storage(url)
+    except (*AWAY, OSError) as error:
+        raise InputError(f"{where}: cannot be opened: {first_line(error)}") from None
+
+
+def first_line(error: BaseException) -> str:
+    """Of what a database told of its own."""
+    cause = error.__cause__ or error
+    return (str(getattr(cause, "orig", None) or cause).splitlines() or [type(cause).__name__])[0]
