@@ -23,7 +23,7 @@ def check(url: str) -> None:
         address = make_url(url)
     except ArgumentError:
         address = None
-    if not address or address.drivername not in ("sqlite", "postgresql") or not address.database:
+    if not address or address.get_backend_name() not in ("sqlite", "postgresql") or not address.database:
         raise InputError(f"hydra.sweeper.storage={masked(url)}: should be sqlite:///FILE or "
                          "postgresql://USER:PASSWORD@HOST/DATABASE")
 

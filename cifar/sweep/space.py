@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -91,8 +91,13 @@ Dimension = Choice | Steps | Interval
 Space = Mapping[str, Dimension]
 
 
-def steps(values: Iterable[Number], log: bool) -> Steps:
-    """The numbers of a range in either direction, without the noise that adding up leaves in their last digits."""
+def steps(start: Number, stop: Number, step: Number, log: bool) -> Steps:
+    """The numbers from `start` on in steps of `step`, either way, before `stop`; whole where all three are.
+
+    They are as written: 0.3 and not 0.30000000000000004, and not 0.4 where `stop` is that.
+    """
+    count = math.ceil(round((stop - start) / step, 9)) if step else 0
+    values = (start + number * step for number in range(count))
     return Steps(sorted(value if isinstance(value, int) else float(f"{value:.12g}") for value in values), log)
 
 

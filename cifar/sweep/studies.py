@@ -156,7 +156,7 @@ def _connect(url: str) -> optuna.storages.RDBStorage:
                 # Both note the version of their tables in one called `alembic_version`.
                 raise InputError(f"{where}: is MLflow's; a study needs a database of its own")
             return storage.open_storage(url)
-    except (*AWAY, OSError) as error:
+    except (*AWAY, OSError, ImportError) as error:
         raise InputError(f"{where}: cannot be opened: {first_line(error)}") from None
 
 

@@ -148,12 +148,12 @@ def run(
     Raises `InputError` before the first job where the study cannot be used.
     """
     shared, key = settings[0], search.fingerprint(options, space, settings[0])
-    tracking.connect(shared.tracking.uri)
     url = options.storage or f"sqlite:///{store.folder(shared.tracking.uri or store.LOCAL).parent / 'optuna.db'}"
     epochs = max(one.epochs for one in settings)
     study = Study(url, options, space, shared.objectives, epochs)
     if options.study_name:
         study.open(options.study_name, key, anew=not launcher.resume)
+    tracking.connect(shared.tracking.uri)
     source = Trials(study, key, space=space, options=options, epochs=epochs, overrides=overrides)
     with study.kept_alive():
         engine.run(source, shared.tracking, shared.objectives, launcher)

@@ -8,7 +8,6 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -75,10 +74,7 @@ def _dimension(override: Override):
     if isinstance(value, IntervalSweep):
         dimension = space.Interval(value.start, value.end, "log" in tags)
     elif isinstance(value, RangeSweep):
-        try:
-            dimension = space.steps(value.range(), "log" in tags)
-        except (ValueError, HydraException) as error:
-            raise InputError(f"{override.input_line}: {error}") from None
+        dimension = space.steps(value.start, value.stop, value.step, "log" in tags)
     elif tags:
         raise InputError(f"{override.input_line}: log is for numbers")
     else:
