@@ -243,7 +243,7 @@ def _is_wide(numbers: Column) -> bool:
 
 def _worst_first(values: Sequence[float], lower: bool) -> list[int]:
     """The runs by their values; of equal ones the earliest is the best."""
-    return sorted(reversed(range(len(values))), key=lambda run: -values[run] if lower else values[run])
+    return sorted(range(len(values)), key=lambda run: (-values[run] if lower else values[run], -run))
 
 
 def _best(params: Mapping[str, Column], values: Sequence[float], metric: str, lower: bool) -> str:
