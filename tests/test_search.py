@@ -133,7 +133,7 @@ class TestSpace:
             ("x=range(1, 4)", space.Steps([1, 2, 3], log=False)),
             ("x=range(0.1, 0.4, 0.1)", space.Steps([0.1, 0.2, 0.3], log=False)),
             ("x=range(9, 0, -3)", space.Steps([3, 6, 9], log=False)),
-            ("x=choice(1, 'a b', [1, c])", space.Choice(["1", "'a b'", "[1,c]"])),
+            ("x=choice(1, 'a b', [1, c])", space.Choice(["1", r"a\ b", "[1,c]"])),
             ("x=shuffle(choice(c, b, a))", space.Choice(["c", "b", "a"])),
             ("x=a,b,a", space.Choice(["a", "b"])),
         ],
