@@ -101,6 +101,7 @@ MISTAKES = [
     (f"hydra.sweeper.storage=optuna.db {LR}", "hydra.sweeper.storage=optuna.db: should be sqlite:///FILE or post"),
     (f"hydra.sweeper.storage=postgresql://me:secret@127.0.0.1:1/studies {LR}",
      "hydra.sweeper.storage=postgresql://me:***@127.0.0.1:1/studies: cannot be opened: "),
+    (f"hydra.launcher.n_jobs=0 {LR}", "hydra.launcher.n_jobs=0: should be greater than 0"),
     ("sweep=lrr", "sweep=lrr: unknown choice; did you mean 'lr'? known: "),
 ]  # fmt: skip
 
@@ -118,6 +119,20 @@ def test_study_in_the_database_of_mlflow_is_refused(in_process, tmp_path):
     done = in_process(*SEARCH, LR, f"hydra.sweeper.storage={sqlite(tmp_path)}", "data=digits")
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr.endswith("mlflow.db: is MLflow's; a study needs a database of its own\n")
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml")])
+def test_ready_made_space_is_accepted(in_process, tmp_path, monkeypatch, name):
+    begun = []
+
+    def begin(source, *rest):
+        begun.append(source)
+        raise SystemExit(0)
+
+    monkeypatch.setattr("cifar.sweep.engine.run", begin)
+    done = in_process(f"sweep={name}", "data=digits", f"tracking.uri={sqlite(tmp_path)}")
+    assert (done.code, done.stderr) == (0, "")
+    assert begun[0].total > 1
 
 
 class TestSpace:

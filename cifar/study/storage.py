@@ -9,6 +9,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from cifar.errors import InputError
+from cifar.text import masked
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -45,11 +46,3 @@ def open_storage(url: str) -> RDBStorage:
             inherit_intermediate_values=True
         ),
     )
-
-
-def masked(url: str) -> str:
-    """`url` without its password."""
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return f"{url.partition('://')[0]}://…" if "://" in url else url

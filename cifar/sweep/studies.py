@@ -28,6 +28,7 @@ from cifar.study import storage
 from cifar.sweep.jobs import Outcome
 from cifar.sweep.search import Options
 from cifar.sweep.space import Space
+from cifar.text import masked
 from cifar.tracking.store import claimed
 
 JOB, PROCESS, OUTCOME, SEARCH = "job", "process", "outcome", "search"
@@ -149,7 +150,7 @@ def _was_left_by_another(trial: FrozenTrial) -> bool:
 
 
 def _connect(url: str) -> optuna.storages.RDBStorage:
-    where = f"hydra.sweeper.storage={storage.masked(url)}"
+    where = f"hydra.sweeper.storage={masked(url)}"
     try:
         with claimed(url, "studies"):
             if "experiments" in inspect(create_engine(url, poolclass=NullPool)).get_table_names():

@@ -29,6 +29,7 @@ from cifar.config import Settings, TrackingSettings, flatten, identity
 from cifar.contracts import Dataset, Evaluation
 from cifar.errors import InputError, Interrupted, Pruned, TrainingError, warn
 from cifar.lazy import keras
+from cifar.text import masked
 from cifar.tracking import store
 from cifar.tracking.runs import end_stale, newest_sweep
 from cifar.tracking.store import CONFIG, DESCRIBED, FAILURE, PROCESS, SWEEP, SYNC_RUN, SYNC_URI
@@ -95,7 +96,10 @@ class Run:
         self._try(lambda client: client.log_batch(self._id, tags=rows))
 
     def log_settings(self, settings: Settings) -> None:
-        """Every setting as a parameter, and all of them as `config.yaml`."""
+        """Every setting as a parameter, and all of them as `config.yaml`; a password in `tracking.uri` is left out."""
+        if settings.tracking.uri:
+            uri = masked(settings.tracking.uri)
+            settings = settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": uri})})
         rows = [Param(key, str(value)) for key, value in flatten(settings).items()]
         self._try(lambda client: client.log_batch(self._id, params=rows))
         self.log_tags({"settings_sha256": identity(settings)})
@@ -227,7 +231,8 @@ class Run:
         except store.FAILURES as error:
             if not store.is_away(error):
                 raise
-            warn(f"{self._uri} does not answer; the rest is recorded in {store.LOCAL}: `python -m cifar sync` sends it")
+            where = masked(self._uri)
+            warn(f"{where} does not answer; the rest is recorded in {store.LOCAL}: `python -m cifar sync` sends it")
         server, self._uri = self._uri, store.LOCAL
         store.connect(self._uri)
         server_run = getattr(self, "_id", "")
