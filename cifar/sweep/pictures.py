@@ -17,6 +17,8 @@ ENOUGH = 4
 HANDED_OVER = ("tracking", "resume")
 """What a job is given though it decides nothing in it."""
 
+UNSET = "–"
+
 Columns = dict[str, list[float] | list[str]]
 
 
@@ -66,11 +68,11 @@ def importances(params: Columns, values: Sequence[float]) -> dict[str, float]:
 def varied(outcomes: Sequence[Outcome]) -> Columns:
     """The settings in which the jobs of `outcomes` differ, each with its value in each job.
 
-    Numbers where all are, else texts; empty where a job does not set it.
+    Numbers where all are, else texts; a dash where a job does not set it.
     """
     given = [dict(_split(part) for part in one.job.overrides) for one in outcomes]
     keys = [key for key in dict.fromkeys(key for one in given for key in one) if key.split(".")[0] not in HANDED_OVER]
-    columns = {key: _column([one.get(key, "") for one in given]) for key in keys}
+    columns = {key: _column([one.get(key, UNSET) for one in given]) for key in keys}
     return {key: column for key, column in columns.items() if len(set(column)) > 1}
 
 
