@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cifar.environment import ROOT
-from cifar.errors import InputError, Pruned
+from cifar.errors import InputError, Pruned, exit_codes
 from cifar.lazy import keras
 from cifar.registry import CALLBACKS, SAMPLERS
 from cifar.study import storage
@@ -307,6 +307,26 @@ class TestSharedStudy:
         study.tell(trial, ended(trial, loss=1.0))
         assert "another sweep has taken this trial" in capsys.readouterr().err
         assert optuna.load_study(study_name="study", storage=study.url).trials[0].value == 5.0
+
+
+    def test_run_without_a_result_is_a_failed_trial(self, tmp_path):
+        study = opened(tmp_path)
+        trial, _ = study.take(total=1)
+        study.tell(trial, ended(trial, loss=float("nan")))
+        assert optuna.load_study(study_name="study", storage=study.url).trials[0].state.name == "FAIL"
+
+    def test_trial_that_an_ended_sweep_was_to_queue_again_is_queued(self, tmp_path):
+        study = opened(tmp_path)
+        trial, _ = study.take(total=1)
+        optuna.load_study(study_name="study", storage=study.url).tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        again, _ = study.take(total=1)
+        assert again.params == trial.params
+
+
+def test_pruned_run_has_an_exit_code_of_its_own(capsys):
+    with pytest.raises(SystemExit) as end, exit_codes():
+        raise Pruned(4)
+    assert (end.value.code, capsys.readouterr().err) == (3, "pruned in epoch 4\n")
 
 
 class TestPruneCallback:

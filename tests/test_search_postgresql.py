@@ -16,9 +16,12 @@ import mlflow
 import optuna
 import pytest
 from conftest import TINY, environment, python, sqlite
+from test_search import SPACE, drawn, options
 
+from cifar import tracking
 from cifar.environment import ROOT
 from cifar.study import storage
+from cifar.sweep.studies import Study, default_url
 
 PASSWORD = "s3cret"
 
@@ -106,3 +109,15 @@ def wait_until(condition) -> None:
             return
         time.sleep(0.2)
     pytest.fail("waited for too long")
+
+
+@pytest.mark.slow
+def test_study_is_beside_the_runs_of_mlflow_in_one_database(postgresql):
+    tracking.connect(postgresql)
+    for _ in range(2):
+        study = Study(default_url(postgresql), options(), SPACE, ["val/loss"], epochs=9)
+        study.open("study", "key")
+        drawn(study, 2)
+    assert mlflow.MlflowClient(postgresql).search_experiments()
+    known = optuna.load_study(study_name="study", storage=storage.open_storage(default_url(postgresql)))
+    assert [trial.state.name for trial in known.trials] == ["COMPLETE"] * 4

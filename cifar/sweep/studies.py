@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,9 +18,10 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateSchema
 
 from cifar import environment, objective
 from cifar.errors import InputError, warn
@@ -29,7 +31,7 @@ from cifar.sweep.jobs import Outcome
 from cifar.sweep.search import Options
 from cifar.sweep.space import Space
 from cifar.text import masked
-from cifar.tracking.store import claimed
+from cifar.tracking.store import LOCAL, claimed, folder
 
 JOB, PROCESS, OUTCOME, SEARCH = "job", "process", "outcome", "search"
 """Attributes of a trial, `JOB` the last that it is given when it is taken; and of a study, what tells its searches."""
@@ -54,7 +56,7 @@ class Study:
 
     def open(self, name: str, search: str, *, anew: bool = False) -> None:
         """The study of this `name`, made where it is not there; raises `InputError` where it is of another `search`."""
-        directions = ["minimize" if objective.lower_is_better(name) else "maximize" for name in self._objectives]
+        directions = ["minimize" if objective.lower_is_better(metric) else "maximize" for metric in self._objectives]
         with claimed(self.url, "studies"):
             known = name in {study.study_name for study in optuna.get_all_study_summaries(self._storage, False)}
             if known and anew:
@@ -100,6 +102,8 @@ class Study:
         state, values = STATES.get(outcome.status, TrialState.FAIL), None
         if state == TrialState.COMPLETE:
             values = [objective.value(name, outcome.metrics) for name in self._objectives]
+            if any(value is None or not math.isfinite(value) for value in values):
+                state, values = TrialState.FAIL, None
         told = {name: value for name, value in asdict(outcome).items() if name != "job"}
         self._storage.set_trial_user_attr(trial._trial_id, OUTCOME, told)
         self._study.tell(trial.number, values, state)
@@ -111,9 +115,8 @@ class Study:
 
         def beat() -> None:
             while not left.wait(storage.HEARTBEAT):
-                for trial in tuple(self._own):
-                    with contextlib.suppress(*AWAY):  # the next may come through
-                        self._storage.record_heartbeat(trial)
+                with contextlib.suppress(*AWAY):  # the next may come through
+                    self._show_life()
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
@@ -123,6 +126,10 @@ class Study:
             left.set()
             thread.join()
 
+    def _show_life(self) -> None:
+        for trial in tuple(self._own):
+            self._storage.record_heartbeat(trial)
+
     def _newest(self) -> dict[int, FrozenTrial]:
         """The newest trial of each job; of an older one that was queued again, nothing is awaited any more."""
         trials = self._study.get_trials(deepcopy=False)
@@ -130,6 +137,7 @@ class Study:
 
     def _queue_abandoned(self) -> None:
         queue_again = self._storage.get_heartbeat_stale_trial_callback()
+        self._show_life()
         fail_stale_trials(self._study)
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if JOB not in trial.user_attrs:  # who took it died while doing so
@@ -138,15 +146,32 @@ class Study:
             if trial.state == TrialState.RUNNING and environment.is_gone(trial.user_attrs[PROCESS]):
                 self._study.tell(trial.number, state=TrialState.FAIL)
                 queue_again(self._study, trial)
-            elif trial.state == TrialState.FAIL and (self._is_new_here or _was_left_by_another(trial)):
+            elif trial.state == TrialState.FAIL and (self._is_new_here or _was_left(trial)):
                 queue_again(self._study, trial)
         self._is_new_here = False
 
 
-def _was_left_by_another(trial: FrozenTrial) -> bool:
-    """Whether a trial that has ended early did so because the sweep of another process was ended."""
-    status = trial.user_attrs[OUTCOME]["status"]
-    return status == "KILLED" and trial.user_attrs[PROCESS] != environment.this_process()
+def _was_left(trial: FrozenTrial) -> bool:
+    """Whether a trial has ended early because another process was ended: its sweep, or who was to queue it again."""
+    told = trial.user_attrs.get(OUTCOME)
+    return not told or (told["status"] == "KILLED" and trial.user_attrs[PROCESS] != environment.this_process())
+
+
+def default_url(tracking_uri: str | None) -> str:
+    """Where studies are kept beside the runs at `tracking_uri`: `optuna.db`, or the schema `optuna` on PostgreSQL.
+
+    In MLflow's own tables' place they cannot be: both note the version of their tables in one called `alembic_version`.
+    """
+    uri = tracking_uri or LOCAL
+    if not uri.startswith("postgresql"):
+        return f"sqlite:///{folder(uri).parent / 'optuna.db'}"
+    try:
+        with create_engine(uri, poolclass=NullPool).begin() as connection:
+            connection.execute(CreateSchema("optuna", if_not_exists=True))
+    except (SQLAlchemyError, ImportError) as error:
+        raise InputError(f"tracking.uri={masked(uri)}: cannot be opened: {first_line(error)}") from None
+    own = make_url(uri).update_query_dict({"options": "-csearch_path=optuna"})
+    return own.render_as_string(hide_password=False)
 
 
 def _connect(url: str) -> optuna.storages.RDBStorage:
@@ -154,7 +179,6 @@ def _connect(url: str) -> optuna.storages.RDBStorage:
     try:
         with claimed(url, "studies"):
             if "experiments" in inspect(create_engine(url, poolclass=NullPool)).get_table_names():
-                # Both note the version of their tables in one called `alembic_version`.
                 raise InputError(f"{where}: is MLflow's; a study needs a database of its own")
             return storage.open_storage(url)
     except (*AWAY, OSError, ImportError) as error:

@@ -16,8 +16,7 @@ from cifar.sweep import engine, jobs, search
 from cifar.sweep.jobs import GRACE, Job, Outcome
 from cifar.sweep.search import Options
 from cifar.sweep.space import Space, Value, size
-from cifar.sweep.studies import AWAY, JOB, OUTCOME, Study, first_line
-from cifar.tracking import store
+from cifar.sweep.studies import AWAY, JOB, OUTCOME, Study, default_url, first_line
 
 LOOK = 2.0
 """Seconds between two looks for whether trials that another process runs have ended."""
@@ -33,7 +32,8 @@ class Trials:
     """
 
     def __init__(self, study: Study, key: str, *, space: Space, options: Options, epochs: int, overrides: Overrides):
-        self.name, self.key = options.study_name or f"search of {', '.join(space)}", key
+        self.name = f"study {options.study_name}" if options.study_name else f"search of {', '.join(space)}"
+        self.key = key
         self.total = int(min(options.n_trials, size(space))) if options.sampler["name"] == "grid" else options.n_trials
         self._study, self._space, self._options = study, space, options
         self._epochs, self._overrides = epochs, overrides
@@ -148,8 +148,8 @@ def run(
     Raises `InputError` before the first job where the study cannot be used.
     """
     shared, key = settings[0], search.fingerprint(options, space, settings[0])
-    url = options.storage or f"sqlite:///{store.folder(shared.tracking.uri or store.LOCAL).parent / 'optuna.db'}"
     epochs = max(one.epochs for one in settings)
+    url = options.storage or default_url(shared.tracking.uri)
     study = Study(url, options, space, shared.objectives, epochs)
     if options.study_name:
         study.open(options.study_name, key, anew=not launcher.resume)

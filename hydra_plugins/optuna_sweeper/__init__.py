@@ -35,7 +35,7 @@ class OptunaSweeper(Sweeper):
         self._launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> None:
-        params = [f"{key}={value}" for key, value in self._search.params.items()]
+        params = [f"{key}={_encoded(value)}" for key, value in self._search.params.items()]
         overrides = {_key(one): one for one in self._parser.parse_overrides([*params, *arguments])}
         searched = {key: one for key, one in overrides.items() if one.is_sweep_override()}
         fixed = [one.input_line for key, one in overrides.items() if key not in searched]
