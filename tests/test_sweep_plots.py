@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from cifar import sweep_plots
+from cifar.plots import sweeps
 from cifar.sweep import pictures
 from cifar.sweep.jobs import Job, Outcome
 
@@ -138,7 +138,7 @@ def test_pareto_front_is_what_no_other_run_beats(values, lower):
         as_good = one[0] <= other[0] and (one[1] <= other[1] if lower else one[1] >= other[1])
         return as_good and tuple(one) != tuple(other)
 
-    front = sweep_plots.pareto_optimal(values, [True, lower])
+    front = sweeps.pareto_optimal(values, [True, lower])
     assert list(front) == [not any(beats(other, one) for other in values) for one in values]
 
 
@@ -148,6 +148,6 @@ def test_any_values_can_be_drawn(values, data):
     texts = data.draw(st.lists(st.sampled_from(["a", "$b$", "c" * 60]), min_size=len(values), max_size=len(values)))
     numbers = data.draw(st.lists(finite, min_size=len(values), max_size=len(values)))
     params = {"text": texts, "number": numbers}
-    for draw in (sweep_plots.parallel_coordinates, sweep_plots.slices):
+    for draw in (sweeps.parallel_coordinates, sweeps.slices):
         draw(params, values, "val/loss", lower=True).savefig(io.BytesIO(), dpi=20)
-    sweep_plots.optimisation_history([None, *values], "val/loss", lower=False).savefig(io.BytesIO(), dpi=20)
+    sweeps.optimisation_history([None, *values], "val/loss", lower=False).savefig(io.BytesIO(), dpi=20)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cifar import objective, sweep_plots, tracking
+from cifar import objective, tracking
+from cifar.plots import sweeps
 from cifar.sweep.jobs import Outcome
 
 ENOUGH = 4
@@ -31,12 +32,12 @@ def record(parent: tracking.Run, outcomes: Sequence[Outcome], objectives: Sequen
         histories = {outcome.job.name: parent.child_history(outcome.run_id, metric) for outcome in outcomes
                      if outcome.run_id and metric.startswith("val/")}  # fmt: skip
         if histories := {name: history for name, history in histories.items() if history}:
-            figure = sweep_plots.curves_of_runs(histories, metric, objective.lower_is_better(metric))
+            figure = sweeps.curves_of_runs(histories, metric, objective.lower_is_better(metric))
             parent.log_figure(figure, f"learning_curves{suffix}")
     if len(objectives) > 1 and (done := [one for one in outcomes if _values(one, objectives)]):
         values, lower = [_values(one, objectives) for one in done], [objective.lower_is_better(m) for m in objectives]
         names = [one.job.name for one in done]
-        parent.log_figure(sweep_plots.pareto_front(np.array(values), objectives, lower, names), "pareto_front")
+        parent.log_figure(sweeps.pareto_front(np.array(values), objectives, lower, names), "pareto_front")
 
 
 def importances(params: Columns, values: Sequence[float]) -> dict[str, float]:
@@ -82,12 +83,12 @@ def _of_objective(outcomes: Sequence[Outcome], metric: str) -> Iterator[tuple[st
     if not done:
         return
     values = [value[0] for value in reached if value]
-    yield "history", sweep_plots.optimisation_history([value[0] if value else None for value in reached], metric, lower)
+    yield "history", sweeps.optimisation_history([value[0] if value else None for value in reached], metric, lower)
     if params := varied(done):
-        yield "slices", sweep_plots.slices(params, values, metric, lower)
-        yield "parallel_coordinates", sweep_plots.parallel_coordinates(params, values, metric, lower)
+        yield "slices", sweeps.slices(params, values, metric, lower)
+        yield "parallel_coordinates", sweeps.parallel_coordinates(params, values, metric, lower)
         if shares := importances(params, values):
-            yield "importance", sweep_plots.importance(shares, metric, len(done))
+            yield "importance", sweeps.importance(shares, metric, len(done))
 
 
 def _values(outcome: Outcome, objectives: Sequence[str]) -> list[float]:

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from cifar.plots import BLUE, GREEN, GREY, GRID, ORANGE, SKY, SMALL, TEXT, _figure, _name
+from cifar.plots.style import BLUE, GREEN, GREY, GRID, ORANGE, SKY, SMALL, TEXT, new_figure, short
 
 Column = Sequence[float] | Sequence[str]
 WIDE = 30
@@ -29,7 +29,7 @@ NAMED, FRONT = 5, 12
 def parallel_coordinates(params: Mapping[str, Column], values: Sequence[float], metric: str, lower: bool) -> Figure:
     """A line for each run through its settings to its objective, the better the darker, the best in front."""
     axes_of = {**params, metric: values}
-    figure, axes = _figure(_best(params, values, metric, lower), 6.5)
+    figure, axes = new_figure(_best(params, values, metric, lower), 6.5)
     ax = axes[0, 0]
     ax.axis("off")
     heights = []
@@ -43,7 +43,7 @@ def parallel_coordinates(params: Mapping[str, Column], values: Sequence[float], 
             ax.annotate(label, (place, height), (6 * side, 0), textcoords="offset points", zorder=5, fontsize=SMALL,
                         ha="left" if side == 1 else "right", va="center",
                         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5})
-        ax.annotate(_name(name, 28), (place, 1.06), ha="center", fontsize=TEXT, annotation_clip=False)
+        ax.annotate(short(name, 28), (place, 1.06), ha="center", fontsize=TEXT, annotation_clip=False)
     order = _worst_first(values, lower)
     for rank, run in enumerate(order):
         best, shade = run == order[-1], (rank + 1) / len(order)
@@ -57,9 +57,9 @@ def parallel_coordinates(params: Mapping[str, Column], values: Sequence[float], 
 def importance(shares: Mapping[str, float], metric: str, runs: int) -> Figure:
     """How much of the objective's variance each setting explains (0 to 1), the most important first."""
     ranked = sorted(shares.items(), key=lambda item: item[1])
-    names, lengths = [_name(name, 40) for name, _ in ranked], [100 * share for _, share in ranked]
+    names, lengths = [short(name, 40) for name, _ in ranked], [100 * share for _, share in ranked]
     title = f"{names[-1]} decides {metric} most (fANOVA of {runs} runs)"
-    figure, axes = _figure(title, 1.6 + 0.5 * len(names))
+    figure, axes = new_figure(title, 1.6 + 0.5 * len(names))
     ax = axes[0, 0]
     ax.barh(range(len(names)), lengths, color=SKY, height=0.6)
     for row, length in enumerate(lengths):
@@ -75,7 +75,7 @@ def slices(params: Mapping[str, Column], values: Sequence[float], metric: str, l
     """A panel for each setting: its values against the objective, later runs darker, the best marked."""
     columns = min(3, len(params))
     rows = math.ceil(len(params) / columns)
-    figure, axes = _figure(_best(params, values, metric, lower), 1 + 3.8 * rows, rows, columns, sharey=True)
+    figure, axes = new_figure(_best(params, values, metric, lower), 1 + 3.8 * rows, rows, columns, sharey=True)
     for ax in axes.flat[len(params):]:
         ax.remove()
     best, age = _worst_first(values, lower)[-1], 0.25 + 0.75 * np.arange(1, len(values) + 1) / len(values)
@@ -83,7 +83,7 @@ def slices(params: Mapping[str, Column], values: Sequence[float], metric: str, l
         places = _along(ax, column)
         ax.scatter(places, values, s=42, color=BLUE, alpha=age, linewidths=0)
         ax.scatter(places[best], values[best], s=130, facecolors="none", edgecolors=ORANGE, linewidths=2.2)
-        ax.set_xlabel(_name(name, 40), fontsize=TEXT)
+        ax.set_xlabel(short(name, 40), fontsize=TEXT)
         if number % columns == 0:
             ax.set_ylabel(metric, fontsize=TEXT)
         ax.grid(color=GRID)
@@ -97,7 +97,7 @@ def optimisation_history(values: Sequence[float | None], metric: str, lower: boo
     numbers, found = [number for number, _ in there], np.array([value for _, value in there])
     best = (np.minimum if lower else np.maximum).accumulate(found)
     reached = next(number for number, value in there if value == best[-1])
-    figure, axes = _figure(f"Best {metric}: {best[-1]:.4g}, in run {reached} of {len(values)}", 5.5)
+    figure, axes = new_figure(f"Best {metric}: {best[-1]:.4g}, in run {reached} of {len(values)}", 5.5)
     ax = axes[0, 0]
     ax.scatter(numbers, found, s=42, color=BLUE, label="run", zorder=3)
     ax.step([*numbers, len(values)], [*best, best[-1]], where="post", color=ORANGE, linewidth=2, label="best so far")
@@ -118,7 +118,7 @@ def curves_of_runs(histories: Mapping[str, Sequence[float]], metric: str, lower:
     """A metric of each run, epoch by epoch; the runs of the best epochs are named and coloured, the best in front."""
     reached = {name: (min if lower else max)(history) for name, history in histories.items()}
     ranked = sorted(histories, key=reached.get, reverse=not lower)
-    figure, axes = _figure(f"Best {metric}: {reached[ranked[0]]:.4g}, of {_name(ranked[0], 60)}", 6.5)
+    figure, axes = new_figure(f"Best {metric}: {reached[ranked[0]]:.4g}, of {short(ranked[0], 60)}", 6.5)
     ax = axes[0, 0]
     colours = [ORANGE, BLUE, GREEN, SKY, "black"]
     for rank, name in reversed(list(enumerate(ranked))):
@@ -126,7 +126,7 @@ def curves_of_runs(histories: Mapping[str, Sequence[float]], metric: str, lower:
         ax.plot(range(1, len(history) + 1), history, color=colours[rank] if named else GREY,
                 alpha=1 if named else 0.35, linewidth=3 if rank == 0 else 1.5 if named else 1,
                 marker="o" if len(history) == 1 else None, zorder=len(ranked) - rank + 2,
-                label=f"{reached[name]:.4g}  {_name(name, 90)}" if named else None)
+                label=f"{reached[name]:.4g}  {short(name, 90)}" if named else None)
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside lower left", frameon=False, fontsize=SMALL)
     _value_axis(ax, [value for history in histories.values() for value in history])
@@ -148,7 +148,7 @@ def pareto_front(values: np.ndarray, metrics: Sequence[str], lower: Sequence[boo
     columns = min(2, len(pairs))
     rows = math.ceil(len(pairs) / columns)
     title = f"{front.sum()} of {len(values)} runs: none is better in {' and '.join(metrics)}"
-    figure, axes = _figure(title, 1.5 + 5 * rows, rows, columns)
+    figure, axes = new_figure(title, 1.5 + 5 * rows, rows, columns)
     for ax in axes.flat[len(pairs):]:
         ax.remove()
     chosen = np.flatnonzero(front)[np.argsort(values[front, 0], kind="stable")]
@@ -162,7 +162,7 @@ def pareto_front(values: np.ndarray, metrics: Sequence[str], lower: Sequence[boo
         for axis, metric, low in ((ax.xaxis, metrics[i], lower[i]), (ax.yaxis, metrics[j], lower[j])):
             axis.set_label_text(f"{metric} ({'lower' if low else 'higher'} is better)", fontsize=TEXT)
         ax.grid(color=GRID)
-    told = [f"{number}  {_name(names[run], 110)}" for number, run in enumerate(chosen[:FRONT], start=1)]
+    told = [f"{number}  {short(names[run], 110)}" for number, run in enumerate(chosen[:FRONT], start=1)]
     told += [f"and {len(chosen) - FRONT} more"] if len(chosen) > FRONT else []
     figure.legend([Line2D([], [], color="none") for _ in told], told, loc="outside lower left", frameon=False,
                   fontsize=SMALL, handlelength=0)
@@ -185,7 +185,7 @@ class _Scale:
             names = list(dict.fromkeys(column))
             places = {name: (rank + 0.5) / len(names) for rank, name in enumerate(names)}
             self.heights = [places[value] for value in column]
-            self.ticks = [(place, _name(name, 18)) for name, place in places.items()]
+            self.ticks = [(place, short(name, 18)) for name, place in places.items()]
             return
         change = np.log if _is_wide(column) else np.asarray
         low, high = change(min(column)), change(max(column))
@@ -216,7 +216,7 @@ def _along(ax: Axes, column: Column) -> Column:
         return column
     names = list(dict.fromkeys(column))
     turned = len(names) * max(map(len, names)) > 40  # characters in a line below the panel
-    ax.set_xticks(range(len(names)), [_name(name, 18) for name in names], rotation=30 if turned else 0,
+    ax.set_xticks(range(len(names)), [short(name, 18) for name in names], rotation=30 if turned else 0,
                   ha="right" if turned else "center")
     ax.set_xlim(-0.5, len(names) - 0.5)
     return [names.index(value) for value in column]
@@ -251,4 +251,4 @@ def _best(params: Mapping[str, Column], values: Sequence[float], metric: str, lo
     best = _worst_first(values, lower)[-1]
     told = ", ".join(f"{name}={column[best]:.4g}" if isinstance(column[best], float) else f"{name}={column[best]}"
                      for name, column in params.items())  # fmt: skip
-    return "\n".join(wrap(f"Best {metric}: {values[best]:.4g}, with {_name(told, 200)}", 88))
+    return "\n".join(wrap(f"Best {metric}: {values[best]:.4g}, with {short(told, 200)}", 88))
