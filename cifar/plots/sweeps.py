@@ -21,7 +21,7 @@ from cifar.plots.style import BLUE, GREEN, GREY, GRID, ORANGE, SKY, SMALL, TEXT,
 
 Column = Sequence[float] | Sequence[str]
 WIDE = 30
-"""How many times the smallest of positive numbers the greatest is where a logarithmic axis shows them better."""
+"""How many times the smallest of positive numbers the greatest is at least where they need a logarithmic axis."""
 NAMED, FRONT = 5, 12
 """Runs that a legend names, the best of all and those of a front."""
 
@@ -126,7 +126,7 @@ def curves_of_runs(histories: Mapping[str, Sequence[float]], metric: str, lower:
         ax.plot(range(1, len(history) + 1), history, color=colours[rank] if named else GREY,
                 alpha=1 if named else 0.35, linewidth=3 if rank == 0 else 1.5 if named else 1,
                 marker="o" if len(history) == 1 else None, zorder=len(ranked) - rank + 2,
-                label=f"{reached[name]:.4g}  {short(name, 90)}" if named else None)
+                label=f"{reached[name]:.4g}  {short(name, 140)}" if named else None)
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside lower left", frameon=False, fontsize=SMALL)
     _value_axis(ax, [value for history in histories.values() for value in history])
@@ -162,7 +162,7 @@ def pareto_front(values: np.ndarray, metrics: Sequence[str], lower: Sequence[boo
         for axis, metric, low in ((ax.xaxis, metrics[i], lower[i]), (ax.yaxis, metrics[j], lower[j])):
             axis.set_label_text(f"{metric} ({'lower' if low else 'higher'} is better)", fontsize=TEXT)
         ax.grid(color=GRID)
-    told = [f"{number}  {short(names[run], 110)}" for number, run in enumerate(chosen[:FRONT], start=1)]
+    told = [f"{number}  {short(names[run], 140)}" for number, run in enumerate(chosen[:FRONT], start=1)]
     told += [f"and {len(chosen) - FRONT} more"] if len(chosen) > FRONT else []
     figure.legend([Line2D([], [], color="none") for _ in told], told, loc="outside lower left", frameon=False,
                   fontsize=SMALL, handlelength=0)
@@ -238,7 +238,9 @@ def _is_text(column: Column) -> bool:
 
 
 def _is_wide(numbers: Column) -> bool:
-    return min(numbers) > 0 and max(numbers) > WIDE * min(numbers)
+    """Whether most of positive numbers would be crowded at the lower end of an even axis."""
+    low, high = min(numbers), max(numbers)
+    return low > 0 and high > WIDE * low and np.median(numbers) < low + 0.2 * (high - low)
 
 
 def _worst_first(values: Sequence[float], lower: bool) -> list[int]:
