@@ -6,11 +6,12 @@ import math
 import os
 from pathlib import Path
 
-from cifar.errors import TrainingError
+from cifar.errors import Pruned, TrainingError
 from cifar.lazy import keras
 from cifar.objective import lower_is_better
 from cifar.registry import CALLBACKS
 from cifar.schema import NonNegativeFloat, PositiveInt, Share
+from cifar.study import trial
 
 Monitor = str
 """The name of a logged metric, such as `val/loss`; that it is logged is checked where the task is known."""
@@ -81,6 +82,26 @@ def terminate_on_nan() -> keras.callbacks.Callback:
     return keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: position.update(epoch=epoch + 1), on_train_batch_end=check
     )
+
+
+@CALLBACKS.register
+def prune(*, monitor: Monitor) -> keras.callbacks.Callback:
+    """Tells the trial that this run is of each epoch's value, and ends the run when its sweep's pruner says so.
+
+    In a run that is no job of such a sweep it does nothing.
+    """
+    if not (own := trial.current()):
+        return keras.callbacks.Callback()
+
+    def check(epoch, logs):
+        # At the next epoch's begin, when all of the last one is recorded and saved.
+        if epoch and own.is_hopeless():
+            raise Pruned(epoch)
+
+    def report(epoch, logs):
+        own.report(float(logs[keras_name(monitor)]), epoch + 1)
+
+    return keras.callbacks.LambdaCallback(on_epoch_begin=check, on_epoch_end=report)
 
 
 def keras_name(metric: str) -> str:

@@ -156,7 +156,9 @@ def resumed(stored: Settings, asked: Settings, overrides: Sequence[str]) -> Sett
         told = ", ".join(f"{key}={now.get(key)} (the run has {before.get(key)})" for key in differing)
         raise InputError(f"resume={asked.resume}: {told}; only {', '.join(MAY_CHANGE)} may change")
     changed = {name.split(".")[0] for name in (*typed, "resume")}
-    return stored.model_copy(update={name: getattr(asked, name) for name in MAY_CHANGE if name in changed})
+    # The stored address may lack its password.
+    here = {"tracking": stored.tracking.model_copy(update={"uri": asked.tracking.uri})}
+    return stored.model_copy(update=here | {name: getattr(asked, name) for name in MAY_CHANGE if name in changed})
 
 
 def _may_change(key: str) -> bool:

@@ -22,6 +22,13 @@ class TrainingError(RuntimeError):
     """A training that cannot go on, such as a loss that is not finite: exit code 1."""
 
 
+class Pruned(Exception):  # noqa: N818, for it is no error
+    """The sweep that a run is a job of has given it up, as others do better: exit code 3."""
+
+    def __init__(self, epoch: int):
+        super().__init__(f"pruned in epoch {epoch}")
+
+
 class Interrupted(BaseException):
     """A signal asked the process to end: exit code 128 plus the signal's number."""
 
@@ -59,6 +66,8 @@ class ExitCodes(ContextDecorator):
                 _exit(error, f"error: {error}", 2)
             case TrainingError():
                 _exit(error, f"failed: {error}", 1)
+            case Pruned():
+                _exit(error, str(error), 3)
             case Interrupted():
                 _exit(error, str(error), 128 + error.signum)
             case KeyboardInterrupt():

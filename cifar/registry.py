@@ -76,5 +76,7 @@ AUGMENTATIONS = Registry("augmentation", "cifar.augmentation")
 OPTIMIZERS = Registry("optimizer", "cifar.optimizers")
 SCHEDULES = Registry("schedule", "cifar.schedules")
 CALLBACKS = Registry("callbacks", "cifar.callbacks")
+SAMPLERS = Registry("hydra/sweeper/sampler", "cifar.study.samplers")
+PRUNERS = Registry("hydra/sweeper/pruner", "cifar.study.pruners")
 
-ALL = (DATASETS, TASKS, MODELS, AUGMENTATIONS, OPTIMIZERS, SCHEDULES, CALLBACKS)
+ALL = (DATASETS, TASKS, MODELS, AUGMENTATIONS, OPTIMIZERS, SCHEDULES, CALLBACKS, SAMPLERS, PRUNERS)

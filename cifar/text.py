@@ -51,6 +51,11 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
+def masked(url: str) -> str:
+    """`url` without its password."""
+    return re.sub(r"(://[^:@/]*):.*@", r"\1:***@", url)
+
+
 def duration(seconds: float) -> str:
     """Minutes and seconds, with hours where there are some: `4:05`, `1:02:00`."""
     minutes, seconds = divmod(round(seconds), 60)

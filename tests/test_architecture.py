@@ -15,7 +15,7 @@ from cifar.environment import ROOT
 FLOORS = {
     0: ("errors", "schema", "lazy", "registry", "contracts", "environment", "interrupts", "config", "untrusted",
         "objective", "reporting", "text"),
-    1: ("layers", "plots", "calibration", "statistics", "images", "complexity", "progress", "state",
+    1: ("layers", "plots", "study", "calibration", "statistics", "images", "complexity", "progress", "state",
         "data", "models", "tasks", "augmentation", "optimizers", "schedules", "callbacks"),
     2: ("pipeline", "experiment"),
     3: ("tracking", "recording", "training"),
@@ -82,7 +82,8 @@ def test_parts_import_each_other_in_no_circle():
     ("library", "importers"),
     [
         ("mlflow", {"cifar/tracking"}),
-        ("hydra", {"run.py", "cifar/config.py", "hydra_plugins/process_launcher"}),
+        ("hydra", {"run.py", "cifar/config.py", "hydra_plugins/process_launcher", "hydra_plugins/optuna_sweeper"}),
+        ("optuna", {"cifar/study", "cifar/sweep"}),
         ("sklearn", {"cifar/data", "cifar/tasks"}),
         ("matplotlib", {"cifar/plots"}),
     ],
@@ -103,7 +104,8 @@ import sys
 import cifar.experiment
 from cifar.registry import ALL
 assert all(registry.names() for registry in ALL)
-print(*sorted({"tensorflow", "keras", "sklearn", "mlflow", "matplotlib", "seaborn", "PIL"} & sys.modules.keys()))
+heavy = {"tensorflow", "keras", "sklearn", "mlflow", "optuna", "matplotlib", "seaborn", "PIL"}
+print(*sorted(heavy & sys.modules.keys()))
 """
     done = python("-c", script)
     assert (done.code, done.stdout.strip()) == (0, ""), done

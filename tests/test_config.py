@@ -29,14 +29,15 @@ class TestComposition:
         settings = compose(choice, *needed.get(choice, []))
         experiment.check(settings)
         group, name = choice.split("=")
-        if group not in ("experiment", "augmentation", "callbacks"):
+        if group not in ("experiment", "sweep", "augmentation", "callbacks"):
             assert getattr(settings, group)["name"] == name
 
-    def test_every_recipe_opens_with_its_command(self):
-        for path in (ROOT / "conf" / "experiment").glob("*.yaml"):
+    @pytest.mark.parametrize("group", ["experiment", "sweep"])
+    def test_every_recipe_opens_with_its_command(self, group):
+        for path in (ROOT / "conf" / group).glob("*.yaml"):
             lines = path.read_text().splitlines()
             assert lines[0] == "# @package _global_"
-            assert lines[1].startswith(f"# python run.py experiment={path.stem}")
+            assert lines[1].startswith(f"# python run.py {group}={path.stem}")
 
     def test_mappings_are_composed_from_several_files(self, compose):
         settings = compose("augmentation=[crop,flip]", "callbacks=[checkpoint,csv_logger]")

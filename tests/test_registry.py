@@ -88,8 +88,9 @@ def test_every_yaml_of_a_group_has_its_builder(registry):
 
 
 def test_groups_are_the_registries_and_the_recipes():
-    groups = {path.name for path in (ROOT / "conf").iterdir() if path.is_dir()}
-    assert groups == {*(registry.group for registry in ALL), "experiment", "hydra"}
+    groups = {str(path.parent.relative_to(ROOT / "conf")) for path in (ROOT / "conf").rglob("*/*.yaml")}
+    others = {"experiment", "sweep", "hydra/launcher", "hydra/sweeper"}
+    assert groups == {*(registry.group for registry in ALL), *others}
 
 
 def test_build_converts_and_passes_only_what_is_asked_for(layers):

@@ -11,9 +11,12 @@ from typing import Protocol
 from cifar import environment, interrupts, tracking
 from cifar.config import TrackingSettings
 from cifar.errors import Interrupted, TrainingError
+from cifar.lazy import Lazy
 from cifar.sweep import results
 from cifar.sweep.console import Console
 from cifar.sweep.jobs import Job, Options, Outcome, Process
+
+pictures = Lazy("cifar.sweep.pictures")
 
 PAUSE = 0.1
 """Seconds between two looks at the jobs that run."""
@@ -55,6 +58,7 @@ def run(source: Source, settings: TrackingSettings, objectives: list[str], optio
         sweep.execute()
         if groups := results.over_seeds(sweep.outcomes, objectives):
             parent.log_table(results.group_rows(groups), "over_seeds.csv")
+        pictures.record(parent, sweep.outcomes, objectives)
         print("\n" + results.report(sweep.outcomes, objectives), flush=True)
         if failed := [outcome.job.name for outcome in sweep.outcomes if outcome.status == "FAILED"]:
             raise TrainingError(f"{len(failed)} of {len(sweep.outcomes)} jobs failed: {'; '.join(failed)}")

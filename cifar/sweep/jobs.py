@@ -77,7 +77,8 @@ class Process:
         with self.console.open("wb") as console:
             # In a session of its own, the job does not hear the terminal's Ctrl-C beside what is passed on.
             self._process = subprocess.Popen(
-                [sys.executable, ROOT / "run.py", *job.overrides],
+                # A job whose settings ask for a sweep, as those of `conf/sweep/` do, is none itself.
+                [sys.executable, ROOT / "run.py", *job.overrides, "hydra.mode=RUN"],
                 env={**inherited, **told, **variables, **job.environment}, pass_fds=job.inherited,
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
             )  # fmt: skip

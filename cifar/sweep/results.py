@@ -28,13 +28,14 @@ def ranked(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
 
 def over_seeds(outcomes: Iterable[Outcome], objectives: Sequence[str]) -> list[Group]:
     """The groups, the best mean of the first objective first; none where no two jobs differ in their seed alone."""
-    found: dict[tuple[str, ...], list[Outcome]] = {}
+    found: dict[tuple[str, ...], dict[str, Outcome]] = {}
     for outcome in outcomes:
         if outcome.status == "FINISHED":
-            found.setdefault(_without_seed(outcome.job.overrides), []).append(outcome)
+            seed = next((part for part in outcome.job.overrides if part.startswith("seed=")), "")
+            found.setdefault(_without_seed(outcome.job.overrides), {})[seed] = outcome  # a search may try one again
     if all(len(group) == 1 for group in found.values()):
         return []
-    groups = [_group(outcomes, objectives) for outcomes in found.values()]
+    groups = [_group(list(group.values()), objectives) for group in found.values()]
     return sorted(groups, key=lambda group: _rank(objectives[0], objective.value(objectives[0], _means(group))))
 
 

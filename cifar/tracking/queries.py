@@ -23,6 +23,7 @@ from mlflow.entities import Run
 from cifar import environment
 from cifar.config import Settings, read
 from cifar.errors import InputError, known
+from cifar.text import masked
 from cifar.tracking import store
 from cifar.tracking.store import CONFIG, PROCESS
 from cifar.untrusted import read_file, refusing
@@ -165,5 +166,5 @@ def _told(what: str) -> Iterator[None]:
     try:
         yield
     except store.FAILURES as error:
-        place = re.sub("://[^/]*@", "://…@", mlflow.get_tracking_uri())  # a password
+        place = masked(mlflow.get_tracking_uri())
         raise InputError(f"{what}: {store.first_line(error)} (in {place})") from None

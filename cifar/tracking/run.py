@@ -27,8 +27,9 @@ from mlflow.types import Schema, TensorSpec
 from cifar import environment, reporting
 from cifar.config import Settings, TrackingSettings, flatten, identity
 from cifar.contracts import Dataset, Evaluation
-from cifar.errors import InputError, Interrupted, TrainingError, warn
+from cifar.errors import InputError, Interrupted, Pruned, TrainingError, warn
 from cifar.lazy import keras
+from cifar.text import masked
 from cifar.tracking import store
 from cifar.tracking.runs import end_stale, newest_sweep
 from cifar.tracking.store import CONFIG, DESCRIBED, FAILURE, PROCESS, SWEEP, SYNC_RUN, SYNC_URI
@@ -38,11 +39,21 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Child:
-    """A job of a sweep, as it is recorded."""
+    """A job of a sweep, as it is recorded; `status` is also PRUNED, or KILLED where its process is gone."""
 
     id: str
     status: str
+    reason: str
     metrics: Mapping[str, float]
+
+    @classmethod
+    def of(cls, run: mlflow.entities.Run) -> Child:
+        status, reason = run.info.status, run.data.tags.get(FAILURE, "")
+        if status == "RUNNING" and environment.is_gone(run.data.tags.get(PROCESS, "")):
+            status = "KILLED"
+        if status == "KILLED" and reason.startswith("pruned"):
+            status = "PRUNED"
+        return cls(run.info.run_id, status, reason, run.data.metrics)
 
 
 class Run:
@@ -85,7 +96,10 @@ class Run:
         self._try(lambda client: client.log_batch(self._id, tags=rows))
 
     def log_settings(self, settings: Settings) -> None:
-        """Every setting as a parameter, and all of them as `config.yaml`."""
+        """Every setting as a parameter, and all of them as `config.yaml`; a password in `tracking.uri` is left out."""
+        if settings.tracking.uri:
+            uri = masked(settings.tracking.uri)
+            settings = settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": uri})})
         rows = [Param(key, str(value)) for key, value in flatten(settings).items()]
         self._try(lambda client: client.log_batch(self._id, params=rows))
         self.log_tags({"settings_sha256": identity(settings)})
@@ -167,16 +181,21 @@ class Run:
             return client.search_runs([experiment], own, order_by=["attributes.start_time DESC"], max_results=50_000)
 
         named = (run for run in self._try(search) if run.info.run_name == name)
-        return next((Child(run.info.run_id, run.info.status, run.data.metrics) for run in named), None)
+        return next((Child.of(run) for run in named), None)
+
+    def child_history(self, run_id: str, metric: str) -> list[float]:
+        """A metric of a child, epoch by epoch."""
+        history = self._try(lambda client: client.get_metric_history(run_id, metric))
+        return [point.value for point in sorted(history, key=lambda point: point.step)]
 
     def end_child(self, run_id: str, status: str, reason: str, console: Path) -> dict[str, float]:
         """Record how a child has ended, where it has not done so itself, and its console; the metrics of the child."""
 
         def end(client: mlflow.MlflowClient) -> dict[str, float]:
             child = client.get_run(run_id)
-            if child.info.status != status:
+            if child.info.status != _recorded_status(status):
                 client.set_tag(run_id, FAILURE, reason)
-                client.set_terminated(run_id, status)
+                client.set_terminated(run_id, _recorded_status(status))
             client.log_artifact(run_id, str(console))
             return child.data.metrics
 
@@ -192,7 +211,7 @@ class Run:
             self._try(lambda client, path=path: client.log_artifact(self._id, str(path)))
 
     def end(self, status: str, reason: str = "") -> None:
-        self._try(lambda client: client.set_terminated(self._id, status))
+        self._try(lambda client: client.set_terminated(self._id, _recorded_status(status)))
         reporting.report(status=status, reason=reason)
 
     def _create(self, client: mlflow.MlflowClient) -> str:
@@ -212,7 +231,8 @@ class Run:
         except store.FAILURES as error:
             if not store.is_away(error):
                 raise
-            warn(f"{self._uri} does not answer; the rest is recorded in {store.LOCAL}: `python -m cifar sync` sends it")
+            where = masked(self._uri)
+            warn(f"{where} does not answer; the rest is recorded in {store.LOCAL}: `python -m cifar sync` sends it")
         server, self._uri = self._uri, store.LOCAL
         store.connect(self._uri)
         server_run = getattr(self, "_id", "")
@@ -250,18 +270,31 @@ def _recorded(run: Run) -> Iterator[Run]:
         run.folder.mkdir(parents=True, exist_ok=True)
         yield run
     except BaseException as error:
-        killed, reason = isinstance(error, KeyboardInterrupt | Interrupted), _reason(error)
+        status, reason = _status(error), _reason(error)
         run.log_tags({FAILURE: reason})
-        if not killed:
+        if status == "FAILED":
             run.log_text("".join(traceback.format_exception(error)), "traceback.txt")
-        run.end("KILLED" if killed else "FAILED", reason)
+        run.end(status, reason)
+        if status == "PRUNED":
+            shutil.rmtree(run.folder, ignore_errors=True)
         raise
     run.end("FINISHED")
     shutil.rmtree(run.folder, ignore_errors=True)
 
 
+def _status(error: BaseException) -> str:
+    if isinstance(error, Pruned):
+        return "PRUNED"
+    return "KILLED" if isinstance(error, KeyboardInterrupt | Interrupted) else "FAILED"
+
+
+def _recorded_status(status: str) -> str:
+    """MLflow's word for how a run has ended; it has none for a run that was pruned."""
+    return "KILLED" if status == "PRUNED" else status
+
+
 def _reason(error: BaseException) -> str:
-    told = isinstance(error, InputError | TrainingError | Interrupted)
+    told = isinstance(error, InputError | TrainingError | Pruned | Interrupted)
     return str(error) if told else f"{type(error).__name__}: {error}"
 
 

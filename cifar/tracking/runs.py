@@ -16,6 +16,7 @@ from cifar import environment
 from cifar.callbacks import WEIGHTS
 from cifar.config import Settings, TrackingSettings, identity, read, resumed
 from cifar.errors import InputError
+from cifar.text import masked
 from cifar.tracking import queries, store
 from cifar.tracking.store import CONFIG, FAILURE, PROCESS, SWEEP, SYNC_RUN, SYNC_URI
 
@@ -146,5 +147,5 @@ def _stored(run_id: str, *names: str) -> tuple[Any, ...]:
         fetch = mlflow.artifacts.download_artifacts
         return run, *(Path(fetch(run_id=run.info.run_id, artifact_path=name)) for name in names)
     except store.FAILURES as error:
-        uri = mlflow.get_tracking_uri()
+        uri = masked(mlflow.get_tracking_uri())
         raise InputError(f"run {run_id}: not far enough in {uri}: {store.first_line(error)}") from None

@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from cifar import environment
 from cifar.errors import InputError
+from cifar.text import masked
 
 # A server that does not answer costs a run 4 seconds, once; MLflow's own defaults make it 4 minutes a call.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -60,7 +61,7 @@ def connect(uri: str | None) -> None:
         else:
             mlflow.MlflowClient(uri)  # refuses what is no address
     except FAILURES as error:
-        raise InputError(f"tracking.uri={uri}: cannot be opened: {first_line(error)}") from None
+        raise InputError(f"tracking.uri={masked(uri)}: cannot be opened: {first_line(error)}") from None
 
 
 def experiment_id(uri: str, name: str) -> str:

@@ -24,15 +24,20 @@ from cifar.sweep.jobs import Job, Options
 
 tracking, engine, grid = Lazy("cifar.tracking"), Lazy("cifar.sweep.engine"), Lazy("cifar.sweep.grid")
 
+URI = "tracking.uri="
+"""How an override begins that may hold a password: it is part of no name."""
+
 
 class ProcessLauncher(Launcher):
     """Runs the jobs as children of one parent run; their settings are all checked before the first starts."""
 
     def __init__(self, **options: Any):
-        self.options = validate(Options, options, "hydra.launcher")
+        self._options = options
         self._loaded: tuple[str, Dataset] | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        # Not in `__init__`, where Hydra would wrap the line that tells a mistake in others.
+        self.options = validate(Options, self._options, "hydra.launcher")
         self._context, self._config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -83,4 +88,5 @@ def named(name: str) -> str:
 def _names(job_overrides: Sequence[Sequence[str]]) -> list[str]:
     """What tells the jobs apart: the overrides that they do not all share."""
     shared = set.intersection(*map(set, job_overrides)) if len(job_overrides) > 1 else set()
-    return [" ".join(part for part in overrides if part not in shared) or "all defaults" for overrides in job_overrides]
+    own = [[part for part in parts if part not in shared and not part.startswith(URI)] for parts in job_overrides]
+    return [" ".join(parts) or "all defaults" for parts in own]

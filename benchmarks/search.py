@@ -1,0 +1,87 @@
+"""How fast samplers find good settings: searches of the same space with the same number of trials, on digits.
+
+    python benchmarks/search.py [tpe random …] [--trials 20] [--seeds 2] [--folder DIR]
+
+Each search is a sweep of its own. The same command again goes on where it was stopped. Prints the best validation loss
+after each quarter of the trials and the median of the second half, of each sampler over the seeds, and draws the best
+in `DIR/search.png`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import optuna
+from matplotlib.figure import Figure
+
+ROOT = Path(__file__).parents[1]
+RUN = (
+    "data=digits", "model.filters=[16,32]", "model.head.units=[64]", "augmentation=none", "batch_size=32", "epochs=5",
+)  # fmt: skip
+SPACE = (
+    "optimizer.lr=tag(log, interval(1e-5, 1))", "model.dropout=interval(0, 0.9)", "model.head.dropout=interval(0, 0.9)",
+)  # fmt: skip
+SETTINGS = {"tpe": ("hydra.sweeper.sampler.n_startup_trials=5",)}
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def search(sampler: str, seed: int, trials: int, folder: Path) -> np.ndarray:
+    """The objective of each trial, in the order in which they were asked for."""
+    name, store = f"{sampler}-{seed}", f"sqlite:///{folder / 'optuna.db'}"
+    subprocess.run(
+        [sys.executable, ROOT / "run.py", "--multirun", "hydra/sweeper=optuna", *RUN, *SPACE,
+         f"hydra/sweeper/sampler={sampler}", *SETTINGS.get(sampler, ()), f"hydra.sweeper.sampler.seed={seed}",
+         f"hydra.sweeper.n_trials={trials}",
+         f"hydra.sweeper.study_name={name}", f"hydra.sweeper.storage={store}", "hydra.launcher.n_jobs=2",
+         f"tracking.uri=sqlite:///{folder / 'mlflow.db'}"],
+        check=True,
+    )  # fmt: skip
+    finished = optuna.load_study(study_name=name, storage=store).get_trials(states=[optuna.trial.TrialState.COMPLETE])
+    return np.array([trial.value for trial in sorted(finished, key=lambda trial: trial.user_attrs["job"])])
+
+
+def picture(best: dict[str, np.ndarray]) -> Figure:
+    """The best so far of each sampler: a line for each seed, and their mean in front. Arrays are (seeds, trials)."""
+    figure = Figure(figsize=(12, 6), dpi=120, layout="constrained")
+    ax = figure.subplots()
+    for colour, (sampler, values) in zip(COLOURS, best.items(), strict=False):
+        numbers = np.arange(1, values.shape[1] + 1)
+        ax.step(numbers, values.T, where="post", color=colour, alpha=0.35, linewidth=1)
+        ax.step(numbers, values.mean(axis=0), where="post", color=colour, linewidth=3, label=sampler)
+    ax.set(xlabel="trial", ylabel="best val/loss so far", yscale="log")
+    ax.set_title("Best validation loss so far, mean over the seeds and each of them", loc="left")
+    ax.grid(color="#E5E5E5", which="both")
+    ax.legend(frameon=False)
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("samplers", nargs="*", default=["tpe", "random"])
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=Path("search"))
+    arguments = parser.parse_args()
+    folder = arguments.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {
+        sampler: np.array([search(sampler, seed, arguments.trials, folder) for seed in range(arguments.seeds)])
+        for sampler in arguments.samplers
+    }
+    best = {sampler: np.minimum.accumulate(values, axis=1) for sampler, values in found.items()}
+    quarters = [arguments.trials * quarter // 4 for quarter in (1, 2, 3, 4)]
+    print(f"| best val/loss after | {' | '.join(map(str, quarters))} trials | median of the second half |")
+    print("|---" * 6 + "|")
+    for sampler, values in found.items():
+        columns = [*(best[sampler][:, count - 1] for count in quarters), np.median(values[:, quarters[1] :], axis=1)]
+        told = [f"{column.mean():.4f} ({column.min():.4f} to {column.max():.4f})" for column in columns]
+        print(f"| {sampler} | {' | '.join(told)} |")
+    picture(best).savefig(folder / "search.png")
+
+
+if __name__ == "__main__":
+    main()

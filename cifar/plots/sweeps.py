@@ -1,0 +1,256 @@
+"""Pictures of a sweep: what its runs were given and what came of them, `matplotlib.figure.Figure` out.
+
+`params` maps the name of each setting that differs to its value in each run, numbers or texts; `values` is the
+objective of each run, in the same order. No argument may hold a NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from cifar.plots.style import BLUE, GREEN, GREY, GRID, ORANGE, SKY, SMALL, TEXT, new_figure, short
+
+Column = Sequence[float] | Sequence[str]
+WIDE = 30
+"""How many times the smallest of positive numbers the greatest is at least where they need a logarithmic axis."""
+NAMED, FRONT = 5, 12
+"""Runs that a legend names, the best of all and those of a front."""
+
+
+def parallel_coordinates(params: Mapping[str, Column], values: Sequence[float], metric: str, lower: bool) -> Figure:
+    """A line for each run through its settings to its objective, the better the darker, the best in front."""
+    axes_of = {**params, metric: values}
+    figure, axes = new_figure(_best(params, values, metric, lower), 6.5)
+    ax = axes[0, 0]
+    ax.axis("off")
+    heights = []
+    for place, (name, column) in enumerate(axes_of.items()):
+        scale = _Scale(column)
+        heights.append(scale.heights)
+        ax.plot([place, place], [0, 1], color=GREY, linewidth=1, zorder=2)
+        for height, label in scale.ticks:
+            side = 1 if name == metric else -1
+            ax.plot([place, place + 0.012 * side], [height, height], color=GREY, linewidth=1)
+            ax.annotate(label, (place, height), (6 * side, 0), textcoords="offset points", zorder=5, fontsize=SMALL,
+                        ha="left" if side == 1 else "right", va="center",
+                        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5})
+        ax.annotate(short(name, 28), (place, 1.06), ha="center", fontsize=TEXT, annotation_clip=False)
+    order = _worst_first(values, lower)
+    for rank, run in enumerate(order):
+        best, shade = run == order[-1], (rank + 1) / len(order)
+        ax.plot(range(len(heights)), [column[run] for column in heights], color=ORANGE if best else BLUE,
+                alpha=1 if best else 0.1 + 0.5 * shade**2, linewidth=3 if best else 1.2, zorder=4 if best else 3)
+    ax.set_xlim(-0.3, len(heights) - 0.75)
+    ax.set_ylim(-0.04, 1.1)
+    return figure
+
+
+def importance(shares: Mapping[str, float], metric: str, runs: int) -> Figure:
+    """How much of the objective's variance each setting explains (0 to 1), the most important first."""
+    ranked = sorted(shares.items(), key=lambda item: item[1])
+    names, lengths = [short(name, 40) for name, _ in ranked], [100 * share for _, share in ranked]
+    title = f"{names[-1]} decides {metric} most (fANOVA of {runs} runs)"
+    figure, axes = new_figure(title, 1.6 + 0.5 * len(names))
+    ax = axes[0, 0]
+    ax.barh(range(len(names)), lengths, color=SKY, height=0.6)
+    for row, length in enumerate(lengths):
+        ax.text(length + 0.6, row, f"{length:.0f} %", va="center", fontsize=TEXT)
+    ax.set_yticks(range(len(names)), names, fontsize=TEXT)
+    ax.set_xlim(0, max(1.0, 1.1 * lengths[-1]))
+    ax.set_xlabel(f"percent of the variance of {metric}", fontsize=TEXT)
+    ax.grid(axis="x", color=GRID)
+    return figure
+
+
+def slices(params: Mapping[str, Column], values: Sequence[float], metric: str, lower: bool) -> Figure:
+    """A panel for each setting: its values against the objective, later runs darker, the best marked."""
+    columns = min(3, len(params))
+    rows = math.ceil(len(params) / columns)
+    figure, axes = new_figure(_best(params, values, metric, lower), 1 + 3.8 * rows, rows, columns, sharey=True)
+    for ax in axes.flat[len(params):]:
+        ax.remove()
+    best, age = _worst_first(values, lower)[-1], 0.25 + 0.75 * np.arange(1, len(values) + 1) / len(values)
+    for number, (ax, (name, column)) in enumerate(zip(axes.flat, params.items(), strict=False)):
+        places = _along(ax, column)
+        ax.scatter(places, values, s=42, color=BLUE, alpha=age, linewidths=0)
+        ax.scatter(places[best], values[best], s=130, facecolors="none", edgecolors=ORANGE, linewidths=2.2)
+        ax.set_xlabel(short(name, 40), fontsize=TEXT)
+        if number % columns == 0:
+            ax.set_ylabel(metric, fontsize=TEXT)
+        ax.grid(color=GRID)
+    _value_axis(axes[0, 0], values)
+    return figure
+
+
+def optimisation_history(values: Sequence[float | None], metric: str, lower: bool) -> Figure:
+    """The objective of each run, in the order in which they ended, and the best up to there; `None` for no result."""
+    there = [(number, value) for number, value in enumerate(values, start=1) if value is not None]
+    numbers, found = [number for number, _ in there], np.array([value for _, value in there])
+    best = (np.minimum if lower else np.maximum).accumulate(found)
+    reached = next(number for number, value in there if value == best[-1])
+    figure, axes = new_figure(f"Best {metric}: {best[-1]:.4g}, in run {reached} of {len(values)}", 5.5)
+    ax = axes[0, 0]
+    ax.scatter(numbers, found, s=42, color=BLUE, label="run", zorder=3)
+    ax.step([*numbers, len(values)], [*best, best[-1]], where="post", color=ORANGE, linewidth=2, label="best so far")
+    if missing := [number for number, value in enumerate(values, start=1) if value is None]:
+        ax.plot(missing, np.full(len(missing), 0.02), "x", color=GREY, transform=ax.get_xaxis_transform(),
+                label="pruned or failed")
+    ax.set_xlim(0.5, len(values) + 0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.set_xlabel("run", fontsize=TEXT)
+    ax.set_ylabel(metric, fontsize=TEXT)
+    _value_axis(ax, found)
+    ax.grid(color=GRID)
+    ax.legend(frameon=False, fontsize=SMALL)
+    return figure
+
+
+def curves_of_runs(histories: Mapping[str, Sequence[float]], metric: str, lower: bool) -> Figure:
+    """A metric of each run, epoch by epoch; the runs of the best epochs are named and coloured, the best in front."""
+    reached = {name: (min if lower else max)(history) for name, history in histories.items()}
+    ranked = sorted(histories, key=reached.get, reverse=not lower)
+    figure, axes = new_figure(f"Best {metric}: {reached[ranked[0]]:.4g}, of {short(ranked[0], 60)}", 6.5)
+    ax = axes[0, 0]
+    colours = [ORANGE, BLUE, GREEN, SKY, "black"]
+    for rank, name in reversed(list(enumerate(ranked))):
+        named, history = rank < NAMED, histories[name]
+        ax.plot(range(1, len(history) + 1), history, color=colours[rank] if named else GREY,
+                alpha=1 if named else 0.35, linewidth=3 if rank == 0 else 1.5 if named else 1,
+                marker="o" if len(history) == 1 else None, zorder=len(ranked) - rank + 2,
+                label=f"{reached[name]:.4g}  {short(name, 140)}" if named else None)
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], loc="outside lower left", frameon=False, fontsize=SMALL)
+    _value_axis(ax, [value for history in histories.values() for value in history])
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.set_xlabel("epoch", fontsize=TEXT)
+    ax.set_ylabel(metric, fontsize=TEXT)
+    ax.grid(color=GRID)
+    return figure
+
+
+def pareto_front(values: np.ndarray, metrics: Sequence[str], lower: Sequence[bool], names: Sequence[str]) -> Figure:
+    """A panel for each two objectives; runs that none is better than in all of them are joined and named.
+
+    `values` is (runs, objectives).
+    """
+    values = np.asarray(values, float)
+    front = pareto_optimal(values, lower)
+    pairs = [(i, j) for j in range(len(metrics)) for i in range(j)]
+    columns = min(2, len(pairs))
+    rows = math.ceil(len(pairs) / columns)
+    title = f"{front.sum()} of {len(values)} runs: none is better in {' and '.join(metrics)}"
+    figure, axes = new_figure(title, 1.5 + 5 * rows, rows, columns)
+    for ax in axes.flat[len(pairs):]:
+        ax.remove()
+    chosen = np.flatnonzero(front)[np.argsort(values[front, 0], kind="stable")]
+    for ax, (i, j) in zip(axes.flat, pairs, strict=False):
+        ax.scatter(values[~front, i], values[~front, j], s=42, color=GREY, alpha=0.5, linewidths=0)
+        ax.plot(values[chosen, i], values[chosen, j], "o-" if len(metrics) == 2 else "o", color=ORANGE, linewidth=1.5)
+        for number, run in enumerate(chosen, start=1):
+            ax.annotate(str(number), values[run, [i, j]], (5, 5), textcoords="offset points", fontsize=SMALL)
+        _number_axis(ax.xaxis, values[:, i])
+        _number_axis(ax.yaxis, values[:, j])
+        for axis, metric, low in ((ax.xaxis, metrics[i], lower[i]), (ax.yaxis, metrics[j], lower[j])):
+            axis.set_label_text(f"{metric} ({'lower' if low else 'higher'} is better)", fontsize=TEXT)
+        ax.grid(color=GRID)
+    told = [f"{number}  {short(names[run], 140)}" for number, run in enumerate(chosen[:FRONT], start=1)]
+    told += [f"and {len(chosen) - FRONT} more"] if len(chosen) > FRONT else []
+    figure.legend([Line2D([], [], color="none") for _ in told], told, loc="outside lower left", frameon=False,
+                  fontsize=SMALL, handlelength=0)
+    return figure
+
+
+def pareto_optimal(values: np.ndarray, lower: Sequence[bool]) -> np.ndarray:
+    """(runs,) bool: for which no other run is as good in all objectives and better in one. `values` as above."""
+    losses = np.where(lower, values, -np.asarray(values))
+    as_good = (losses[:, None] <= losses[None]).all(axis=2)
+    better = (losses[:, None] < losses[None]).any(axis=2)
+    return ~(as_good & better).any(axis=0)
+
+
+class _Scale:
+    """Where on an axis from 0 to 1 the values of a column stand, and the ticks that tell them."""
+
+    def __init__(self, column: Column):
+        if _is_text(column):
+            names = list(dict.fromkeys(column))
+            places = {name: (rank + 0.5) / len(names) for rank, name in enumerate(names)}
+            self.heights = [places[value] for value in column]
+            self.ticks = [(place, short(name, 18)) for name, place in places.items()]
+            return
+        change = np.log if _is_wide(column) else np.asarray
+        low, high = change(min(column)), change(max(column))
+        places = (change(column) - low) / (high - low) if high > low else np.full(len(column), 0.5)
+        self.heights = list(places)
+        marks = _few(places, column) or [mark for mark in _marks(column) if min(column) <= mark <= max(column)]
+        self.ticks = [((change(mark) - low) / (high - low) if high > low else 0.5, f"{mark:.4g}") for mark in marks]
+
+
+def _few(places: Sequence[float], numbers: Sequence[float]) -> list[float]:
+    """The numbers themselves where they are few and stand apart, so that each can have its tick; else none."""
+    apart = np.diff(np.unique(places))
+    return list(np.unique(numbers)) if len(apart) < 8 and (apart > 0.04).all() else []
+
+
+def _marks(numbers: Sequence[float]) -> np.ndarray:
+    if not _is_wide(numbers):
+        return MaxNLocator(8).tick_values(min(numbers), max(numbers))
+    return LogLocator(subs=(1, 3)).tick_values(min(numbers), max(numbers))
+
+
+def _along(ax: Axes, column: Column) -> Column:
+    """Places for the values of a column on the horizontal axis, which shows them."""
+    if not _is_text(column):
+        _number_axis(ax.xaxis, column)
+        if marks := _few(_Scale(column).heights, column):
+            ax.set_xticks(marks)
+        return column
+    names = list(dict.fromkeys(column))
+    turned = len(names) * max(map(len, names)) > 40  # characters in a line below the panel
+    ax.set_xticks(range(len(names)), [short(name, 18) for name in names], rotation=30 if turned else 0,
+                  ha="right" if turned else "center")
+    ax.set_xlim(-0.5, len(names) - 0.5)
+    return [names.index(value) for value in column]
+
+
+def _value_axis(ax: Axes, values: Column) -> None:
+    _number_axis(ax.yaxis, values)
+
+
+def _number_axis(axis: Axis, numbers: Column) -> None:
+    if _is_wide(numbers):
+        axis._set_axes_scale("log")
+        axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _is_text(column: Column) -> bool:
+    return any(isinstance(value, str) for value in column)
+
+
+def _is_wide(numbers: Column) -> bool:
+    """Whether most of positive numbers would be crowded at the lower end of an even axis."""
+    low, high = min(numbers), max(numbers)
+    return low > 0 and high > WIDE * low and np.median(numbers) < low + 0.2 * (high - low)
+
+
+def _worst_first(values: Sequence[float], lower: bool) -> list[int]:
+    """The runs by their values; of equal ones the earliest is the best."""
+    return sorted(range(len(values)), key=lambda run: (-values[run] if lower else values[run], -run))
+
+
+def _best(params: Mapping[str, Column], values: Sequence[float], metric: str, lower: bool) -> str:
+    """The title that tells the best run."""
+    best = _worst_first(values, lower)[-1]
+    told = ", ".join(f"{name}={column[best]:.4g}" if isinstance(column[best], float) else f"{name}={column[best]}"
+                     for name, column in params.items())  # fmt: skip
+    return "\n".join(wrap(f"Best {metric}: {values[best]:.4g}, with {short(told, 200)}", 88))

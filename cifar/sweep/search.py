@@ -1,0 +1,75 @@
+"""What a search is asked for: its settings, whether they fit each other, and what tells it from others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from cifar.config import Settings, identity
+from cifar.errors import InputError
+from cifar.registry import PRUNERS, SAMPLERS
+from cifar.schema import PositiveInt, Strict
+from cifar.study import storage
+from cifar.sweep.space import Choice, Space
+
+
+class Options(Strict):
+    """How a study is searched: what `conf/hydra/sweeper/optuna.yaml` states."""
+
+    n_trials: PositiveInt
+    storage: str | None
+    study_name: Annotated[str, Field(min_length=1)] | None
+    sampler: dict[str, Any]
+    pruner: dict[str, Any]
+    params: dict[str, Any]
+
+    @field_validator("sampler", "pruner", mode="before")
+    @classmethod
+    def _refuse_names(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError("be chosen as a group, such as hydra/sweeper/sampler=random")
+        return value
+
+    @property
+    def prunes(self) -> bool:
+        return self.pruner["name"] != "none"
+
+
+def check(options: Options, space: Space, settings: Sequence[Settings]) -> None:
+    """Raises `InputError` where the sampler or the pruner cannot be used, or not for this.
+
+    `settings` are those of jobs at the ends of the `space`.
+    """
+    if options.storage:
+        storage.check(options.storage)
+    SAMPLERS.check(options.sampler, "hydra.sweeper.sampler")
+    PRUNERS.check(options.pruner, "hydra.sweeper.pruner")
+    sampler, objectives = options.sampler["name"], settings[0].objectives
+    numbers = [name for name, dimension in space.items() if not isinstance(dimension, Choice)]
+    endless = [name for name, dimension in space.items() if dimension.values is None]
+    if sampler == "grid" and endless:
+        raise InputError(f"hydra/sweeper/sampler=grid: {endless[0]} has no end of values; give it a range or a choice")
+    if sampler == "cmaes" and (len(objectives) > 1 or not numbers):
+        raise InputError("hydra/sweeper/sampler=cmaes: searches numbers, by one objective")
+    if options.prunes and (len(objectives) > 1 or not objectives[0].startswith("val/")):
+        raise InputError(f"hydra/sweeper/pruner={options.pruner['name']}: prunes by one validation metric, "
+                         f"not by {', '.join(objectives)}")
+    shared = [(one.objectives, one.tracking.uri, one.tracking.experiment) for one in settings]
+    if any(other != shared[0] for other in shared):
+        raise InputError("objective, tracking.uri and tracking.experiment are of the whole sweep: not to be searched")
+
+
+def fingerprint(options: Options, space: Space, settings: Settings) -> str:
+    """SHA-256, in hexadecimal, of what makes the trials of a study comparable.
+
+    `settings` are those of a job at one end of the `space`. A study without a name is this very search's, with its
+    sampler and pruner.
+    """
+    own = [options.study_name] if options.study_name else [options.sampler, options.pruner]
+    searched = sorted((name, repr(dimension)) for name, dimension in space.items())
+    parts = [identity(settings), settings.epochs, settings.objectives, searched, own]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

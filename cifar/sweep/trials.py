@@ -1,0 +1,159 @@
+"""Jobs that a study asks for, one after the other; several processes that run the same study share them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from optuna.trial import FrozenTrial
+
+from cifar import tracking
+from cifar.config import Settings
+from cifar.errors import warn
+from cifar.study.trial import variables
+from cifar.sweep import engine, jobs, search
+from cifar.sweep.jobs import GRACE, Job, Outcome
+from cifar.sweep.search import Options
+from cifar.sweep.space import Space, Value, size
+from cifar.sweep.studies import AWAY, JOB, OUTCOME, Study, default_url, first_line
+
+LOOK = 2.0
+"""Seconds between two looks for whether trials that another process runs have ended."""
+
+Overrides = Callable[[str, Mapping[str, Value]], tuple[str, ...]]
+"""From the name of a job and the values of what is searched to the overrides that make it."""
+
+
+class Trials:
+    """The source of the jobs of a `study`: `total` of them, with those of earlier sweeps and of other processes.
+
+    A job whose sweep was killed is gone on with, one that has failed is when the sweep is begun again.
+    """
+
+    def __init__(self, study: Study, key: str, *, space: Space, options: Options, epochs: int, overrides: Overrides):
+        self.name = f"study {options.study_name}" if options.study_name else f"search of {', '.join(space)}"
+        self.key = key
+        self.total = int(min(options.n_trials, size(space))) if options.sampler["name"] == "grid" else options.n_trials
+        self._study, self._space, self._options = study, space, options
+        self._epochs, self._overrides = epochs, overrides
+        self._asked: FrozenTrial | None = None
+        self._asked_at = self._looked = float("-inf")
+        self._running: dict[str, tuple[FrozenTrial, tracking.Claim]] = {}
+        self._untold: list[tuple[FrozenTrial, Outcome]] = []
+        self._heard: set[int] = set()
+        self._past: list[Outcome] = []
+        self._all_ended = self._is_away = False
+
+    def begin(self, parent: tracking.Run) -> None:
+        self._parent = parent
+        if not self._options.study_name:
+            self._study.open(parent.id, self.key)
+
+    def take(self) -> Job | Outcome | None:
+        if not self._past and not self._asked and time.monotonic() - self._looked > LOOK:
+            self._look()
+        if self._past:
+            return self._past.pop(0)
+        return self._start(self._asked) if self._asked else None
+
+    def give_back(self, outcome: Outcome) -> None:
+        trial, claim = self._running.pop(outcome.job.name)
+        self._end(trial, outcome)
+        claim.release()
+
+    def is_done(self) -> bool:
+        return self._all_ended and not self._past
+
+    def _look(self) -> None:
+        """Ask for a trial, and for those that have ended elsewhere."""
+        self._looked = time.monotonic()
+        with self._patient():
+            self._tell()
+            self._asked, trials = self._study.take(self.total)
+            self._asked_at = self._looked
+            ended = {number: trial for number, trial in trials.items() if trial.state.is_finished()}
+            self._past = [self._outcome(trial) for number, trial in ended.items() if number not in self._heard]
+            self._heard |= ended.keys()
+            self._all_ended = not self._asked and len(ended) == len(trials)
+
+    def _tell(self) -> None:
+        while self._untold:
+            self._study.tell(*self._untold[0])
+            del self._untold[0]
+
+    @contextmanager
+    def _patient(self) -> Iterator[None]:
+        """Inside the `with`, a database that is away is no error: what was not done is tried again at the next look."""
+        try:
+            yield
+            self._is_away = False
+        except AWAY as error:
+            if not self._is_away:
+                warn(f"the study does not answer and is asked again: {first_line(error)}")
+            self._is_away = True
+
+    def _start(self, trial: FrozenTrial) -> Job | Outcome | None:
+        """The job of a trial, or how it has ended already; `None` while it runs still, though its sweep is gone."""
+        job = self._job(trial)
+        claim = self._parent.claim(job.name)
+        if not claim:
+            return None
+        child = self._parent.child(job.name)
+        if child and child.status == "RUNNING" and time.monotonic() - self._asked_at < GRACE:
+            claim.release()
+            return None
+        self._asked = None
+        self._looked = float("-inf")  # there may be another for the next slot
+        if child and child.status in ("FINISHED", "PRUNED"):
+            claim.release()
+            outcome = Outcome(job, child.status, child.reason, child.id, child.metrics)
+            self._end(trial, outcome)
+            return outcome
+        self._running[job.name] = trial, claim
+        return Job(
+            job.name,
+            (*job.overrides, f"tracking.parent={self._parent.id}", "resume=auto"),
+            self._environment(trial),
+            claim.descriptors,
+        )
+
+    def _end(self, trial: FrozenTrial, outcome: Outcome) -> None:
+        self._heard.add(trial.user_attrs[JOB])
+        self._untold.append((trial, outcome))
+        self._looked = float("-inf")
+        with self._patient():
+            self._tell()
+
+    def _job(self, trial: FrozenTrial) -> Job:
+        values = {name: dimension.exact(trial.params[name]) for name, dimension in self._space.items()}
+        shown = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in values.items()}
+        name = " ".join([f"trial {trial.user_attrs[JOB]}", *(f"{name}={value}" for name, value in shown.items())])
+        return Job(name, self._overrides(name, values))
+
+    def _outcome(self, trial: FrozenTrial) -> Outcome:
+        return Outcome(self._job(trial), **trial.user_attrs[OUTCOME])
+
+    def _environment(self, trial: FrozenTrial) -> dict[str, str]:
+        if not self._options.prunes:
+            return {}
+        return variables(self._study.url, self._study.name, trial._trial_id, self._options.pruner, self._epochs)
+
+
+def run(
+    options: Options, launcher: jobs.Options, space: Space, settings: Sequence[Settings], overrides: Overrides
+) -> None:
+    """Search the `space`, its jobs run as `launcher` says; `settings` are those of jobs at its ends.
+
+    Raises `InputError` before the first job where the study cannot be used.
+    """
+    shared, key = settings[0], search.fingerprint(options, space, settings[0])
+    epochs = max(one.epochs for one in settings)
+    url = options.storage or default_url(shared.tracking.uri)
+    study = Study(url, options, space, shared.objectives, epochs)
+    if options.study_name:
+        study.open(options.study_name, key, anew=not launcher.resume)
+    tracking.connect(shared.tracking.uri)
+    source = Trials(study, key, space=space, options=options, epochs=epochs, overrides=overrides)
+    with study.kept_alive():
+        engine.run(source, shared.tracking, shared.objectives, launcher)
