@@ -154,7 +154,7 @@ class TestRecords:
         assert np.prod(json.loads(entry.dataset.profile)["features_shape"]) == dataset.train.images.size
 
     def test_child_is_the_newest_of_its_name(self, settings):
-        with tracking.start(settings) as parent:
+        with tracking.sweep(settings, "key", True) as parent:
             assert parent.child("lr=1") is None
             of_parent = settings.model_copy(update={"parent": parent.id})
             for name, value in (("lr=1", 0.1), ("lr=2", 0.2), ("lr=1", 0.3)):
@@ -179,7 +179,7 @@ class TestRecords:
         assert ids[4] == ids[3], "the newest"
 
     def test_child_has_one_claim_at_a_time(self, settings):
-        with tracking.start(settings) as one, tracking.start(settings) as other:
+        with tracking.sweep(settings, "one", True) as one, tracking.sweep(settings, "other", True) as other:
             claim = one.claim("lr=1")
             assert one.claim("lr=1") is None
             assert one.claim("lr=2") is not None
@@ -239,7 +239,7 @@ class TestQueries:
 
     def test_mistake_tells_no_password(self, monkeypatch):
         monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "postgresql://me:secret@host:1/runs")
-        with pytest.raises(InputError, match=r"\(in postgresql://…@host:1/runs\)$"):
+        with pytest.raises(InputError, match=r"\(in postgresql://me:\*\*\*@host:1/runs\)$"):
             queries.find("nothing")
 
 

@@ -30,7 +30,7 @@ class Source(Protocol):
     """What tells this sweep from others: the same key is the same sweep, which is gone on with."""
     total: int | None
 
-    def begin(self, parent: tracking.Run) -> None:
+    def begin(self, parent: tracking.SweepRun) -> None:
         """Get ready; `parent` is the run whose children the jobs become."""
 
     def take(self) -> Job | Outcome | None:
@@ -68,7 +68,7 @@ def run(source: Source, settings: TrackingSettings, objectives: list[str], optio
 class Sweep:
     """The jobs of a source while they run; `outcomes` are those that have ended, in that order."""
 
-    def __init__(self, source: Source, parent: tracking.Run, objectives: list[str], options: Options):
+    def __init__(self, source: Source, parent: tracking.SweepRun, objectives: list[str], options: Options):
         self.outcomes: list[Outcome] = []
         self._source, self._parent, self._objectives, self._options = source, parent, objectives, options
         self._console = Console(source.total, objectives[0])

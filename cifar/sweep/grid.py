@@ -29,7 +29,7 @@ class Grid:
         self._claims: dict[str, tracking.Claim] = {}
         self._looked = 0.0
 
-    def begin(self, parent: tracking.Run) -> None:
+    def begin(self, parent: tracking.SweepRun) -> None:
         self._parent = parent
 
     def take(self) -> Job | Outcome | None:

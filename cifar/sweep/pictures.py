@@ -23,7 +23,7 @@ UNSET = "–"
 Columns = dict[str, list[float] | list[str]]
 
 
-def record(parent: tracking.Run, outcomes: Sequence[Outcome], objectives: Sequence[str]) -> None:
+def record(parent: tracking.SweepRun, outcomes: Sequence[Outcome], objectives: Sequence[str]) -> None:
     """Make those pictures that the `outcomes` have anything to show in, and record them in the `parent`."""
     for metric in objectives:
         suffix = "" if len(objectives) == 1 else f"_{metric.replace('/', '_')}"

@@ -45,7 +45,7 @@ class Trials:
         self._past: list[Outcome] = []
         self._all_ended = self._is_away = False
 
-    def begin(self, parent: tracking.Run) -> None:
+    def begin(self, parent: tracking.SweepRun) -> None:
         self._parent = parent
         if not self._options.study_name:
             self._study.open(parent.id, self.key)

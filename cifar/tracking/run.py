@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import shutil
@@ -11,8 +10,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import mlflow
@@ -31,29 +28,10 @@ from cifar.errors import InputError, Interrupted, Pruned, TrainingError, warn
 from cifar.lazy import keras
 from cifar.text import masked
 from cifar.tracking import store
-from cifar.tracking.runs import end_stale, newest_sweep
-from cifar.tracking.store import CONFIG, DESCRIBED, FAILURE, PROCESS, SWEEP, SYNC_RUN, SYNC_URI
+from cifar.tracking.runs import end_stale
+from cifar.tracking.store import CONFIG, DESCRIBED, FAILURE, PROCESS, SYNC_RUN, SYNC_URI
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Child:
-    """A job of a sweep, as it is recorded; `status` is also PRUNED, or KILLED where its process is gone."""
-
-    id: str
-    status: str
-    reason: str
-    metrics: Mapping[str, float]
-
-    @classmethod
-    def of(cls, run: mlflow.entities.Run) -> Child:
-        status, reason = run.info.status, run.data.tags.get(FAILURE, "")
-        if status == "RUNNING" and environment.is_gone(run.data.tags.get(PROCESS, "")):
-            status = "KILLED"
-        if status == "KILLED" and reason.startswith("pruned"):
-            status = "PRUNED"
-        return cls(run.info.run_id, status, reason, run.data.metrics)
 
 
 class Run:
@@ -171,47 +149,13 @@ class Run:
 
         self._try(send)
 
-    def child(self, name: str) -> Child | None:
-        """The newest run of this `name` whose parent this is."""
-
-        def search(client: mlflow.MlflowClient):
-            experiment = client.get_run(self._id).info.experiment_id
-            # Not by a filter on the name, which may hold any character.
-            own = f"tags.mlflow.parentRunId = '{self._id}'"
-            return client.search_runs([experiment], own, order_by=["attributes.start_time DESC"], max_results=50_000)
-
-        named = (run for run in self._try(search) if run.info.run_name == name)
-        return next((Child.of(run) for run in named), None)
-
-    def child_history(self, run_id: str, metric: str) -> list[float]:
-        """A metric of a child, epoch by epoch."""
-        history = self._try(lambda client: client.get_metric_history(run_id, metric))
-        return [point.value for point in sorted(history, key=lambda point: point.step)]
-
-    def end_child(self, run_id: str, status: str, reason: str, console: Path) -> dict[str, float]:
-        """Record how a child has ended, where it has not done so itself, and its console; the metrics of the child."""
-
-        def end(client: mlflow.MlflowClient) -> dict[str, float]:
-            child = client.get_run(run_id)
-            if child.info.status != _recorded_status(status):
-                client.set_tag(run_id, FAILURE, reason)
-                client.set_terminated(run_id, _recorded_status(status))
-            client.log_artifact(run_id, str(console))
-            return child.data.metrics
-
-        return self._try(end)
-
-    def claim(self, name: str) -> store.Claim | None:
-        """The sole right to the child of this `name`; `None` while another process has it."""
-        return store.claim(self._uri, f"{self.id}/{hashlib.sha256(name.encode()).hexdigest()}")
-
     def keep_files(self) -> None:
         """Copy the files that the run left in its folder to the artifacts."""
         for path in sorted(path for path in self.folder.iterdir() if path.is_file()):
             self._try(lambda client, path=path: client.log_artifact(self._id, str(path)))
 
     def end(self, status: str, reason: str = "") -> None:
-        self._try(lambda client: client.set_terminated(self._id, _recorded_status(status)))
+        self._try(lambda client: client.set_terminated(self._id, recorded_status(status)))
         reporting.report(status=status, reason=reason)
 
     def _create(self, client: mlflow.MlflowClient) -> str:
@@ -247,24 +191,13 @@ def start(settings: TrackingSettings, run_id: str | None = None) -> Iterator[Run
 
     The store is the one that `connect` has opened.
     """
-    with _recorded(Run(mlflow.get_tracking_uri(), settings, run_id)) as run:
+    with recorded(Run(mlflow.get_tracking_uri(), settings, run_id)) as run:
         yield run
 
 
 @contextmanager
-def sweep(settings: TrackingSettings, key: str, resume: bool) -> Iterator[Run]:
-    """The run whose children are the jobs of a sweep: with `resume` the newest that has this `key`, else a new one."""
-    uri = mlflow.get_tracking_uri()
-    with store.claimed(uri, key):
-        run = Run(uri, settings, newest_sweep(settings.experiment, key) if resume else None)
-        run.log_tags({SWEEP: key})
-    with _recorded(run):
-        yield run
-    shutil.rmtree(store.folder(uri) / ".claims" / run.id, ignore_errors=True)
-
-
-@contextmanager
-def _recorded(run: Run) -> Iterator[Run]:
+def recorded(run: Run) -> Iterator[Run]:
+    """Inside the `with`, `run` is RUNNING; afterwards what became of it."""
     reporting.report(run=run.id)
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -288,7 +221,7 @@ def _status(error: BaseException) -> str:
     return "KILLED" if isinstance(error, KeyboardInterrupt | Interrupted) else "FAILED"
 
 
-def _recorded_status(status: str) -> str:
+def recorded_status(status: str) -> str:
     """MLflow's word for how a run has ended; it has none for a run that was pruned."""
     return "KILLED" if status == "PRUNED" else status
 

@@ -1,0 +1,88 @@
+"""The run of a sweep, and the runs of its jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+
+from cifar import environment
+from cifar.config import TrackingSettings
+from cifar.tracking import store
+from cifar.tracking.run import Run, recorded, recorded_status
+from cifar.tracking.runs import newest_sweep
+from cifar.tracking.store import FAILURE, PROCESS, SWEEP
+
+
+@dataclass(frozen=True)
+class Child:
+    """A job of a sweep, as it is recorded; `status` is also PRUNED, or KILLED where its process is gone."""
+
+    id: str
+    status: str
+    reason: str
+    metrics: Mapping[str, float]
+
+    @classmethod
+    def of(cls, run: mlflow.entities.Run) -> Child:
+        status, reason = run.info.status, run.data.tags.get(FAILURE, "")
+        if status == "RUNNING" and environment.is_gone(run.data.tags.get(PROCESS, "")):
+            status = "KILLED"
+        if status == "KILLED" and reason.startswith("pruned"):
+            status = "PRUNED"
+        return cls(run.info.run_id, status, reason, run.data.metrics)
+
+
+class SweepRun(Run):
+    """The run whose children are the jobs of a sweep."""
+
+    def child(self, name: str) -> Child | None:
+        """The newest run of this `name` whose parent this is."""
+
+        def search(client: mlflow.MlflowClient):
+            experiment = client.get_run(self._id).info.experiment_id
+            # Not by a filter on the name, which may hold any character.
+            own = f"tags.mlflow.parentRunId = '{self._id}'"
+            return client.search_runs([experiment], own, order_by=["attributes.start_time DESC"], max_results=50_000)
+
+        named = (run for run in self._try(search) if run.info.run_name == name)
+        return next((Child.of(run) for run in named), None)
+
+    def child_history(self, run_id: str, metric: str) -> list[float]:
+        """A metric of a child, epoch by epoch."""
+        history = self._try(lambda client: client.get_metric_history(run_id, metric))
+        return [point.value for point in sorted(history, key=lambda point: point.step)]
+
+    def end_child(self, run_id: str, status: str, reason: str, console: Path) -> dict[str, float]:
+        """Record how a child has ended, where it has not done so itself, and its console; the metrics of the child."""
+
+        def end(client: mlflow.MlflowClient) -> dict[str, float]:
+            child = client.get_run(run_id)
+            if child.info.status != recorded_status(status):
+                client.set_tag(run_id, FAILURE, reason)
+                client.set_terminated(run_id, recorded_status(status))
+            client.log_artifact(run_id, str(console))
+            return child.data.metrics
+
+        return self._try(end)
+
+    def claim(self, name: str) -> store.Claim | None:
+        """The sole right to the child of this `name`; `None` while another process has it."""
+        return store.claim(self._uri, f"{self.id}/{hashlib.sha256(name.encode()).hexdigest()}")
+
+
+@contextmanager
+def sweep(settings: TrackingSettings, key: str, resume: bool) -> Iterator[SweepRun]:
+    """The run whose children are the jobs of a sweep: with `resume` the newest that has this `key`, else a new one."""
+    uri = mlflow.get_tracking_uri()
+    with store.claimed(uri, key):
+        run = SweepRun(uri, settings, newest_sweep(settings.experiment, key) if resume else None)
+        run.log_tags({SWEEP: key})
+    with recorded(run):
+        yield run
+    shutil.rmtree(store.folder(uri) / ".claims" / run.id, ignore_errors=True)
