@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cifar.environment import ROOT
-from cifar.errors import InputError, Pruned, exit_codes
+from cifar.errors import ExitCodes, InputError, Pruned
 from cifar.lazy import keras
 from cifar.registry import CALLBACKS, SAMPLERS
 from cifar.study import storage
@@ -324,7 +324,7 @@ class TestSharedStudy:
 
 
 def test_pruned_run_has_an_exit_code_of_its_own(capsys):
-    with pytest.raises(SystemExit) as end, exit_codes():
+    with pytest.raises(SystemExit) as end, ExitCodes():
         raise Pruned(4)
     assert (end.value.code, capsys.readouterr().err) == (3, "pruned in epoch 4\n")
 

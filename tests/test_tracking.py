@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
@@ -20,7 +21,7 @@ from cifar import config, tracking
 from cifar.config import TrackingSettings
 from cifar.contracts import Evaluation
 from cifar.environment import ROOT
-from cifar.errors import InputError, Interrupted, TrainingError
+from cifar.errors import InputError, Interrupted, Pruned, TrainingError
 from cifar.registry import DATASETS
 from cifar.tracking import queries, store
 
@@ -61,6 +62,7 @@ class TestStatus:
             (RuntimeError("no memory"), "FAILED", "RuntimeError: no memory"),
             (TrainingError("the loss is nan"), "FAILED", "the loss is nan"),
             (SystemExit(3), "FAILED", "SystemExit: 3"),
+            (Pruned(3), "KILLED", "pruned in epoch 3"),
             (Interrupted(2), "KILLED", "interrupted by SIGINT"),
             (Interrupted(15), "KILLED", "interrupted by SIGTERM"),
             (KeyboardInterrupt(), "KILLED", "KeyboardInterrupt: "),
@@ -120,6 +122,16 @@ class TestRecords:
         params = mlflow.MlflowClient(settings.uri).get_run(run.id).data.params
         assert params == {key: str(value) for key, value in config.flatten(stated).items()}
 
+    def test_password_is_not_among_the_settings(self, settings, compose):
+        stated = compose("data=digits", "tracking.uri='postgresql://me:sec@ret@host/runs'")
+        with tracking.start(settings) as run:
+            run.log_settings(stated)
+        params = mlflow.MlflowClient(settings.uri).get_run(run.id).data.params
+        assert params["tracking.uri"] == "postgresql://me:***@host/runs"
+        stored = artifact(settings.uri, run.id, "config.yaml").read_text()
+        assert "sec" not in stored
+        assert config.resumed(config.read(stored), stated, []).tracking.uri == stated.tracking.uri
+
     def test_evaluation_comes_back(self, settings):
         figure = Figure(figsize=(4, 4))
         figure.subplots().plot([0, 1])
@@ -168,6 +180,16 @@ class TestRecords:
             "lr=2": ("FINISHED", {"test/accuracy": 0.2}),
         }
         assert found["lr=1"].id == child.id
+
+    def test_pruned_child_is_told_from_a_killed_one(self, settings):
+        with tracking.start(settings) as parent:
+            for name, error in (("pruned", Pruned(2)), ("killed", Interrupted(15))):
+                own = settings.model_copy(update={"parent": parent.id, "name": name})
+                with contextlib.suppress(type(error)), tracking.start(own):
+                    raise error
+            found = {name: parent.child(name) for name in ("pruned", "killed")}
+        assert (found["pruned"].status, found["pruned"].reason) == ("PRUNED", "pruned in epoch 2")
+        assert (found["killed"].status, found["killed"].reason) == ("KILLED", "interrupted by SIGTERM")
 
     def test_sweep_of_the_same_key_is_gone_on_with(self, settings):
         ids = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
@@ -16,6 +16,9 @@ from cifar.errors import InputError, known
 from cifar.lazy import Lazy
 from cifar.schema import validate
 from hydra_plugins.process_launcher import named
+
+if TYPE_CHECKING:
+    from cifar.sweep.space import Dimension
 
 search, space, trials = Lazy("cifar.sweep.search"), Lazy("cifar.sweep.space"), Lazy("cifar.sweep.trials")
 
@@ -63,7 +66,7 @@ def _key(override: Override) -> str:
     return override.key_or_group + (f"@{override.package}" if override.package else "")
 
 
-def _dimension(override: Override):
+def _dimension(override: Override) -> Dimension:
     """The values that an override lets be chosen from; raises `InputError` where it holds none."""
     value = override.value()
     if isinstance(value, ChoiceSweep):
@@ -88,7 +91,7 @@ def _encoded(value: Any) -> str:
     return value if isinstance(value, str) else Override._get_value_element_as_str(value)
 
 
-def _corners(dimensions: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _corners(dimensions: Mapping[str, Dimension]) -> Iterator[Mapping[str, Any]]:
     """Values of all settings in which each has both its ends, or all its choices, at least once."""
     ends: dict[str, Sequence[Any]] = {key: dimension.ends for key, dimension in dimensions.items()}
     for number in range(max(map(len, ends.values()))):
