@@ -180,7 +180,7 @@ def explain(error: Exception) -> InputError:
         return InputError(f"{group or '--config-name'}={choice}: unknown choice; {known(choice, choices)}")
     if isinstance(cause, ConfigKeyError | AttributeError) and getattr(cause, "parent_node", None) is not None:
         key = override.group(1) if override else cause.full_key
-        names = [str(name) for name in cause.parent_node if name != "hydra"]
+        names = [str(name) for name in cause.parent_node if name not in ("hydra", "_target_")]
         return InputError(f"{key}: unknown setting; {known(str(cause.key), names)}")
     return InputError(" ".join(line.strip() for line in str(error).splitlines() if line.strip()))
 
