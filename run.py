@@ -9,10 +9,10 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from cifar import config, interrupts
+from cifar import config, devices, interrupts
 from cifar.errors import ExitCodes
 from cifar.experiment import Experiment, check
-from cifar.lazy import Lazy, load_tensorflow
+from cifar.lazy import Lazy
 
 tracking, training = Lazy("cifar.tracking"), Lazy("cifar.training")
 
@@ -23,17 +23,21 @@ def main(composed: DictConfig) -> None:
     # What needs no tensor comes first, so that a mistake is answered before TensorFlow has loaded.
     settings, run_id = config.resolve(composed), None
     check(settings)
-    if settings.resume:
+    first = devices.processes(settings).index == 0  # of several that train together, the one that keeps the record
+    if settings.resume and (first or settings.resume != "auto"):
         settings, run_id = tracking.find_resumable(settings, HydraConfig.get().overrides.task)
     experiment = Experiment.prepare(settings)
-    tracking.connect(settings.tracking.uri)
+    if first:
+        tracking.connect(settings.tracking.uri)
 
-    load_tensorflow()
+    devices.start(settings, experiment.dataset)
     model = experiment.compiled_model()
-    with interrupts.handled(), tracking.start(settings.tracking, run_id) as run:
+    started = tracking.start(settings.tracking, run_id) if first else tracking.unrecorded()
+    with interrupts.handled(), started as run, devices.together():
         training.describe(experiment, model, run)
-        training.fit(experiment, model, run)
-        training.evaluate(experiment, model, run)
+        model = training.fit(experiment, model, run)
+        if first:
+            training.evaluate(experiment, model, run)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from cifar.errors import ExitCodes
+from cifar.experiment import check
 from cifar.images import read_image
 from cifar.lazy import load_tensorflow
 
@@ -135,10 +136,14 @@ def _count(given: str) -> int:
 
 
 def _restore(arguments: argparse.Namespace):
-    load_tensorflow()
-    from cifar import tracking, training
+    from cifar import tracking
 
-    return training.restore(*tracking.stored_run(arguments.tracking_uri, arguments.run_id))
+    settings, weights, fingerprint = tracking.stored_run(arguments.tracking_uri, arguments.run_id)
+    check(settings)
+    load_tensorflow(settings.backend)
+    from cifar import training
+
+    return training.restore(settings, weights, fingerprint)
 
 
 if __name__ == "__main__":

@@ -50,11 +50,13 @@ class Geometric:
 
 @dataclass(frozen=True)
 class Photometric:
-    """`apply(key, x)` changes a batch of float32 images (n, height, width, channels), nominally 0 to 255.
+    """`apply(numbers, x)` changes a batch of float32 images (n, height, width, channels), nominally 0 to 255.
 
-    The result may leave that range; it is clipped once, after the last choice.
+    `numbers` is what `sample(key, count)` draws for them: float32, whose first axis is the images. The result may leave
+    that range; it is clipped once, after the last choice.
     """
 
+    sample: Callable[[Tensor, Any], Tensor]
     apply: Callable[[Tensor, Tensor], Tensor]
 
 
@@ -135,18 +137,24 @@ def _inside(index: Tensor, weight: Tensor, size: int, fill_mode: FillMode) -> tu
     return tf.clip_by_value(index, 0, size - 1), weight
 
 
-def augment(images: Tensor, choices: Choices, moment: Moment, fill_mode: FillMode) -> Tensor:
-    """`images` uint8 (n, height, width, channels) after all `choices`, rounded and clipped to uint8 once."""
+def augment(
+    images: Tensor, choices: Choices, moment: Moment, fill_mode: FillMode, rows: tuple[Any, Any] | None = None
+) -> Tensor:
+    """`images` uint8 (n, height, width, channels) after all `choices`, rounded and clipped to uint8 once.
+
+    They are the batch of the `moment`; or its rows `rows[1]`, (n,) integers, where it has `rows[0]` images.
+    """
     if not choices:
         return images
+    count, rows = rows or (tf.shape(images)[0], tf.range(tf.shape(images)[0]))
     if any(isinstance(choice, Geometric) for choice in choices.values()):
-        matrix = compose(choices, moment, tf.shape(images)[0], tuple(images.shape[1:3]))
-        x = resample(images, matrix, fill_mode)
+        matrix = compose(choices, moment, count, tuple(images.shape[1:3]))
+        x = resample(images, tf.gather(matrix, rows), fill_mode)
     else:
         x = tf.cast(images, tf.float32)
     for name, choice in choices.items():
         if isinstance(choice, Photometric):
-            x = choice.apply(random_key(name, *moment), x)
+            x = choice.apply(tf.gather(choice.sample(random_key(name, *moment), count), rows), x)
     return tf.saturate_cast(tf.round(x), tf.uint8)
 
 
@@ -234,15 +242,20 @@ def shear(*, degrees: Slant) -> Geometric:
 @AUGMENTATIONS.register
 def brightness(*, amount: UnitInterval) -> Photometric:
     """Add to all pixels of an image a value uniform in ±`amount` of the full scale of 255."""
-    return Photometric(lambda key, x: x + 255 * amount * _uniform(key, tf.shape(x)[0], -1, 1)[:, :1, None, None])
+    return Photometric(_sample, lambda numbers, x: x + 255 * amount * numbers)
 
 
 @AUGMENTATIONS.register
 def contrast(*, amount: UnitInterval) -> Photometric:
     """Stretch an image's pixels about their mean, over all channels, by a factor uniform in 1 ± `amount`."""
 
-    def apply(key, x):
+    def apply(numbers, x):
         mean = tf.reduce_mean(x, axis=[1, 2, 3], keepdims=True)
-        return mean + (x - mean) * (1 + amount * _uniform(key, tf.shape(x)[0], -1, 1)[:, :1, None, None])
+        return mean + (x - mean) * (1 + amount * numbers)
 
-    return Photometric(apply)
+    return Photometric(_sample, apply)
+
+
+def _sample(key: Tensor, count: Any) -> Tensor:
+    """float32 (count, 1, 1, 1) in [-1, 1)."""
+    return _uniform(key, count, -1, 1)[:, :1, None, None]

@@ -22,6 +22,8 @@ from cifar.schema import PositiveFloat, PositiveInt, Seed, Strict, validate
 
 FillMode = Literal["nearest", "reflect", "wrap", "constant"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16", "auto"]
+Backend = Literal["tensorflow", "jax"]
+Distribute = Literal["none", "mirrored", "data_parallel"]
 
 MAY_CHANGE = ("epochs", "state", "tracking", "resume", "objective")
 """The root settings that a resumed run may have otherwise than it was started with."""
@@ -53,6 +55,9 @@ class Settings(Strict):
     batch_size: PositiveInt
     precision: Precision
     deterministic: bool
+    # The defaults are what runs had that were recorded before there was a choice.
+    backend: Backend = "tensorflow"
+    distribute: Distribute = "none"
     fill_mode: FillMode
     state: StateSettings
     tracking: TrackingSettings

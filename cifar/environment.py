@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def describe() -> dict[str, Any]:
     """Versions, processor, cores and memory."""
-    names = ("tensorflow", "keras", "numpy", "mlflow", "hydra-core", "scikit-learn")
+    names = ("tensorflow", "jax", "keras", "numpy", "mlflow", "hydra-core", "scikit-learn")
     return {
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in names},

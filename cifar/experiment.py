@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cifar import environment, objective, pipeline
+from cifar import devices, environment, objective, pipeline
 from cifar.config import Settings, entries
 from cifar.contracts import Dataset, Task
 from cifar.errors import InputError, known
@@ -17,6 +17,7 @@ from cifar.registry import AUGMENTATIONS, CALLBACKS, DATASETS, MODELS, OPTIMIZER
 
 def check(settings: Settings) -> None:
     """Raises `InputError` at the first setting that its builder would not take; builds nothing."""
+    devices.check(settings)
     DATASETS.check(settings.data)
     TASKS.check(settings.task)
     MODELS.check(_backbone(settings.model))
@@ -63,16 +64,19 @@ class Experiment:
         if self.settings.deterministic:
             tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(self.settings.seed)
-        keras.config.set_dtype_policy(_policy(self.settings.precision))
+        keras.config.set_dtype_policy(_policy(self.settings))
         backbone = MODELS.build(_backbone(self.settings.model), image_shape=self.dataset.image_shape)
         return self.task.model(backbone, self.settings.model.get("head", {}))
 
     def compiled_model(self) -> keras.Model:
         """The model, ready to be trained: with the task's loss and metrics, and the optimizer with its schedule."""
-        model = self.model()
-        # XLA makes convolutions on a CPU 5 to 8 times slower.
-        jit = bool(tf.config.list_physical_devices("GPU"))
-        model.compile(self._optimizer(), self.task.loss(), metrics=self.task.metrics(), jit_compile=jit)
+        mirrored = self.settings.distribute == "mirrored"
+        # XLA makes TensorFlow's convolutions on a CPU 5 to 8 times slower, and cannot compile what replicas exchange.
+        jit = self.settings.backend == "jax" or (bool(tf.config.list_physical_devices("GPU")) and not mirrored)
+        with devices.scope(self.settings.distribute):
+            model = self.model()
+            loss = devices.exact(self.task.loss()) if mirrored else self.task.loss()
+            model.compile(self._optimizer(), loss, metrics=self.task.metrics(), jit_compile=jit)
         return model
 
     def augmentation(self) -> dict[str, Any]:
@@ -92,15 +96,16 @@ class Experiment:
         )
 
 
-def _policy(precision: str) -> str:
+def _policy(settings: Settings) -> str:
     """Keras's policy of a precision; `auto` is what this hardware is fast at."""
-    if precision != "auto":
-        return precision
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
-        return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16" if capability >= (7, 0) else "float32"
-    return "mixed_bfloat16" if environment.has_fast_bfloat16() else "float32"
+    if settings.precision != "auto":
+        return settings.precision
+    capability = devices.compute_capability(settings.backend)
+    if capability is None:  # JAX does not use the instructions of a CPU for bfloat16
+        fast = settings.backend == "tensorflow" and environment.has_fast_bfloat16()
+        return "mixed_bfloat16" if fast else "float32"
+    scaled = settings.distribute != "mirrored"  # see `devices.check`
+    return "mixed_bfloat16" if capability >= 8 else "mixed_float16" if capability >= 7 and scaled else "float32"
 
 
 def _backbone(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,17 +42,17 @@ def deferred() -> Iterator[None]:
         _deferred = False
 
 
-def pending() -> bool:
-    """Whether a signal has been received, or the sweep that this process is a job of is gone."""
+def pending() -> int:
+    """The signal that has been received, 0 for none; SIGHUP where the sweep that this process is a job of is gone."""
     if not _received and reporting.is_orphan():
         _received.append(signal.SIGHUP)
-    return bool(_received)
+    return _received[0] if _received else 0
 
 
 def check() -> None:
     """Raise `Interrupted` if a signal has been received."""
     if pending():
-        raise Interrupted(_received[0])
+        raise Interrupted(pending())
 
 
 def _receive(signum: int, frame: FrameType | None) -> None:

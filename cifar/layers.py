@@ -10,6 +10,8 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from cifar import devices
+
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 else:
@@ -36,8 +38,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """Batch normalization (Ioffe & Szegedy 2015, arXiv:1502.03167) by TensorFlow's fused operation.
 
     Serves images, `(batch, height, width, channels)` in float32, bfloat16 or float16, with statistics in float32; a
-    mask, another axis or rank, renormalization and synchronization go the way of Keras.
+    mask, another axis or rank, renormalization and synchronization go the way of Keras. Where replicas share a batch,
+    their statistics are synchronized.
     """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.synchronized |= tf is not None and tf.distribute.get_strategy().num_replicas_in_sync > 1
 
     def call(self, inputs, training=None, mask=None):
         if not self._is_fusible(inputs, mask):
@@ -83,24 +90,34 @@ class Dropout(keras.layers.Dropout):
 
     A unit is dropped where a random integer lies below `rate` of its range: one byte a unit where that is exact, which
     is where `rate` is a multiple of 1/256, else 32 bits. The state of the generator is among `model.variables`, and its
-    numbers do not depend on the count of threads. A noise shape goes the way of Keras.
+    numbers depend neither on the count of threads nor on that of replicas. A noise shape goes the way of Keras.
     """
 
     def call(self, inputs, training=False):
         if tf is None or not training or not 0 < self.rate < 1 or self.noise_shape is not None:
             return super().call(inputs, training=training)
         unit = tf.uint8 if (self.rate * 2**8).is_integer() else tf.uint32
-        words = tf.random.stateless_uniform(
-            [-(-tf.size(inputs) * unit.size // 4)],
-            seed=tf.cast(self.seed_generator.next(), tf.int32),
-            minval=None,
-            maxval=None,
-            dtype=tf.uint32,
-            alg="philox",
-        )
-        units = tf.reshape(tf.bitcast(words, unit), [-1])[: tf.size(inputs)]
+        units = self._random_units(unit, inputs)
         kept = tf.reshape(units, tf.shape(inputs)) >= tf.constant(int(self.rate * 2 ** (8 * unit.size)), unit)
         return inputs * (tf.cast(kept, inputs.dtype) * tf.cast(1 / (1 - self.rate), inputs.dtype))
+
+    def _random_units(self, unit, inputs):
+        """As many random integers as `inputs` has entries: from where its rows stand in the batch of all replicas."""
+        size = tf.size(inputs, tf.int64)
+        first_row, rows, _ = devices.replica_rows(inputs)
+        skipped = first_row * (size // tf.maximum(rows, 1)) * unit.size
+        seed = tf.cast(self.seed_generator.next(), tf.int32)
+        key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+        # Philox makes 16 bytes at a count, and any of them without those before.
+        blocks, rest = skipped // 16, skipped % 16 // unit.size
+        words = tf.raw_ops.StatelessRandomUniformFullIntV2(
+            shape=[-(-(rest + size) * unit.size // 4)],
+            key=key,
+            counter=counter + tf.cast(tf.stack([blocks, 0]), tf.uint64),
+            alg=1,
+            dtype=tf.uint32,
+        )
+        return tf.reshape(tf.bitcast(words, unit), [-1])[rest : rest + size]
 
 
 def portable(model: keras.Model) -> keras.Model:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 
@@ -36,18 +38,31 @@ else:
     layers = Lazy("cifar.layers")
 
 
-def load_tensorflow() -> None:
-    """Import TensorFlow without the notes on its own start-up that 2.21 prints whatever its log level is."""
+def load_tensorflow(backend: str = "tensorflow") -> None:
+    """Import TensorFlow, which makes the batches, without the notes on its start-up that 2.21 prints at any log level.
+
+    `backend` is what Keras computes with when it is loaded afterwards, on the GPUs if there are any.
+    """
+    os.environ["KERAS_BACKEND"] = backend
     if "tensorflow" in sys.modules:
         return
-    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
+    with silenced(2):
         importlib.import_module("tensorflow")
+    if backend != "tensorflow":
+        tf.config.set_visible_devices([], "GPU")
+
+
+@contextmanager
+def silenced(descriptor: int) -> Iterator[None]:
+    """Inside the `with`, what libraries of C++ write to the file `descriptor` is dropped."""
+    before, null = os.dup(descriptor), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    try:
+        yield
     finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
+        os.dup2(before, descriptor)
+        os.close(before)
         os.close(null)
 
 
-__all__ = ["Lazy", "keras", "layers", "load_tensorflow", "tf"]
+__all__ = ["Lazy", "keras", "layers", "load_tensorflow", "silenced", "tf"]

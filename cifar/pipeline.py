@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cifar.augmentation import Choices, augment, random_key
-from cifar.contracts import ALIGNMENT, Split, Task
+from cifar.contracts import ALIGNMENT, WHOLE, Shard, Split, Task
 from cifar.lazy import tf
 
 if TYPE_CHECKING:
@@ -48,15 +48,16 @@ def training_batches(
     first_epoch: int = 0,
     first_step: int = 0,
     fill_mode: FillMode = "nearest",
+    shard: Shard = WHOLE,
 ) -> tensorflow.data.Dataset:
     """All batches of a run from (`first_epoch`, `first_step`) to the end of epoch `epochs` - 1, both from 0.
 
     Yields (images, targets): uint8 (b, height, width, channels), and what `task.encode` makes of the batch's targets.
     An epoch shows every image once, in an order of its own, and ends with the partial batch if there is one: give
-    `steps_per_epoch` to `fit`, which takes its epochs from this one stream.
+    `steps_per_epoch` to `fit`, which takes its epochs from this one stream. Of each batch a process reads its `shard`.
     """
     steps = steps_per_epoch(len(split), batch_size)
-    take = _taker(split)
+    take, rows_of = _taker(split), _reader(len(split), batch_size, shard)
 
     def positions(epoch):
         order = permutation(len(split), seed, epoch)
@@ -65,8 +66,10 @@ def training_batches(
             lambda step: (epoch, step, order[step * batch_size : (step + 1) * batch_size]))
 
     def training_batch(epoch, step, index):
-        images, targets = take(index)
-        return augment(images, augmentation, (seed, epoch, step), fill_mode), task.encode(targets)
+        rows = rows_of(index)
+        images, targets = take(tf.gather(index, rows))
+        moment = (seed, epoch, step)
+        return augment(images, augmentation, moment, fill_mode, (tf.size(index), rows)), task.encode(targets)
 
     total = (epochs - first_epoch) * steps - first_step
     return (
@@ -77,13 +80,17 @@ def training_batches(
     )
 
 
-def evaluation_batches(split: Split, task: Task, batch_size: int) -> tensorflow.data.Dataset:
-    """The split's images in their order, as they are, and what `task.encode` makes of their targets."""
-    take = _taker(split)
+def evaluation_batches(split: Split, task: Task, batch_size: int, shard: Shard = WHOLE) -> tensorflow.data.Dataset:
+    """The split's images in their order, as they are, and what `task.encode` makes of their targets.
+
+    Of each batch, the process reads its `shard`.
+    """
+    take, rows_of = _taker(split), _reader(len(split), batch_size, shard)
 
     def evaluation_batch(step):
         first = step * batch_size
-        images, targets = take(tf.range(first, tf.minimum(first + batch_size, len(split))))
+        index = tf.range(first, tf.minimum(first + batch_size, len(split)))
+        images, targets = take(tf.gather(index, rows_of(index)))
         return images, task.encode(targets)
 
     steps = tf.data.Dataset.range(steps_per_epoch(len(split), batch_size))
@@ -120,3 +127,9 @@ def _shared(images: np.ndarray) -> tensorflow.Tensor:
     if images.ctypes.data % ALIGNMENT or not (images.flags.c_contiguous and images.flags.writeable):
         return tf.constant(images)
     return tf.experimental.dlpack.from_dlpack(images.__dlpack__())
+
+
+def _reader(count: int, batch_size: int, shard: Shard) -> Callable[[tensorflow.Tensor], tensorflow.Tensor]:
+    """The rows of a batch that this process reads, given the batch's index."""
+    whole, partial = (tf.constant(shard.rows(images, batch_size)) for images in (batch_size, count % batch_size))
+    return lambda index: tf.cond(tf.size(index) < batch_size, lambda: partial, lambda: whole)

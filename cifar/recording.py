@@ -12,11 +12,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from cifar import interrupts, state
+from cifar import devices, interrupts, state
 from cifar.callbacks import logged_name
-from cifar.errors import TrainingError
+from cifar.errors import Interrupted, TrainingError
 from cifar.objective import lower_is_better
 from cifar.progress import Progress
+
+ASKING = 10
+"""Steps after which processes that train together ask each other whether one has received a signal."""
 
 
 class Recorder(keras.callbacks.Callback):
@@ -88,7 +91,10 @@ class Saver(keras.callbacks.Callback):
         super().__init__()
         self._folder, self._recorder, self._others, self._saved = folder, recorder, others, saved
         self._steps, self._seconds = steps, 60 * minutes
+        self._asking = ASKING if devices.several() else 1
         self._state = state.load(folder)
+        if devices.several():
+            self._state = state.unpack(devices.from_first(state.pack(self._state)))
         recorder.history = self._state.values.get("history", {})
 
     @property
@@ -102,7 +108,6 @@ class Saver(keras.callbacks.Callback):
         return self._state.values.get("stopped", False)
 
     def on_train_begin(self, logs=None):
-        self._state = state.load(self._folder)
         self._clock = time.perf_counter()
         if self._state.arrays:
             self.model.optimizer.build(self.model.trainable_variables)
@@ -117,16 +122,24 @@ class Saver(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         step = self._first_step + batch + 1
-        if step < self._steps and (interrupts.pending() or time.perf_counter() - self._clock > self._seconds):
-            self._save(self._epoch, step)
-            interrupts.check()
+        if step < self._steps:
+            signum = devices.greatest(interrupts.pending()) if step % self._asking == 0 else 0
+            if signum or time.perf_counter() - self._clock > self._seconds:
+                self._save(self._epoch, step)
+            if signum:
+                devices.leave()
+                raise Interrupted(signum)
 
     def on_epoch_end(self, epoch, logs=None):
         self._save(epoch + 1, 0)
         self._saved()
-        interrupts.check()
+        if signum := devices.greatest(interrupts.pending()):
+            devices.leave()
+            raise Interrupted(signum)
 
     def _save(self, epoch: int, step: int) -> None:
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()  # within an epoch, the values are not in the variables
         values: dict[str, Any] = {"history": self._recorder.history, "stopped": bool(self.model.stop_training)}
         arrays = {
             **_arrays(_variables(self.model), "model"),

@@ -38,7 +38,7 @@ class State:
 def save(state: State, folder: Path) -> None:
     """Write `state` to `folder` and drop all but the last two; raises `TrainingError` where the disk is full."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = _pack(state)
+    content = pack(state)
     manifest = {"epoch": state.epoch, "step": state.step, "sha256": hashlib.sha256(content).hexdigest()}
     path = folder / f"{state.epoch:06}-{state.step:08}.npz"
     _write(path, content)
@@ -59,7 +59,7 @@ def load(folder: Path) -> State:
             content = manifest.with_suffix(".npz").read_bytes()
             if hashlib.sha256(content).hexdigest() != json.loads(manifest.read_bytes())["sha256"]:
                 raise ValueError("its SHA-256 is not that of the manifest")
-            state = _unpack(content)
+            state = unpack(content)
         except (OSError, ValueError, KeyError, TypeError) as error:
             damaged.append(f"{manifest.with_suffix('.npz').name}: {error}")
             continue
@@ -72,14 +72,16 @@ def load(folder: Path) -> State:
     return state
 
 
-def _pack(state: State) -> bytes:
+def pack(state: State) -> bytes:
+    """`state` as the bytes of an `.npz`."""
     header = json.dumps({"epoch": state.epoch, "step": state.step, "values": state.values}).encode()
     buffer = io.BytesIO()
     np.savez(buffer, header=np.frombuffer(header, np.uint8), **{f"array/{k}": v for k, v in state.arrays.items()})
     return buffer.getvalue()
 
 
-def _unpack(content: bytes) -> State:
+def unpack(content: bytes) -> State:
+    """The state that `pack` has made `content` of; raises `ValueError` or `KeyError` for anything else."""
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         header = json.loads(stored["header"].tobytes())
         arrays = {name.removeprefix("array/"): stored[name] for name in stored.files if name != "header"}

@@ -8,11 +8,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cifar import interrupts, layers, pipeline, plots
+from cifar import devices, interrupts, layers, pipeline, plots
 from cifar.callbacks import WEIGHTS
 from cifar.complexity import count_flops
 from cifar.config import Settings
-from cifar.contracts import Evaluation
+from cifar.contracts import Evaluation, Shard
 from cifar.errors import InputError
 from cifar.experiment import Experiment
 from cifar.progress import Progress
@@ -35,8 +35,10 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
     run.log_settings(experiment.settings)
     run.log_environment()
     run.log_dataset(data)
-    run.log_tags({"precision": keras.config.dtype_policy().name})
-    run.log_metrics({"model/parameters": model.count_params(), "model/flops": count_flops(model)})
+    run.log_tags({"precision": keras.config.dtype_policy().name,
+                  "devices": devices.device_count(experiment.settings.distribute)})
+    flops = count_flops(_on_one_device(experiment, model))
+    run.log_metrics({"model/parameters": model.count_params(), "model/flops": flops})
     originals, augmented = pipeline.preview(
         data.train,
         experiment.augmentation(),
@@ -49,8 +51,11 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
     run.log_described()
 
 
-def fit(experiment: Experiment, model: keras.Model, run: Run) -> None:
-    """Train from where the run stands; `model` ends with the weights of the best epoch, where a callback kept them."""
+def fit(experiment: Experiment, model: keras.Model, run: Run) -> keras.Model:
+    """Train `model` from where the run stands, on all devices.
+
+    Returns a model, on one device, with the weights of the best epoch, where a callback kept them, else the last.
+    """
     settings, steps = experiment.settings, experiment.steps_per_epoch
     report(epochs=settings.epochs)
     progress = Progress(settings.batch_size, steps, settings.epochs)
@@ -61,8 +66,11 @@ def fit(experiment: Experiment, model: keras.Model, run: Run) -> None:
         run.folder / "state", recorder, chosen, steps, settings.state.minutes, lambda: _log_history(recorder, run)
     )
     _log_history(recorder, run)
-    validation = pipeline.evaluation_batches(experiment.dataset.val, experiment.task, EVALUATION_BATCH)
-    with interrupts.deferred():
+    shard, data = devices.shard(settings.distribute), experiment.dataset
+    evaluation_batch = shard.filled(EVALUATION_BATCH, EVALUATION_BATCH)
+    validation = pipeline.evaluation_batches(data.val, experiment.task, evaluation_batch, shard)
+    devices.cut_filling(model, shard, (len(data.train), settings.batch_size), (len(data.val), evaluation_batch))
+    with interrupts.deferred(), devices.scope(settings.distribute):
         while True:
             epoch, step = saver.position
             # An epoch of which a part is done is a fit of its own; where all is done, a fit of no epoch only restores.
@@ -71,7 +79,7 @@ def fit(experiment: Experiment, model: keras.Model, run: Run) -> None:
                 # Keras makes its metrics' variables at the first batch; within an epoch they are part of the state.
                 model.evaluate(validation.take(1), verbose=0)
             model.fit(
-                _training_batches(experiment, min(epoch, settings.epochs - 1), step),
+                _training_batches(experiment, min(epoch, settings.epochs - 1), step, shard),
                 initial_epoch=epoch,
                 epochs=last,
                 steps_per_epoch=steps - step,
@@ -82,17 +90,23 @@ def fit(experiment: Experiment, model: keras.Model, run: Run) -> None:
             )
             if saver.stopped or saver.position[0] >= settings.epochs:
                 break
-    weights = run.folder / WEIGHTS
-    if weights.exists():
-        model.load_weights(weights)
-    else:
-        model.save_weights(weights)
-    run.log_tags({"weights_sha256": weights_sha256(model)})
+    if not (run.folder / WEIGHTS).exists():
+        model.save_weights(run.folder / WEIGHTS)
+    devices.leave()
+    trained = _on_one_device(experiment, model)
+    trained.load_weights(run.folder / WEIGHTS)
+    run.log_tags({"weights_sha256": weights_sha256(trained)})
     run.log_metrics(recorder.best())
     run.log_figure(plots.learning_curves(recorder.history, recorder.best_epoch), "learning_curves")
+    return trained
 
 
-def _training_batches(experiment: Experiment, epoch: int, step: int):
+def _on_one_device(experiment: Experiment, model: keras.Model) -> keras.Model:
+    """`model`, or where it is on several devices one like it."""
+    return model if devices.device_count(experiment.settings.distribute) == 1 else experiment.model()
+
+
+def _training_batches(experiment: Experiment, epoch: int, step: int, shard: Shard):
     settings = experiment.settings
     return pipeline.training_batches(
         experiment.dataset.train,
@@ -104,6 +118,7 @@ def _training_batches(experiment: Experiment, epoch: int, step: int):
         first_epoch=epoch,
         first_step=step,
         fill_mode=settings.fill_mode,
+        shard=shard,
     )
 
 

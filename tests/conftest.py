@@ -170,7 +170,7 @@ def mistake(in_process, tmp_path, monkeypatch) -> Callable[..., str]:
     """
 
     def refused(*arguments: str) -> str:
-        monkeypatch.setattr("cifar.lazy.load_tensorflow", lambda: pytest.fail("not refused before TensorFlow loads"))
+        monkeypatch.setattr("cifar.lazy.load_tensorflow", lambda _: pytest.fail("not refused before TensorFlow loads"))
         monkeypatch.setattr("cifar.sweep.jobs.Process", lambda *job: pytest.fail("not refused before a job starts"))
         before = sorted(tmp_path.rglob("*"))
         done = in_process(*arguments)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cifar.augmentation import augment
-from cifar.contracts import Split
+from cifar.contracts import Shard, Split
 from cifar.pipeline import evaluation_batches, permutation, preview, steps_per_epoch, training_batches
 from cifar.registry import AUGMENTATIONS
 
@@ -130,6 +130,27 @@ def test_evaluation_is_in_order_and_untouched():
     np.testing.assert_array_equal(np.concatenate([images for images, _ in parts]), SPLIT.images)
     np.testing.assert_array_equal(np.concatenate([targets for _, targets in parts]), np.eye(COUNT))
     assert evaluation_batches(SPLIT, TASK, BATCH).cardinality() == STEPS
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 3), st.integers(1, 2), st.sampled_from([6, 12, 36, 48]))
+def test_shards_of_several_processes_make_up_the_batches(processes, devices_each, batch_size):
+    several = [Shard(index, processes, processes * devices_each) for index in range(processes)]
+    choices = CHOICES | {"brightness": AUGMENTATIONS.build({"name": "brightness", "amount": 0.3})}
+
+    def train(shard):
+        return training_batches(SPLIT, TASK, choices, seed=5, batch_size=batch_size, epochs=1, shard=shard)
+
+    def evaluate(shard):
+        return evaluation_batches(SPLIT, TASK, batch_size, shard)
+
+    for batches_of in (train, evaluate):
+        parts = zip(*(arrays(batches_of(shard)) for shard in several), strict=True)
+        for whole, part in zip(arrays(batches_of(Shard())), parts, strict=True):
+            places = several[0].places(len(whole[0]), batch_size)
+            for expected, own in zip(whole, zip(*part, strict=True), strict=True):
+                assert len({len(piece) for piece in own}) == 1
+                np.testing.assert_array_equal(np.concatenate(own)[places], expected)
 
 
 def test_preview_is_what_training_does():

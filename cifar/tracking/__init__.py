@@ -1,6 +1,6 @@
 """Runs as MLflow records them; the only package that knows MLflow."""
 
-from cifar.tracking.run import Run, start
+from cifar.tracking.run import Run, start, unrecorded
 from cifar.tracking.runs import find_resumable, serve_ui, stored_run, synchronise
 from cifar.tracking.store import Claim, connect
 from cifar.tracking.sweeps import SweepRun, sweep
@@ -16,4 +16,5 @@ __all__ = [
     "stored_run",
     "sweep",
     "synchronise",
+    "unrecorded",
 ]

@@ -6,10 +6,12 @@ import csv
 import io
 import json
 import shutil
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any, TypeVar
 
 import mlflow
@@ -133,10 +135,10 @@ class Run:
             Schema([TensorSpec(outputs.dtype, (-1, *outputs.shape[1:]))]),
         )
         versions = environment.describe()
-        keras.config.disable_interactive_logging()
 
         def send(client: mlflow.MlflowClient) -> None:
-            with mlflow.start_run(self._id):
+            # MLflow tries the model on the example, under a progress bar.
+            with mlflow.start_run(self._id), redirect_stdout(io.StringIO()):
                 # Not `mlflow.keras`, whose `save_model` fails on any input example in 3.17.2; the file is the same.
                 mlflow.tensorflow.log_model(
                     model,
@@ -183,6 +185,23 @@ class Run:
         self._id = self._create(mlflow.MlflowClient(self._uri))
         self.log_tags({SYNC_URI: server, SYNC_RUN: server_run})
         return self._id if call == self._create else call(mlflow.MlflowClient(self._uri))
+
+
+class Unrecorded(Run):
+    """A run that leaves nothing; what it would record goes nowhere."""
+
+    def __init__(self, folder: Path):
+        self.id, self.folder, self.is_described, self.last_step, self._final = "", folder, True, 0, frozenset()
+
+    def _try(self, call):
+        pass
+
+
+@contextmanager
+def unrecorded() -> Iterator[Run]:
+    """A run of which another process keeps the record."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Unrecorded(Path(folder))
 
 
 @contextmanager
