@@ -148,6 +148,7 @@ class TestSameCommandAgain:
         assert len(again.results) == 2
 
 
+@pytest.mark.slow
 def test_two_terminals_share_the_jobs(tmp_path):
     overrides = ("--multirun", *TINY, "seed=1,2,3", f"tracking.uri={sqlite(tmp_path)}")
     with ThreadPoolExecutor() as pool:

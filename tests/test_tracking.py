@@ -182,7 +182,7 @@ class TestRecords:
         assert found["lr=1"].id == child.id
 
     def test_pruned_child_is_told_from_a_killed_one(self, settings):
-        with tracking.start(settings) as parent:
+        with tracking.sweep(settings, "key", True) as parent:
             for name, error in (("pruned", Pruned(2)), ("killed", Interrupted(15))):
                 own = settings.model_copy(update={"parent": parent.id, "name": name})
                 with contextlib.suppress(type(error)), tracking.start(own):
