@@ -6,8 +6,8 @@ A choice is a registered function that returns one of these kinds:
   resampled once; the same matrix moves boxes and masks.
 - `Photometric` changes the pixels, after all geometry.
 
-Every random number is a pure function of (seed, epoch, step, name of the choice): adding a choice leaves the numbers
-of the others as they were, and no state is carried from batch to batch.
+Every random number is a pure function of (seed, epoch, step, name of the choice), or of (seed, epoch, image, name of
+the choice): adding a choice leaves the numbers of the others as they were, and no state is carried from batch to batch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import math
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import Field
 
@@ -33,30 +33,73 @@ if TYPE_CHECKING:
 HalfTurn = Annotated[float, Field(ge=0, le=180)]
 Slant = Annotated[float, Field(ge=0, lt=90)]
 
-Moment = tuple[Any, Any, Any]
-"""(seed, epoch, step) of the batch that random numbers are for: integers, or scalar integer tensors."""
+
+class Batch(NamedTuple):
+    """The batch that random numbers are for, all of it, whatever part of it a process reads."""
+
+    seed: Any
+    """Like epoch and step an integer, or a scalar integer tensor."""
+    epoch: Any
+    step: Any
+    index: Tensor
+    """(n,) integers: the numbers of its images in their split."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What the choice `name` draws at once: random numbers for all images of a batch, of `size` (height, width)."""
+
+    name: str
+    batch: Batch
+    size: tuple[int, int]
+
+    @property
+    def count(self) -> Tensor:
+        """How many images: n."""
+        return tf.size(self.batch.index)
+
+    @property
+    def key(self) -> Tensor:
+        """The int64 (2,) key of this batch's numbers."""
+        return random_key(self.name, self.batch.seed, self.batch.epoch, self.batch.step)
+
+    def uniform(self, low: float, high: float, numbers: int = 2) -> Tensor:
+        """float32 (n, `numbers`) in [low, high)."""
+        return tf.random.stateless_uniform([self.count, numbers], self.key, low, high, alg="philox")
+
+    def coins(self) -> Tensor:
+        """bool (n,): a fair coin's toss for each image of the split, which it keeps through all epochs."""
+        # SplitMix64 (Steele et al. 2014, doi:10.1145/2660193.2660195) gives any number of its stream at once; of other
+        # generators' streams, all up to the greatest index would have to be drawn.
+        key = random_key(self.name, self.batch.seed)
+        start = tf.bitcast(tf.random.stateless_uniform([], key, None, None, tf.int64, alg="philox"), tf.uint64)
+        bits = start + tf.cast(self.batch.index, tf.uint64) * tf.constant(0x9E3779B97F4A7C15, tf.uint64)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            bits = tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, tf.constant(shift, tf.uint64)))
+            bits *= tf.constant(factor, tf.uint64)
+        return tf.bitwise.right_shift(bits, tf.constant(63, tf.uint64)) == 1
 
 
 @dataclass(frozen=True)
 class Geometric:
-    """`sample(key, count, (height, width))` draws float32 matrices of shape (count, 3, 3).
+    """`sample(draw)` draws float32 matrices of shape (n, 3, 3).
 
     A matrix takes (x, y, 1) of an output pixel to the place in the input that its value comes from, in pixels
     to the right of and below the image's centre.
     """
 
-    sample: Callable[[Tensor, Any, tuple[int, int]], Tensor]
+    sample: Callable[[Draw], Tensor]
 
 
 @dataclass(frozen=True)
 class Photometric:
     """`apply(numbers, x)` changes a batch of float32 images (n, height, width, channels), nominally 0 to 255.
 
-    `numbers` is what `sample(key, count)` draws for them: float32, whose first axis is the images. The result may leave
+    `numbers` is what `sample(draw)` draws for them: float32, whose first axis is the images. The result may leave
     that range; it is clipped once, after the last choice.
     """
 
-    sample: Callable[[Tensor, Any], Tensor]
+    sample: Callable[[Draw], Tensor]
     apply: Callable[[Tensor, Tensor], Tensor]
 
 
@@ -72,16 +115,16 @@ def random_key(name: str, seed: Any, *position: Any) -> Tensor:
     return key
 
 
-def compose(choices: Choices, moment: Moment, count: Any, size: tuple[int, int]) -> Tensor:
-    """The product of what the geometric `choices` draw at `moment` for `count` images of `size` (height, width).
+def compose(choices: Choices, batch: Batch, size: tuple[int, int]) -> Tensor:
+    """The product of what the geometric `choices` draw for a `batch` of images of `size` (height, width).
 
-    Returns float32 (count, 3, 3), output to input about the image's centre (see `Geometric`). The choice listed first
+    Returns float32 (n, 3, 3), output to input about the image's centre (see `Geometric`). The choice listed first
     acts on the image first.
     """
-    matrix = tf.eye(3, batch_shape=[count])
+    matrix = tf.eye(3, batch_shape=[tf.size(batch.index)])
     for name, choice in choices.items():
         if isinstance(choice, Geometric):
-            matrix = matrix @ choice.sample(random_key(name, *moment), count, size)
+            matrix = matrix @ choice.sample(Draw(name, batch, size))
     return matrix
 
 
@@ -138,29 +181,23 @@ def _inside(index: Tensor, weight: Tensor, size: int, fill_mode: FillMode) -> tu
 
 
 def augment(
-    images: Tensor, choices: Choices, moment: Moment, fill_mode: FillMode, rows: tuple[Any, Any] | None = None
+    images: Tensor, choices: Choices, batch: Batch, fill_mode: FillMode, rows: Tensor | None = None
 ) -> Tensor:
     """`images` uint8 (n, height, width, channels) after all `choices`, rounded and clipped to uint8 once.
 
-    They are the batch of the `moment`; or its rows `rows[1]`, (n,) integers, where it has `rows[0]` images.
+    They are those of the `batch`, or of its `rows`, (n,) integers.
     """
     if not choices:
         return images
-    count, rows = rows or (tf.shape(images)[0], tf.range(tf.shape(images)[0]))
+    rows, size = tf.range(tf.size(batch.index)) if rows is None else rows, tuple(images.shape[1:3])
     if any(isinstance(choice, Geometric) for choice in choices.values()):
-        matrix = compose(choices, moment, count, tuple(images.shape[1:3]))
-        x = resample(images, tf.gather(matrix, rows), fill_mode)
+        x = resample(images, tf.gather(compose(choices, batch, size), rows), fill_mode)
     else:
         x = tf.cast(images, tf.float32)
     for name, choice in choices.items():
         if isinstance(choice, Photometric):
-            x = choice.apply(tf.gather(choice.sample(random_key(name, *moment), count), rows), x)
+            x = choice.apply(tf.gather(choice.sample(Draw(name, batch, size)), rows), x)
     return tf.saturate_cast(tf.round(x), tf.uint8)
-
-
-def _uniform(key: Tensor, count: Any, low: float, high: float) -> Tensor:
-    """float32 (count, 2) in [low, high): a pair of numbers for each image."""
-    return tf.random.stateless_uniform([count, 2], key, low, high, alg="philox")
 
 
 def _affine(count: Any, xx: Any = 1.0, xy: Any = 0.0, dx: Any = 0.0, yx: Any = 0.0, yy: Any = 1.0, dy: Any = 0.0):
@@ -173,9 +210,23 @@ def _affine(count: Any, xx: Any = 1.0, xy: Any = 0.0, dx: Any = 0.0, yx: Any = 0
 def flip(*, horizontal: bool, vertical: bool) -> Geometric:
     """Mirror left and right, and top and bottom, each with probability 1/2."""
 
-    def sample(key, count, size):
-        sign = tf.where(_uniform(key, count, 0, 1) < 0.5, -1.0, 1.0)
-        return _affine(count, xx=sign[:, 0] if horizontal else 1.0, yy=sign[:, 1] if vertical else 1.0)
+    def sample(draw):
+        sign = tf.where(draw.uniform(0, 1) < 0.5, -1.0, 1.0)
+        return _affine(draw.count, xx=sign[:, 0] if horizontal else 1.0, yy=sign[:, 1] if vertical else 1.0)
+
+    return Geometric(sample)
+
+
+@AUGMENTATIONS.register
+def alternating_flip() -> Geometric:
+    """Mirror left and right every other epoch; in which of two an image begins is random.
+
+    So two epochs in a row show each image both ways (Jordan 2024, arXiv:2404.00498, section 3.6).
+    """
+
+    def sample(draw):
+        odd = tf.cast(draw.batch.epoch, tf.int64) % 2 == 1
+        return _affine(draw.count, xx=tf.where(tf.math.logical_xor(draw.coins(), odd), -1.0, 1.0))
 
     return Geometric(sample)
 
@@ -184,10 +235,10 @@ def flip(*, horizontal: bool, vertical: bool) -> Geometric:
 def rotation(*, degrees: HalfTurn) -> Geometric:
     """Turn about the centre by an angle uniform in ±`degrees`."""
 
-    def sample(key, count, size):
-        angle = math.radians(degrees) * _uniform(key, count, -1, 1)[:, 0]
+    def sample(draw):
+        angle = math.radians(degrees) * draw.uniform(-1, 1)[:, 0]
         sine, cosine = tf.sin(angle), tf.cos(angle)
-        return _affine(count, xx=cosine, xy=-sine, yx=sine, yy=cosine)
+        return _affine(draw.count, xx=cosine, xy=-sine, yx=sine, yy=cosine)
 
     return Geometric(sample)
 
@@ -196,9 +247,9 @@ def rotation(*, degrees: HalfTurn) -> Geometric:
 def shift(*, width: UnitInterval, height: UnitInterval) -> Geometric:
     """Move by a share of the image's width, uniform in ±`width`, and by one of its height likewise."""
 
-    def sample(key, count, size):
-        share = _uniform(key, count, -1, 1)
-        return _affine(count, dx=width * size[1] * share[:, 0], dy=height * size[0] * share[:, 1])
+    def sample(draw):
+        share = draw.uniform(-1, 1)
+        return _affine(draw.count, dx=width * draw.size[1] * share[:, 0], dy=height * draw.size[0] * share[:, 1])
 
     return Geometric(sample)
 
@@ -210,10 +261,10 @@ def crop(*, padding: NonNegativeInt) -> Geometric:
     The usual augmentation of CIFAR (He et al. 2016, arXiv:1512.03385, section 4.2, pads with zeros: `constant`).
     """
 
-    def sample(key, count, size):
-        pixels = tf.random.stateless_uniform([count, 2], key, -padding, padding + 1, tf.int32, alg="philox")
+    def sample(draw):
+        pixels = tf.random.stateless_uniform([draw.count, 2], draw.key, -padding, padding + 1, tf.int32, alg="philox")
         move = tf.cast(pixels, tf.float32)
-        return _affine(count, dx=move[:, 0], dy=move[:, 1])
+        return _affine(draw.count, dx=move[:, 0], dy=move[:, 1])
 
     return Geometric(sample)
 
@@ -222,9 +273,9 @@ def crop(*, padding: NonNegativeInt) -> Geometric:
 def zoom(*, amount: Rate) -> Geometric:
     """Enlarge both axes by one factor uniform in 1 ± `amount`; below 1 the picture shrinks."""
 
-    def sample(key, count, size):
-        factor = 1 + amount * _uniform(key, count, -1, 1)[:, 0]
-        return _affine(count, xx=1 / factor, yy=1 / factor)
+    def sample(draw):
+        factor = 1 + amount * draw.uniform(-1, 1)[:, 0]
+        return _affine(draw.count, xx=1 / factor, yy=1 / factor)
 
     return Geometric(sample)
 
@@ -233,8 +284,8 @@ def zoom(*, amount: Rate) -> Geometric:
 def shear(*, degrees: Slant) -> Geometric:
     """Slant the vertical lines by an angle uniform in ±`degrees`."""
 
-    def sample(key, count, size):
-        return _affine(count, xy=tf.tan(math.radians(degrees) * _uniform(key, count, -1, 1)[:, 0]))
+    def sample(draw):
+        return _affine(draw.count, xy=tf.tan(math.radians(degrees) * draw.uniform(-1, 1)[:, 0]))
 
     return Geometric(sample)
 
@@ -256,6 +307,6 @@ def contrast(*, amount: UnitInterval) -> Photometric:
     return Photometric(_sample, apply)
 
 
-def _sample(key: Tensor, count: Any) -> Tensor:
-    """float32 (count, 1, 1, 1) in [-1, 1)."""
-    return _uniform(key, count, -1, 1)[:, :1, None, None]
+def _sample(draw: Draw) -> Tensor:
+    """float32 (n, 1, 1, 1) in [-1, 1)."""
+    return draw.uniform(-1, 1)[:, :1, None, None]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cifar.augmentation import Choices, augment, random_key
+from cifar.augmentation import Batch, Choices, augment, random_key
 from cifar.contracts import ALIGNMENT, WHOLE, Shard, Split, Task
 from cifar.lazy import tf
 
@@ -68,8 +68,8 @@ def training_batches(
     def training_batch(epoch, step, index):
         rows = rows_of(index)
         images, targets = take(tf.gather(index, rows))
-        moment = (seed, epoch, step)
-        return augment(images, augmentation, moment, fill_mode, (tf.size(index), rows)), task.encode(targets)
+        batch = Batch(seed, epoch, step, index)
+        return augment(images, augmentation, batch, fill_mode, rows), task.encode(targets)
 
     total = (epochs - first_epoch) * steps - first_step
     return (
@@ -100,14 +100,14 @@ def evaluation_batches(split: Split, task: Task, batch_size: int, shard: Shard =
 def preview(
     split: Split, augmentation: Choices, *, seed: int, rows: int, versions: int, fill_mode: FillMode = "nearest"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The first `rows` images of `split`, and `versions` of each as training could see it, for a picture sheet.
+    """The first `rows` images of `split`, and them as a batch of training in the first `versions` epochs.
 
     Returns uint8 arrays (rows, height, width, channels) and (rows, versions, height, width, channels).
     """
     originals = split.images[:rows]
-    repeated = tf.constant(np.repeat(originals, versions, axis=0))
-    augmented = augment(repeated, augmentation, (seed, 0, 0), fill_mode).numpy()
-    return originals, augmented.reshape(len(originals), versions, *originals.shape[1:])
+    index, images = tf.range(len(originals)), tf.constant(originals)
+    augmented = [augment(images, augmentation, Batch(seed, epoch, 0, index), fill_mode) for epoch in range(versions)]
+    return originals, np.stack(augmented, axis=1)
 
 
 def _taker(split: Split) -> Callable[[tensorflow.Tensor], tuple[tensorflow.Tensor, dict[str, tensorflow.Tensor]]]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, stats
 
-from cifar.augmentation import Geometric, Photometric, augment, compose, resample
+from cifar.augmentation import Batch, Geometric, Photometric, augment, compose, resample
 from cifar.config import FillMode
 from cifar.errors import InputError
 from cifar.registry import AUGMENTATIONS
@@ -42,8 +42,13 @@ def noise(shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
+def augmented(images, choices, moment=(0, 0, 0), fill_mode="nearest"):
+    """`images` as the first of their split, after `choices`, in the batch of a moment: (seed, epoch, step)."""
+    return augment(images, choices, Batch(*moment, np.arange(len(images))), fill_mode)
+
+
 def drawn(name, count=4000, size=(10, 20), moment=(0, 0, 0), **setting):
-    return compose(build(name, **{name: setting}), moment, count, size).numpy().astype(float)
+    return compose(build(name, **{name: setting}), Batch(*moment, np.arange(count)), size).numpy().astype(float)
 
 
 def assert_uniform(values, low, high):
@@ -54,7 +59,7 @@ def assert_uniform(values, low, high):
 def test_every_yaml_is_a_choice_and_every_choice_has_one():
     assert sorted(YAML) == sorted([*AUGMENTATIONS.names(), "none"])
     assert YAML["none"] == {}
-    assert sorted(OFF) == AUGMENTATIONS.names()
+    assert sorted({*OFF, "alternating_flip"}) == AUGMENTATIONS.names()
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS.names())
@@ -64,13 +69,19 @@ def test_every_choice(name):
     assert isinstance(choices[name], Geometric | Photometric)
     for shape in SHAPES:
         images = noise(shape)
-        first = augment(images, choices, (1, 2, 3), "nearest").numpy()
+        first = augmented(images, choices, (1, 2, 3)).numpy()
         assert first.dtype == np.uint8 and first.shape == shape
-        np.testing.assert_array_equal(first, augment(images, choices, (1, 2, 3), "nearest"))
-        for other in ((2, 2, 3), (1, 3, 3), (1, 2, 4), (1, 3, 2)):
-            assert (first != augment(images, choices, other, "nearest").numpy()).any()
-        np.testing.assert_array_equal(
-            augment(images, build(name, **{name: OFF[name]}), (1, 2, 3), "constant"), images)
+        np.testing.assert_array_equal(first, augmented(images, choices, (1, 2, 3)))
+        assert (first != augmented(images, choices, (1, 3, 3)).numpy()).any()
+
+
+@pytest.mark.parametrize("name", OFF)
+def test_every_choice_draws_by_seed_epoch_and_step_and_can_be_off(name):
+    choices, off = build(name), build(name, **{name: OFF[name]})
+    for images in map(noise, SHAPES):
+        moments = [(1, 2, 3), (2, 2, 3), (1, 3, 3), (1, 2, 4), (1, 3, 2)]
+        assert len({augmented(images, choices, moment).numpy().tobytes() for moment in moments}) == len(moments)
+        np.testing.assert_array_equal(augmented(images, off, (1, 2, 3), "constant"), images)
 
 
 @pytest.mark.parametrize(("name", "key", "value"), [
@@ -85,7 +96,7 @@ def test_a_setting_out_of_range(name, key, value):
 
 def test_no_choice_changes_nothing():
     images = tf.constant(noise(SHAPES[0]))
-    assert augment(images, {}, (1, 2, 3), "nearest") is images
+    assert augmented(images, {}, (1, 2, 3)) is images
 
 
 @settings(deadline=None, max_examples=20)
@@ -95,25 +106,25 @@ def test_the_composed_matrix_is_the_product_of_what_each_choice_draws_alone(mome
     product = np.eye(3)
     for name in names:
         product = product @ drawn(name, count=5, moment=moment)
-    together = compose(build(*names, "brightness"), moment, 5, (10, 20))
+    together = compose(build(*names, "brightness"), Batch(*moment, np.arange(5)), (10, 20))
     np.testing.assert_allclose(together, product, atol=1e-4)
 
 
 def test_the_first_listed_choice_acts_first():
     images, moment = noise((1, 9, 9, 1)), (0, 0, 0)
-    turned = {"rotation": Geometric(lambda key, count, size: tf.constant([[[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]]))}
-    moved = {"shift": Geometric(lambda key, count, size: tf.constant([[[1.0, 0, 3], [0, 1, 0], [0, 0, 1]]]))}
-    expected = augment(augment(images, turned, moment, "constant"), moved, moment, "constant")
-    np.testing.assert_array_equal(augment(images, turned | moved, moment, "constant"), expected)
+    turned = {"rotation": Geometric(lambda draw: tf.constant([[[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]]))}
+    moved = {"shift": Geometric(lambda draw: tf.constant([[[1.0, 0, 3], [0, 1, 0], [0, 0, 1]]]))}
+    expected = augmented(augmented(images, turned, moment, "constant"), moved, moment, "constant")
+    np.testing.assert_array_equal(augmented(images, turned | moved, moment, "constant"), expected)
 
 
 @settings(deadline=None, max_examples=20)
 @given(moments)
 def test_another_choice_leaves_the_numbers_of_the_first(moment):
     images = noise(SHAPES[0])
-    alone = augment(images, build("brightness"), moment, "nearest")
+    alone = augmented(images, build("brightness"), moment)
     idle = ["flip", "zoom", "contrast"]
-    beside = augment(images, build(*idle, "brightness", **{name: OFF[name] for name in idle}), moment, "nearest")
+    beside = augmented(images, build(*idle, "brightness", **{name: OFF[name] for name in idle}), moment)
     np.testing.assert_array_equal(beside, alone)
 
 
@@ -126,8 +137,8 @@ def test_choices_draw_independently():
 @given(moments, st.sampled_from(FILL_MODES))
 def test_images_are_resampled_once(moment, fill_mode):
     images, choices = noise(SHAPES[0]), build("rotation", "zoom", "shift", "shear")
-    once = resample(images, compose(choices, moment, 6, (8, 8)), fill_mode)
-    np.testing.assert_array_equal(augment(images, choices, moment, fill_mode), np.rint(once))
+    once = resample(images, compose(choices, Batch(*moment, np.arange(6)), (8, 8)), fill_mode)
+    np.testing.assert_array_equal(augmented(images, choices, moment, fill_mode), np.rint(once))
 
 
 @settings(deadline=None, max_examples=60)
@@ -213,11 +224,34 @@ def test_flip_mirrors_half_of_the_images(horizontal, vertical):
 
 
 @settings(deadline=None, max_examples=20)
+@given(moments, st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=8), st.integers(0, 2**16))
+def test_an_alternating_flip_shows_each_image_both_ways_in_two_epochs(moment, index, step):
+    (seed, epoch, _), choices = moment, build("alternating_flip")
+
+    def mirrored(*position):
+        return compose(choices, Batch(seed, *position, np.array(index)), (8, 8)).numpy()[:, 0, 0] < 0
+
+    first = mirrored(*moment[1:])
+    np.testing.assert_array_equal(mirrored(epoch, step), first)
+    np.testing.assert_array_equal(mirrored(epoch + 1, step), ~first)
+    np.testing.assert_array_equal(mirrored(epoch + 2, step), first)
+    alone = [compose(choices, Batch(*moment, np.array([image])), (8, 8)).numpy()[0, 0, 0] < 0 for image in index]
+    np.testing.assert_array_equal(first, alone)
+
+
+def test_an_alternating_flip_begins_with_either_side_at_random():
+    first = [drawn("alternating_flip", count=20_000, moment=(seed, 0, 0))[:, 0, 0] for seed in (0, 1, 2**31 - 1)]
+    correlation = np.corrcoef([*first, *(first[0][np.r_[lag:20_000, :lag]] for lag in (1, 2, 10))])
+    assert np.abs(np.mean(first, axis=1)).max() < 0.03
+    assert np.abs(correlation - np.eye(6)).max() < 0.03
+
+
+@settings(deadline=None, max_examples=20)
 @given(moments, st.floats(0, 1))
 def test_brightness_adds_one_value_to_an_image(moment, amount):
     images = noise((50, 8, 8, 3))
-    changed = augment(images, build("brightness", brightness={"amount": amount}), moment, "nearest").numpy()
-    for before, after in zip(images.astype(int), changed.astype(int), strict=True):
+    result = augmented(images, build("brightness", brightness={"amount": amount}), moment).numpy()
+    for before, after in zip(images.astype(int), result.astype(int), strict=True):
         inside = (after > 0) & (after < 255)
         added = (after - before)[inside] if inside.any() else np.zeros(1)
         assert np.ptp(added) <= 1 and abs(added).max() <= 255 * amount + 0.5
@@ -228,18 +262,18 @@ def test_brightness_adds_one_value_to_an_image(moment, amount):
 @given(moments, st.floats(0, 1))
 def test_contrast_stretches_about_the_mean(moment, amount):
     images = noise((50, 8, 8, 3)) // 2 + 64
-    changed = augment(images, build("contrast", contrast={"amount": amount}), moment, "nearest").numpy().astype(float)
-    spread = changed.std(axis=(1, 2, 3)) / images.std(axis=(1, 2, 3))
+    result = augmented(images, build("contrast", contrast={"amount": amount}), moment).numpy().astype(float)
+    spread = result.std(axis=(1, 2, 3)) / images.std(axis=(1, 2, 3))
     assert spread.min() >= 1 - amount - 0.02 and spread.max() <= 1 + amount + 0.02
-    np.testing.assert_allclose(changed.mean(axis=(1, 2, 3)), images.mean(axis=(1, 2, 3)), atol=0.5)
+    np.testing.assert_allclose(result.mean(axis=(1, 2, 3)), images.mean(axis=(1, 2, 3)), atol=0.5)
     plain = np.full((50, 8, 8, 3), 77, np.uint8)
-    np.testing.assert_array_equal(augment(plain, build("contrast"), moment, "nearest"), plain)
+    np.testing.assert_array_equal(augmented(plain, build("contrast"), moment), plain)
 
 
 def test_photometric_ranges_are_uniform():
     grey = np.full((4000, 1, 1, 1), 128, np.uint8)
-    added = augment(grey, build("brightness", brightness={"amount": 0.4}), (0, 0, 0), "nearest").numpy() - 128.0
+    added = augmented(grey, build("brightness", brightness={"amount": 0.4})).numpy() - 128.0
     assert added.min() >= -102 and added.max() <= 102 and abs(added.std() - 204 / 12**0.5) < 2
     pair = np.tile(np.array([28, 228], np.uint8).reshape(1, 1, 2, 1), (4000, 1, 1, 1))
-    factor = np.ptp(augment(pair, build("contrast"), (0, 0, 0), "nearest").numpy().astype(float), axis=2) / 200
+    factor = np.ptp(augmented(pair, build("contrast")).numpy().astype(float), axis=2) / 200
     assert factor.min() >= 0.8 and factor.max() <= 1.2 and abs(factor.std() - 0.4 / 12**0.5) < 0.005

@@ -12,7 +12,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cifar.augmentation import augment
+from cifar.augmentation import Batch, augment
 from cifar.contracts import Shard, Split
 from cifar.pipeline import evaluation_batches, permutation, preview, steps_per_epoch, training_batches
 from cifar.registry import AUGMENTATIONS
@@ -83,11 +83,22 @@ def test_a_batch_is_what_permutation_and_augmentation_make_of_seed_epoch_and_ste
         epoch, step = divmod(position, STEPS)
         index = permutation(COUNT, 5, epoch).numpy()[step * BATCH : (step + 1) * BATCH]
         np.testing.assert_array_equal(targets, np.eye(COUNT)[index])
-        np.testing.assert_array_equal(images, augment(SPLIT.images[index], CHOICES, (5, epoch, step), "nearest"))
+        batch = Batch(5, epoch, step, index)
+        np.testing.assert_array_equal(images, augment(SPLIT.images[index], CHOICES, batch, "nearest"))
 
 
 def test_augmentation_does_not_touch_the_order():
     np.testing.assert_array_equal(orders(batches()), orders(batches({})))
+
+
+def test_an_alternating_flip_follows_the_images_through_the_orders():
+    parts = arrays(batches({"alternating_flip": AUGMENTATIONS.build({"name": "alternating_flip"})}))
+    images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
+    mirrored = (images != SPLIT.images[labels.argmax(axis=1)]).any(axis=(1, 2, 3)).reshape(EPOCHS, COUNT)
+    first, second, third = (flips[order.argsort()] for flips, order in zip(mirrored, orders(batches()), strict=True))
+    assert 0 < first.sum() < COUNT
+    np.testing.assert_array_equal(second, ~first)
+    np.testing.assert_array_equal(third, first)
 
 
 def test_another_seed_gives_another_order():
@@ -136,7 +147,8 @@ def test_evaluation_is_in_order_and_untouched():
 @given(st.integers(1, 3), st.integers(1, 2), st.sampled_from([6, 12, 36, 48]))
 def test_shards_of_several_processes_make_up_the_batches(processes, devices_each, batch_size):
     several = [Shard(index, processes, processes * devices_each) for index in range(processes)]
-    choices = CHOICES | {"brightness": AUGMENTATIONS.build({"name": "brightness", "amount": 0.3})}
+    choices = CHOICES | {entry["name"]: AUGMENTATIONS.build(entry) for entry in (
+        {"name": "brightness", "amount": 0.3}, {"name": "alternating_flip"})}
 
     def train(shard):
         return training_batches(SPLIT, TASK, choices, seed=5, batch_size=batch_size, epochs=1, shard=shard)
@@ -157,8 +169,9 @@ def test_preview_is_what_training_does():
     originals, augmented = preview(SPLIT, CHOICES, seed=5, rows=4, versions=3)
     np.testing.assert_array_equal(originals, SPLIT.images[:4])
     assert augmented.shape == (4, 3, 8, 8, 3) and augmented.dtype == np.uint8
-    expected = augment(np.repeat(originals, 3, axis=0), CHOICES, (5, 0, 0), "nearest")
-    np.testing.assert_array_equal(augmented.reshape(expected.shape), expected)
+    for epoch in range(3):
+        expected = augment(originals, CHOICES, Batch(5, epoch, 0, np.arange(4)), "nearest")
+        np.testing.assert_array_equal(augmented[:, epoch], expected)
     assert (augmented[:, 0] != augmented[:, 1]).any(axis=(1, 2, 3)).all()
 
 
