@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
+from cifar.config import EvaluateSettings, Views
 from cifar.errors import ExitCodes
 from cifar.experiment import check
 from cifar.images import read_image
@@ -43,6 +46,7 @@ def main() -> None:
 
     command = commands.add_parser("evaluate", help="evaluate a finished run on its test images again")
     command.add_argument("run_id", metavar="RUN")
+    command.add_argument("--tta", choices=get_args(Views), help="views of an image; those of the run by default")
     command.set_defaults(run=evaluate)
 
     command = commands.add_parser("predict", help="what a finished run's model sees in images of any size")
@@ -102,6 +106,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
     experiment, model = _restore(arguments)
     from cifar import training
 
+    if arguments.tta:
+        chosen = experiment.settings.model_copy(update={"evaluate": EvaluateSettings(tta=arguments.tta)})
+        experiment = replace(experiment, settings=chosen)
     evaluation = training.test(experiment, model)
     for name, table in evaluation.tables.items():
         if name.endswith(".txt"):

@@ -24,8 +24,9 @@ FillMode = Literal["nearest", "reflect", "wrap", "constant"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16", "auto"]
 Backend = Literal["tensorflow", "jax"]
 Distribute = Literal["none", "mirrored", "data_parallel"]
+Views = Literal["none", "flip", "flip_shift"]
 
-MAY_CHANGE = ("epochs", "state", "tracking", "resume", "objective")
+MAY_CHANGE = ("epochs", "state", "tracking", "resume", "objective", "evaluate")
 """The root settings that a resumed run may have otherwise than it was started with."""
 
 
@@ -44,6 +45,12 @@ class StateSettings(Strict):
     minutes: PositiveFloat
 
 
+class EvaluateSettings(Strict):
+    """How the test images are looked at."""
+
+    tta: Views = "none"
+
+
 class Settings(Strict):
     """Everything that decides a run: what `conf/config.yaml` states, group by group."""
 
@@ -60,6 +67,7 @@ class Settings(Strict):
     distribute: Distribute = "none"
     fill_mode: FillMode
     state: StateSettings
+    evaluate: EvaluateSettings = EvaluateSettings()
     tracking: TrackingSettings
     data: dict[str, Any]
     task: dict[str, Any]

@@ -65,7 +65,11 @@ class Experiment:
             tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(self.settings.seed)
         keras.config.set_dtype_policy(_policy(self.settings))
-        backbone = MODELS.build(_backbone(self.settings.model), image_shape=self.dataset.image_shape)
+        backbone = MODELS.build(
+            _backbone(self.settings.model),
+            image_shape=self.dataset.image_shape,
+            train_images=self.dataset.train.images,
+        )
         return self.task.model(backbone, self.settings.model.get("head", {}))
 
     def compiled_model(self) -> keras.Model:
@@ -76,7 +80,7 @@ class Experiment:
         with devices.scope(self.settings.distribute):
             model = self.model()
             loss = devices.exact(self.task.loss()) if mirrored else self.task.loss()
-            model.compile(self._optimizer(), loss, metrics=self.task.metrics(), jit_compile=jit)
+            model.compile(self._optimizer(model), loss, metrics=self.task.metrics(), jit_compile=jit)
         return model
 
     def augmentation(self) -> dict[str, Any]:
@@ -87,8 +91,8 @@ class Experiment:
         """The callbacks of the settings; what they write goes to `folder`."""
         return [CALLBACKS.build(entry, folder=folder) for _, entry in entries(self.settings.callbacks)]
 
-    def _optimizer(self) -> keras.Optimizer:
-        return OPTIMIZERS.build(self.settings.optimizer, schedule=self._schedule())
+    def _optimizer(self, model: keras.Model) -> keras.Optimizer:
+        return OPTIMIZERS.build(self.settings.optimizer, schedule=self._schedule(), head=model.output_names)
 
     def _schedule(self) -> Callable[[float], Any]:
         return SCHEDULES.build(

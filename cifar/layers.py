@@ -7,6 +7,8 @@ all else goes the way of Keras.
 
 from __future__ import annotations
 
+import math
+
 import keras
 from keras import ops
 
@@ -31,6 +33,19 @@ class Conv2D(keras.layers.Conv2D):
             return super().call(inputs)
         x = self.convolution_op(inputs, self.kernel) + ops.convert_to_tensor(self.bias)
         return x if self.activation is None else self.activation(x)
+
+
+@keras.saving.register_keras_serializable("cifar")
+class Activation(keras.layers.Activation):
+    """Activation whose GELU (Hendrycks & Gimpel 2016, arXiv:1606.08415) is one loop forward and one backward.
+
+    TensorFlow computes it, and its gradient, by a dozen passes over memory: 2.7 times the CPU time.
+    """
+
+    def call(self, inputs):
+        if tf is None or self.activation is not keras.activations.gelu:
+            return super().call(inputs)
+        return _gelu(inputs)
 
 
 @keras.saving.register_keras_serializable("cifar")
@@ -118,6 +133,27 @@ class Dropout(keras.layers.Dropout):
             dtype=tf.uint32,
         )
         return tf.reshape(tf.bitcast(words, unit), [-1])[rest : rest + size]
+
+
+if tf is not None:
+
+    @tf.custom_gradient
+    def _gelu(x):
+        return _gelu_forward(x), lambda upstream: _gelu_backward(x, upstream)
+
+    @tf.function(autograph=False, jit_compile=True)
+    def _gelu_forward(x):
+        single = tf.cast(x, tf.float32)
+        return tf.cast(single * _normal_cdf(single), x.dtype)
+
+    @tf.function(autograph=False, jit_compile=True)
+    def _gelu_backward(x, upstream):
+        single = tf.cast(x, tf.float32)
+        density = tf.exp(-0.5 * single * single) * (1 / math.sqrt(2 * math.pi))
+        return tf.cast(tf.cast(upstream, tf.float32) * (_normal_cdf(single) + single * density), x.dtype)
+
+    def _normal_cdf(x):
+        return 0.5 + 0.5 * tf.math.erf(x * (1 / math.sqrt(2)))
 
 
 def portable(model: keras.Model) -> keras.Model:

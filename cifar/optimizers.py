@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from cifar.lazy import keras
+from cifar.lazy import Lazy, keras
 from cifar.registry import OPTIMIZERS
-from cifar.schema import NonNegativeFloat, PositiveFloat, Rate
+from cifar.schema import NonNegativeFloat, PositiveFloat, PositiveInt, Rate
 
 if TYPE_CHECKING:
     from cifar.schedules import Schedule
+
+muons = Lazy("cifar.muon")
 
 
 @OPTIMIZERS.register
@@ -26,6 +29,34 @@ def adamw(
 ) -> keras.Optimizer:
     """Loshchilov and Hutter 2019, arXiv 1711.05101."""
     return keras.optimizers.AdamW(schedule(lr), weight_decay=weight_decay, global_clipnorm=clip_norm)
+
+
+@OPTIMIZERS.register
+def muon(
+    schedule: Schedule,
+    head: Collection[str],
+    *,
+    lr: PositiveFloat,
+    momentum: Rate,
+    steps: PositiveInt,
+    head_lr: PositiveFloat,
+    bias_lr: PositiveFloat,
+    bias_momentum: Rate,
+    weight_decay: NonNegativeFloat,
+    clip_norm: PositiveFloat | None,
+) -> keras.Optimizer:
+    """Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; `head` names the last layers."""
+    return muons.Muon(
+        schedule(lr),
+        momentum=momentum,
+        steps=steps,
+        head=head,
+        head_lr=head_lr / lr,
+        bias_lr=bias_lr / lr,
+        bias_momentum=bias_momentum,
+        decay=weight_decay,
+        global_clipnorm=clip_norm,
+    )
 
 
 @OPTIMIZERS.register

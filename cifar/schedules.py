@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cifar.errors import InputError
 from cifar.lazy import keras
 from cifar.registry import SCHEDULES
-from cifar.schema import NonNegativeFloat, PositiveFloat, Share, UnitInterval
+from cifar.schema import NonNegativeFloat, PositiveFloat, Rate, Share, UnitInterval
 
 if TYPE_CHECKING:
     Schedule = Callable[[float], "float | keras.optimizers.schedules.LearningRateSchedule"]
@@ -33,6 +33,27 @@ def cosine(steps_per_epoch: int, epochs: int, *, warmup_epochs: NonNegativeFloat
     return lambda lr: keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else lr, rest, alpha=final, warmup_target=lr if warmup else None, warmup_steps=warmup
     )
+
+
+@SCHEDULES.register
+def triangular(
+    steps_per_epoch: int, epochs: int, *, rise: Rate, initial: UnitInterval, final: UnitInterval
+) -> Schedule:
+    """Linear rise to the peak, if any, then a linear fall: Jordan 2024, arXiv 2404.00498."""
+    steps = epochs * steps_per_epoch
+    rising = round(rise * steps)
+
+    def schedule(lr):
+        class Triangular(keras.optimizers.schedules.LearningRateSchedule):
+            def __call__(self, step):
+                step = keras.ops.cast(step, "float32")
+                up = initial + (1 - initial) * step / max(1, rising)
+                down = 1 - (1 - final) * (step - rising) / max(1, steps - rising)
+                return lr * keras.ops.where(step < rising, up, keras.ops.maximum(down, final))
+
+        return Triangular()
+
+    return schedule
 
 
 @SCHEDULES.register

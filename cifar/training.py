@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cifar import devices, interrupts, layers, pipeline, plots
+from cifar import devices, interrupts, layers, pipeline, plots, views
 from cifar.callbacks import WEIGHTS
 from cifar.complexity import count_flops
 from cifar.config import Settings
@@ -139,8 +139,9 @@ def evaluate(experiment: Experiment, model: keras.Model, run: Run) -> None:
 
 
 def test(experiment: Experiment, model: keras.Model) -> Evaluation:
-    """What the task says of the model's outputs on the test split."""
+    """What the task says of the model's outputs on the test split, in the views that the settings name."""
     split = experiment.dataset.test
+    model = views.averaged(model, experiment.settings.evaluate.tta)
     outputs = model.predict(pipeline.evaluation_batches(split, experiment.task, EVALUATION_BATCH), verbose=0)
     return experiment.task.evaluate(outputs, split)
 

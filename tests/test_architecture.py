@@ -15,8 +15,8 @@ from cifar.environment import ROOT
 FLOORS = {
     0: ("errors", "schema", "lazy", "registry", "contracts", "environment", "interrupts", "config", "untrusted",
         "objective", "reporting", "text"),
-    1: ("devices", "layers", "plots", "study", "calibration", "statistics", "images", "complexity", "progress", "state",
-        "data", "models", "tasks", "augmentation", "optimizers", "schedules", "callbacks"),
+    1: ("devices", "layers", "muon", "views", "plots", "study", "calibration", "statistics", "images", "complexity",
+        "progress", "state", "data", "models", "tasks", "augmentation", "optimizers", "schedules", "callbacks"),
     2: ("pipeline", "experiment"),
     3: ("tracking", "recording", "training"),
     4: ("__main__", "comparison", "listing", "serving", "sweep"),

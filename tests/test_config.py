@@ -97,7 +97,7 @@ class TestBuilders:
 
         settings = compose(f"optimizer={optimizer}", f"schedule={schedule}", "optimizer.clip_norm=1.0", "epochs=2")
         chosen = OPTIMIZERS.build(
-            settings.optimizer, schedule=SCHEDULES.build(settings.schedule, steps_per_epoch=3, epochs=2)
+            settings.optimizer, schedule=SCHEDULES.build(settings.schedule, steps_per_epoch=3, epochs=2), head=[]
         )
         weight = keras.Variable(np.ones(3, "float32"))
         for _ in range(6):
@@ -112,7 +112,7 @@ class TestBuilders:
         import keras
 
         settings = compose(f"optimizer={optimizer}", "optimizer.weight_decay=0.1", "optimizer.lr=0.1")
-        chosen = OPTIMIZERS.build(settings.optimizer, schedule=lambda lr: lr)
+        chosen = OPTIMIZERS.build(settings.optimizer, schedule=lambda lr: lr, head=[])
         weight = keras.Variable(np.ones(1, "float32"))
         chosen.apply([keras.ops.zeros(1)], [weight])
         assert weight.numpy() == pytest.approx(0.99)
@@ -121,7 +121,7 @@ class TestBuilders:
         import keras
 
         settings = compose("optimizer=sgd", "optimizer.lr=1", "optimizer.clip_norm=5", "optimizer.momentum=0")
-        chosen = OPTIMIZERS.build(settings.optimizer, schedule=lambda lr: lr)
+        chosen = OPTIMIZERS.build(settings.optimizer, schedule=lambda lr: lr, head=[])
         weights = [keras.Variable(np.zeros(1, "float32")) for _ in range(2)]
         chosen.apply([keras.ops.full((1,), 30.0), keras.ops.full((1,), 40.0)], weights)
         assert [float(weight.numpy()[0]) for weight in weights] == pytest.approx([-3, -4])

@@ -140,8 +140,25 @@ def test_without_tensorflow(monkeypatch):
     ours, theirs = pair((6, 4, 4, 3))
     x = np.random.default_rng(0).normal(size=(6, 4, 4, 3)).astype("float32")
     np.testing.assert_array_equal(ours(x, training=True), theirs(x, training=True))
+    np.testing.assert_array_equal(layers.Activation("gelu")(x), keras.layers.Activation("gelu")(x))
     dropouts = layers.Dropout(0.5, seed=1), keras.layers.Dropout(0.5, seed=1)
     np.testing.assert_array_equal(*(dropout(x, training=True) for dropout in dropouts))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    shape=st.lists(st.integers(1, 9), min_size=1, max_size=4).map(tuple),
+    policy=st.sampled_from(sorted(POLICIES)),
+    name=st.sampled_from(["gelu", "relu"]),
+    seed=SEEDS,
+)
+def test_activation_is_that_of_keras(shape, policy, name, seed):
+    x, upstream = np.random.default_rng(seed).normal(0, 3, (2, *shape)).astype("float32")
+    ours, theirs = (kind.Activation(name, dtype=policy) for kind in (layers, keras.layers))
+    (y, gradients), (expected, expected_gradients) = (train(layer, [x], upstream) for layer in (ours, theirs))
+    assert y.dtype == expected.dtype
+    assert_close(y, expected, POLICIES[policy])
+    assert_close(gradients[0], expected_gradients[0], 4 * POLICIES[policy])
 
 
 RATES = st.sampled_from([0.25, 0.5, 0.75, 1 / 256]) | st.floats(0.01, 0.99)
@@ -219,7 +236,8 @@ def test_dropout_does_not_depend_on_threads():
 def network(library) -> keras.Model:
     """A small model with a model inside, of the layers of `library`."""
     inside = keras.Input((8, 8, 4))
-    inner = keras.Model(inside, library.BatchNormalization()(library.Conv2D(4, 3, activation="relu")(inside)))
+    x = library.BatchNormalization()(library.Conv2D(4, 3, activation="relu")(inside))
+    inner = keras.Model(inside, library.Activation("gelu")(x))
     inputs = keras.Input((8, 8, 4))
     x = keras.layers.Flatten()(library.Dropout(0.25)(inner(inputs)))
     return keras.Model(inputs, keras.layers.Dense(3)(x))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
+from sklearn.datasets import load_digits
 
 from cifar.environment import ROOT
 from cifar.errors import InputError
@@ -23,7 +24,8 @@ def settings_of(name: str) -> dict:
 @pytest.mark.parametrize("shape", [(32, 32, 3), (16, 16, 1)], ids=str)
 @pytest.mark.parametrize("name", MODELS.names())
 def test_model(name, shape, tmp_path):
-    model = MODELS.build(settings_of(name), image_shape=shape)
+    images = np.random.default_rng(0).integers(0, 256, (4, *shape), dtype="uint8")
+    model = MODELS.build(settings_of(name), image_shape=shape, train_images=images)
     assert (model.input.shape, model.input.dtype) == ((None, *shape), "uint8")
 
     assert model.output
@@ -31,7 +33,6 @@ def test_model(name, shape, tmp_path):
         stride = 2 ** int(key.removeprefix("P"))
         assert feature.shape[:3] == (None, -(-shape[0] // stride), -(-shape[1] // stride)), key
 
-    images = np.random.default_rng(0).integers(0, 256, (4, *shape), dtype="uint8")
     with tf.GradientTape() as tape:
         loss = sum(tf.reduce_mean(feature**2) for feature in model(images, training=True).values())
     weights = model.trainable_variables
@@ -67,3 +68,46 @@ def test_cnn3_takes_any_number_of_blocks():
 def test_cnn3_refuses_no_block_and_more_than_the_image_can_be_halved(filters, expected):
     with pytest.raises(InputError, match=rf"^model\.filters=\[.*\]: should have {expected}"):
         MODELS.build({**settings_of("cnn3"), "filters": filters}, image_shape=(28, 28, 1))
+
+
+class TestAirbench:
+    """Against what Jordan 2024, arXiv 2404.00498, says of the network."""
+
+    @pytest.fixture
+    def images(self):
+        return load_digits().images.astype("uint8").repeat(2, axis=1).repeat(2, axis=2)[:200, ..., None] * 15
+
+    def build(self, images, **changes):
+        settings = {**settings_of("airbench"), "widths": [8, 12], **changes}
+        return MODELS.build(settings, image_shape=images.shape[1:], train_images=images)
+
+    def test_parameters_of_the_published_network(self):
+        images = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype="uint8")
+        settings = {**settings_of("airbench"), "whitening_padding": "valid"}
+        model = MODELS.build(settings, image_shape=(32, 32, 3), train_images=images)
+        kernels = [24 * 64, 64 * 64, 64 * 256, 256 * 256, 256 * 256, 256 * 256]
+        biases = 24 + 2 * (64 + 256 + 256)
+        assert sum(weight.shape.num_elements() for weight in model.trainable_weights) == 9 * sum(kernels) + biases
+        assert [feature.shape[1] for feature in model.output.values()] == [15, 7, 3]
+
+    def test_whitened_patches_do_not_correlate(self, images):
+        model = self.build(images)
+        normalised, whitening = model.layers[1], model.get_layer("whitening")
+        x = keras.ops.convert_to_numpy(whitening(normalised(images)))[:, :-1, :-1].reshape(-1, 8)
+        # Patches of digits have directions without any variance; epsilon keeps those at less than one.
+        covariance = x.T @ x / len(x)
+        np.testing.assert_allclose(covariance[:4, :4], np.diag(np.diag(covariance)[:4]), atol=0.02)
+        np.testing.assert_allclose(x[:, :4], -x[:, 4:], atol=1e-4)
+        assert np.diag(covariance).max() == pytest.approx(1, abs=0.02)
+        assert not whitening.kernel.trainable and whitening.bias.trainable
+
+    def test_convolutions_begin_as_identity(self, images):
+        x = np.random.default_rng(0).normal(size=(2, 6, 6, 8)).astype("float32")
+        same, wider = [layer for layer in self.build(images).layers if layer.name.startswith("conv2d")][1:3]
+        np.testing.assert_allclose(same(x), x, atol=1e-6)
+        np.testing.assert_allclose(wider(x)[..., :8], x, atol=1e-6)
+        assert np.std(wider(x)[..., 8:]) > 0.1
+
+    def test_too_many_groups(self, images):
+        with pytest.raises(InputError, match=r"^model\.widths=\[8, 8, 8, 8\]: should have at most 3 entries .* 16×16$"):
+            self.build(images, widths=[8] * 4, whitening_padding="valid")

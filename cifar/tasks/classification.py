@@ -11,7 +11,7 @@ from cifar.calibration import expected_calibration_error
 from cifar.contracts import Dataset, Evaluation, Task
 from cifar.lazy import keras, layers, tf
 from cifar.registry import TASKS
-from cifar.schema import PositiveInt, Rate, settings_of, validate
+from cifar.schema import PositiveFloat, PositiveInt, Rate, settings_of, validate
 
 
 @TASKS.register
@@ -27,8 +27,13 @@ def classifier(
     pooling: Literal["flatten", "average", "max"],
     units: list[PositiveInt],
     dropout: Rate,
+    bias: bool = True,
+    scale: PositiveFloat = 1.0,
 ) -> keras.KerasTensor:
-    """Feature map (n, height, width, channels) to probabilities (n, classes), through hidden layers of `units`."""
+    """Feature map (n, height, width, channels) to probabilities (n, classes), through hidden layers of `units`.
+
+    What the last layer sees is multiplied by `scale`.
+    """
     pool = {
         "flatten": keras.layers.Flatten,
         "average": keras.layers.GlobalAveragePooling2D,
@@ -38,7 +43,9 @@ def classifier(
     for width in units:
         x = keras.layers.Dense(width, activation="relu")(x)
         x = layers.Dropout(dropout)(x)
-    return keras.layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
+    if scale != 1:
+        x = keras.layers.Rescaling(scale, dtype="float32")(x)
+    return keras.layers.Dense(classes, activation="softmax", use_bias=bias, dtype="float32", name="probabilities")(x)
 
 
 class Classification(Task):

@@ -1,0 +1,97 @@
+"""The network that reaches 94 % in eight epochs: Jordan 2024, arXiv 2404.00498."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from cifar.errors import InputError
+from cifar.lazy import keras, layers
+from cifar.registry import MODELS
+from cifar.schema import PositiveInt, Rate
+
+WHITENED_IMAGES = 2000
+"""As many training images say what the covariance of patches is."""
+
+
+@MODELS.register
+def airbench(
+    image_shape: tuple[int, int, int],
+    train_images: np.ndarray,
+    *,
+    widths: Annotated[list[PositiveInt], Field(min_length=1)],
+    whitening_size: PositiveInt,
+    whitening_padding: Literal["same", "valid"],
+    norm_momentum: Rate,
+) -> keras.Model:
+    """A frozen whitening convolution, then groups of two convolutions that begin as the identity, with pooling between.
+
+    Takes uint8 images `(batch, height, width, channels)`; group n gives the feature map "Pn", of stride 2ⁿ and with
+    `widths[n - 1]` channels. The published network has `whitening_padding: valid`, which costs each map a row and a
+    column. `train_images` (n, height, width, channels) tell how images are normalised and patches whitened.
+    Raises `InputError` where the image is too small to be halved so often.
+    """
+    margin = whitening_size - 1 if whitening_padding == "valid" else 0
+    most = max(0, min(image_shape[:2]) - margin).bit_length() - 1
+    if len(widths) > most:
+        raise InputError(f"model.widths={widths}: should have at most {most} entries for images of "
+                         f"{image_shape[0]}×{image_shape[1]}")
+    sample = train_images[:WHITENED_IMAGES].astype("float32")
+    mean, variance = sample.mean((0, 1, 2)), np.maximum(sample.var((0, 1, 2)), 1.0)
+    image = keras.Input(image_shape, dtype="uint8", name="image")
+    x = keras.layers.Normalization(mean=mean.tolist(), variance=variance.tolist(), dtype="float32")(image)
+    filters = whitening_filters((sample - mean) / np.sqrt(variance), whitening_size)
+    whitening = layers.Conv2D(filters.shape[-1], whitening_size, padding=whitening_padding, name="whitening")
+    x = whitening(x)
+    whitening.kernel.assign(filters)
+    whitening.kernel.trainable = False
+    x = layers.Activation("gelu")(x)
+    features = {}
+    for n, width in enumerate(widths, start=1):
+        x = _convolution(x, width)
+        x = keras.layers.MaxPooling2D()(x)
+        x = _normalised(x, norm_momentum)
+        x = _convolution(x, width)
+        x = _normalised(x, norm_momentum)
+        features[f"P{n}"] = x
+    return keras.Model(image, features, name="airbench")
+
+
+def whitening_filters(images: np.ndarray, size: int, epsilon: float = 5e-4) -> np.ndarray:
+    """What makes patches of `images` (n, height, width, channels) uncorrelated: each filter, and its negative.
+
+    Returns float32 (size, size, channels, 2·size²·channels): the eigenvectors of the patches' second moment, each
+    divided by the root of its eigenvalue plus `epsilon`.
+    """
+    _, height, width, channels = images.shape
+    height, width = height - size + 1, width - size + 1
+    places = [(row, column) for row in range(size) for column in range(size)]
+    patches = np.concatenate([images[:, y : y + height, x : x + width] for y, x in places], axis=-1)
+    patches = patches.reshape(-1, size * size * channels)
+    eigenvalues, eigenvectors = np.linalg.eigh(patches.T @ patches / len(patches))
+    filters = eigenvectors / np.sqrt(np.maximum(eigenvalues, 0) + epsilon)
+    return np.concatenate([filters, -filters], axis=1).reshape(size, size, channels, -1).astype("float32")
+
+
+def _convolution(x: keras.KerasTensor, width: int) -> keras.KerasTensor:
+    """3×3 without bias, whose first filters hand their input on unchanged (as many as there are channels)."""
+    convolution = layers.Conv2D(
+        width,
+        3,
+        padding="same",
+        use_bias=False,
+        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
+    )
+    channels, x = x.shape[-1], convolution(x)
+    kernel, passed = keras.ops.convert_to_numpy(convolution.kernel).copy(), np.arange(min(channels, width))
+    kernel[..., passed] = 0
+    kernel[1, 1, passed, passed] = 1
+    convolution.kernel.assign(kernel)
+    return x
+
+
+def _normalised(x: keras.KerasTensor, momentum: float) -> keras.KerasTensor:
+    x = layers.BatchNormalization(momentum=momentum, epsilon=1.1e-5, scale=False)(x)
+    return layers.Activation("gelu")(x)
