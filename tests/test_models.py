@@ -165,7 +165,8 @@ def test_names_tell_variants_apart():
 REFUSED = [
     ("cnn3 model.filters=[]", "model.filters=[]: should have at least 1 item"),
     ("cnn3 model.filters=[8,8,8,8]", "model.filters=[8, 8, 8, 8]: should have at most 3 entries for images of 8×8"),
-    (f"cnn model.blocks=[{','.join(['{filters:8,pool:max}'] * 5)}]", "model.blocks: halves images 5 times; should be used on images of 16×16 or more"),
+    (f"cnn model.blocks=[{','.join(['{filters:8,pool:max}'] * 5)}]",
+     "model.blocks: halves images 5 times; should be used on images of 16×16 or more"),
     ("vgg", "model.filters=[64, 128, 256, 512, 512]: halves images 5 times; should be used on images of 16×16 or more, "
             "not of 8×8"),
     ("resnet model.depth=21", "model.depth=21: should be 8, 14, 20 … with 3 stages"),
