@@ -105,20 +105,22 @@ class Dropout(keras.layers.Dropout):
 
     A unit is dropped where a random integer lies below `rate` of its range: one byte a unit where that is exact, which
     is where `rate` is a multiple of 1/256, else 32 bits. The state of the generator is among `model.variables`, and its
-    numbers depend neither on the count of threads nor on that of replicas. A noise shape goes the way of Keras.
+    numbers depend neither on the count of threads nor on that of replicas. With a noise shape of `(None, 1, 1, 1)` an
+    image is dropped whole, as stochastic depth does it; any other goes the way of Keras.
     """
 
     def call(self, inputs, training=False):
-        if tf is None or not training or not 0 < self.rate < 1 or self.noise_shape is not None:
+        whole = (None, *[1] * (len(inputs.shape) - 1))
+        if tf is None or not training or not 0 < self.rate < 1 or self.noise_shape not in (None, whole):
             return super().call(inputs, training=training)
         unit = tf.uint8 if (self.rate * 2**8).is_integer() else tf.uint32
-        units = self._random_units(unit, inputs)
-        kept = tf.reshape(units, tf.shape(inputs)) >= tf.constant(int(self.rate * 2 ** (8 * unit.size)), unit)
+        shape = tf.shape(inputs) if self.noise_shape is None else (tf.shape(inputs)[0], *whole[1:])
+        units = tf.reshape(self._random_units(unit, inputs, tf.reduce_prod(tf.cast(shape, tf.int64))), shape)
+        kept = units >= tf.constant(int(self.rate * 2 ** (8 * unit.size)), unit)
         return inputs * (tf.cast(kept, inputs.dtype) * tf.cast(1 / (1 - self.rate), inputs.dtype))
 
-    def _random_units(self, unit, inputs):
-        """As many random integers as `inputs` has entries: from where its rows stand in the batch of all replicas."""
-        size = tf.size(inputs, tf.int64)
+    def _random_units(self, unit, inputs, size):
+        """`size` random integers for `inputs`: from where its rows stand in the batch of all replicas."""
         first_row, rows, _ = devices.replica_rows(inputs)
         skipped = first_row * (size // tf.maximum(rows, 1)) * unit.size
         seed = tf.cast(self.seed_generator.next(), tf.int32)

@@ -42,30 +42,32 @@ class Registry:
         return sorted(self._builders)
 
     def check(self, settings: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:
-        """The settings of the builder that `settings["name"]` names, converted to the annotated types.
+        """The settings of the builder that `settings` name, converted to the annotated types.
 
+        The builder is that of `settings["name"]`, by which runs are called, unless there is a `settings["builder"]`.
         `where` is the dotted key of these settings, the group by default. Raises `InputError` for an unknown name
         and for an unknown, missing, mistyped or out-of-range setting.
         """
         where = where or self.group
-        settings = dict(settings)
-        record = settings_of(self._builder(settings.pop("name", None), where))
-        checked = validate(record, settings, where)
+        record = settings_of(self._builder(settings, where))
+        checked = validate(record, {key: settings[key] for key in settings if key not in ("name", "builder")}, where)
         return {name: getattr(checked, name) for name in record.model_fields}
 
     def build(self, settings: Mapping[str, Any], **runtime: Any) -> Any:
-        """Call the builder that `settings["name"]` names with its checked settings and what it asks of `runtime`.
+        """Call the builder that `settings` name with its checked settings and what it asks of `runtime`.
 
         A builder names before the `*` of its signature what it needs of that which the framework offers.
         """
         checked = self.check(settings)
-        builder = self._builder(settings["name"], self.group)
+        builder = self._builder(settings, self.group)
         wanted = [name for name in inspect.signature(builder).parameters if name in runtime]
         return builder(**{name: runtime[name] for name in wanted}, **checked)
 
-    def _builder(self, name: Any, where: str) -> Callable:
+    def _builder(self, settings: Mapping[str, Any], where: str) -> Callable:
+        key = "builder" if "builder" in settings else "name"
+        name = settings.get(key)
         if name not in self.names():
-            raise InputError(f"{where}.name={name}: unknown {self.group}; {known(name, self._builders)}")
+            raise InputError(f"{where}.{key}={name}: unknown {self.group}; {known(name, self._builders)}")
         return self._builders[name]
 
 

@@ -6,7 +6,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import (
     BaseModel,
@@ -86,18 +86,18 @@ def validate(record: type[BaseModel], settings: Mapping[str, Any], where: str) -
 
 
 def _one_line(error: ValidationError, record: type[BaseModel], where: str) -> str:
-    first = error.errors()[0]
+    first = min(error.errors(), key=lambda found: found["type"] == "missing")  # which a misspelt key makes another
     key = ".".join(str(part) for part in (*([where] if where else []), *first["loc"]))
     if first["type"] == "extra_forbidden":
         names = _names_at(record, first["loc"][:-1])
         return f"{key}={first['input']}: unknown setting; {known(first['loc'][-1], names)}"
     if first["type"] == "missing":
         return f"{key}: required setting is missing"
-    expected = re.sub(r"^(\w+ should |Value error, )", "", first["msg"])
+    expected = re.sub(r"^(\w+ should |Value error, )| or instance of \w+$", "", first["msg"])
     return f"{key}={first['input']}: should {expected}"
 
 
 def _names_at(record: type[BaseModel], path: tuple) -> list[str]:
     for part in path:
-        record = record.model_fields[part].annotation
+        (record,) = get_args(record) if isinstance(part, int) else (record.model_fields[part].annotation,)
     return list(record.model_fields)

@@ -198,11 +198,20 @@ def test_dropout_drops_its_rate(rate):
     assert np.abs(dropped.mean(axis=0) - rate).max() < 6 * sigma / np.sqrt(len(dropped)) + 5e-3
 
 
-@pytest.mark.parametrize(("rate", "noise_shape"), [(0, None), (1, None), (0.5, (None, 1))])
+@pytest.mark.parametrize(("rate", "noise_shape"), [(0, None), (1, None), (0.5, (1, None))])
 def test_dropout_leaves_the_rest_to_keras(rate, noise_shape):
     x = np.ones((50, 7), "float32")
     ours, theirs = (kind(rate, noise_shape, seed=3) for kind in (layers.Dropout, keras.layers.Dropout))
     np.testing.assert_array_equal(ours(x, training=True), theirs(x, training=True))
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.5])
+def test_dropout_of_whole_images(rate):
+    y = np.asarray(layers.Dropout(rate, (None, 1, 1, 1), seed=0)(np.ones((5000, 2, 3, 4), "float32"), training=True))
+    assert (y == y[:, :1, :1, :1]).all()
+    kept = y[:, 0, 0, 0] != 0
+    np.testing.assert_array_equal(y[kept], np.float32(1 / (1 - rate)))
+    assert abs(kept.mean() - (1 - rate)) < 5 * np.sqrt(rate * (1 - rate) / len(y))
 
 
 def test_dropout_is_a_function_of_its_state():

@@ -8,13 +8,15 @@ from typing import Literal
 
 import pytest
 import yaml
+from conftest import composed
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cifar.config import resolve
 from cifar.environment import ROOT
 from cifar.errors import InputError, known
 from cifar.registry import ALL, Registry
-from cifar.schema import PositiveInt, Rate, Seed, settings_of
+from cifar.schema import PositiveInt, Rate, Seed, Strict, settings_of
 
 MAPPINGS = ("augmentation", "callbacks")
 """The groups that are mappings of name to settings, of which `none` is the empty one."""
@@ -43,6 +45,18 @@ def seeded(*, seed: Seed):
     return seed
 
 
+class Part(Strict):
+    """An entry of a list."""
+
+    width: PositiveInt
+    bias: bool = True
+
+
+def nested(*, parts: list[Part]):
+    """Has a list of records."""
+    return parts
+
+
 GOOD = {"name": "layer", "width": 8, "dropout": 0.5, "kind": "plain", "sizes": [1, 2], "bias": False}
 
 
@@ -51,6 +65,7 @@ def layers() -> Registry:
     registry = Registry("layers", "cifar.errors")
     registry.register(layer)
     registry.register(seeded)
+    registry.register(nested)
     return registry
 
 
@@ -71,8 +86,8 @@ def test_builder_has_its_yaml_and_a_docstring(registry, name):
         assert list(content) == [name]
         stated = content[name]
     else:
-        assert content.pop("name") == name
-        stated = {key: value for key, value in content.items() if key != "head"}
+        assert content.get("builder", content["name"]) == name
+        stated = {key: value for key, value in content.items() if key not in ("name", "builder", "head")}
     assert ("head" in content) == (registry.group == "model")
     builder = registry._builders[name]
     assert list(stated) == list(settings_of(builder).model_fields), "the settings in the order of the signature"
@@ -84,7 +99,13 @@ def test_builder_has_its_yaml_and_a_docstring(registry, name):
 @pytest.mark.parametrize("registry", ALL, ids=lambda registry: registry.group)
 def test_every_yaml_of_a_group_has_its_builder(registry):
     none = {"none"} if registry.group in MAPPINGS else set()
-    assert {path.stem for path in yaml_files(registry.group)} == {*registry.names(), *none}
+    stems = {path.stem for path in yaml_files(registry.group)}
+    assert {*registry.names(), *none} <= stems
+    for variant in stems - {*registry.names(), *none}:
+        config = resolve(composed("data=digits", f"{registry.group}={variant}"))
+        settings = getattr(config, registry.group)
+        assert settings["name"] == variant
+        registry.check({key: value for key, value in settings.items() if key != "head"})
 
 
 def test_groups_are_the_registries_and_the_recipes():
@@ -112,9 +133,9 @@ def test_key_that_is_both_a_setting_and_handed_over_raises(layers):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"name": "layre"}, "layers.name=layre: unknown layers; did you mean 'layer'? known: layer, seeded"),
-        ({"name": "zzz"}, "layers.name=zzz: unknown layers; known: layer, seeded"),
-        ({"name": None}, "layers.name=None: unknown layers; known: layer, seeded"),
+        ({"name": "layre"}, "layers.name=layre: unknown layers; did you mean 'layer'? known: layer, nested, seeded"),
+        ({"name": "zzz"}, "layers.name=zzz: unknown layers; known: layer, nested, seeded"),
+        ({"name": None}, "layers.name=None: unknown layers; known: layer, nested, seeded"),
         ({"widht": 8}, "layers.widht=8: unknown setting; did you mean 'width'? known: bias, dropout, kind, limit, "
                        "sizes, width"),
         ({"width": "three"}, "layers.width=three: should be a valid integer"),
@@ -142,6 +163,26 @@ def test_refusal_names_key_value_and_what_is_accepted(layers, change, line):
 @pytest.mark.parametrize("value", [True, False])
 def test_truth_value_is_no_number(layers, setting, value):
     assert f"layers.{setting}=" in refusal(layers, {**GOOD, setting: value})
+
+
+@pytest.mark.parametrize(
+    ("part", "line"),
+    [
+        ({"width": 0}, "layers.parts.1.width=0: should be greater than 0"),
+        ({"widht": 8}, "layers.parts.1.widht=8: unknown setting; did you mean 'width'? known: bias, width"),
+        ({}, "layers.parts.1.width: required setting is missing"),
+        (8, "layers.parts.1=8: should be a valid dictionary"),
+    ],
+    ids=str,
+)
+def test_refusal_names_the_entry_of_a_list(layers, part, line):
+    assert refusal(layers, {"name": "nested", "parts": [{"width": "8"}, part]}) == line
+
+
+def test_name_is_free_where_the_builder_is_named(layers):
+    assert layers.build({**GOOD, "name": "mine", "builder": "layer"}, image_shape=(4, 4, 1))["width"] == 8
+    line = "layers.builder=layre: unknown layers; did you mean 'layer'? known: layer, nested, seeded"
+    assert refusal(layers, {**GOOD, "builder": "layre"}) == line
 
 
 def test_missing_setting_is_named(layers):
@@ -173,7 +214,7 @@ def test_number_given_as_text_is_that_number(layers, number):
 
 @given(st.text(string.ascii_letters + "_", min_size=1).filter(lambda text: text not in settings_of(layer).model_fields))
 def test_any_other_key_is_unknown(layers, key):
-    if key != "name":
+    if key not in ("name", "builder"):
         assert refusal(layers, {**GOOD, key: 1}).startswith(f"layers.{key}=1: unknown setting; ")
 
 

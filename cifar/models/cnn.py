@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from cifar.errors import InputError
 from cifar.lazy import keras, layers
+from cifar.models.blocks import check_halvings, convolution, entrance, normalized
 from cifar.registry import MODELS
-from cifar.schema import PositiveInt, Rate
+from cifar.schema import PositiveInt, Rate, Strict
+
+
+class Block(Strict):
+    """Convolutions, as many as `repeat`, each normalized and activated; then pooling, which halves, and dropout."""
+
+    filters: PositiveInt
+    kernel_size: PositiveInt = 3
+    repeat: PositiveInt = 1
+    normalization: Literal["batch", "none"] = "batch"
+    activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu"] = "relu"
+    pool: Literal["max", "average", "none"] = "none"
+    dropout: Rate = 0.0
+
+
+@MODELS.register
+def cnn(image_shape: tuple[int, int, int], *, blocks: Annotated[list[Block], Field(min_length=1)]) -> keras.Model:
+    """A network of any blocks: of each feature map's size the last one is given.
+
+    Initial weights are those of He et al. 2015, arXiv:1502.01852. Raises `InputError` where the image is too small.
+    """
+    level = 0
+    check_halvings(image_shape, sum(block.pool != "none" for block in blocks), "model.blocks")
+    image, x = entrance(image_shape)
+    features = {}
+    for block in blocks:
+        for _ in range(block.repeat):
+            x = _convolved(x, block)
+        if block.pool != "none":
+            pool = keras.layers.MaxPooling2D if block.pool == "max" else keras.layers.AveragePooling2D
+            x = pool(2, padding="same")(x)
+            level += 1
+        x = layers.Dropout(block.dropout)(x)
+        features[f"P{level}"] = x
+    return keras.Model(image, features, name="cnn")
+
+
+def _convolved(x: keras.KerasTensor, block: Block) -> keras.KerasTensor:
+    if block.normalization == "batch":
+        return normalized(convolution(x, block.filters, block.kernel_size), block.activation)
+    x = layers.Conv2D(block.filters, block.kernel_size, padding="same", kernel_initializer="he_normal")(x)
+    return layers.Activation(block.activation)(x)
 
 
 @MODELS.register

@@ -1,0 +1,83 @@
+"""Networks of self-attention."""
+
+from __future__ import annotations
+
+from cifar.errors import InputError
+from cifar.lazy import keras, layers
+from cifar.models.blocks import check_halvings, convolution, entrance, left_out
+from cifar.registry import MODELS
+from cifar.schema import PositiveInt, Rate
+
+
+@MODELS.register
+def cct(
+    image_shape: tuple[int, int, int],
+    *,
+    convolutions: PositiveInt,
+    depth: PositiveInt,
+    width: PositiveInt,
+    heads: PositiveInt,
+    units: PositiveInt,
+    dropout: Rate,
+    stochastic_depth: Rate,
+) -> keras.Model:
+    """CCT-depth/3×convolutions, a compact transformer (Hassani et al. 2021, arXiv:2104.05704).
+
+    Convolutions that pooling follows, which halves, make a token of `width` numbers of each place that is left; blocks
+    of attention with `heads` heads and a perceptron with `units` hidden ones follow. `dropout` is after both, and the
+    share of images that leave out a block grows evenly to `stochastic_depth` at the last.
+    """
+    check_halvings(image_shape, convolutions, f"model.convolutions={convolutions}")
+    if width % heads:
+        raise InputError(f"model.heads={heads}: should divide model.width={width}")
+    image, x = entrance(image_shape)
+    features = {}
+    for level in range(1, convolutions + 1):
+        x = keras.layers.Activation("relu")(convolution(x, width if level == convolutions else 64))
+        features[f"P{level}"] = x = keras.layers.MaxPooling2D(3, 2, padding="same")(x)
+    shape = x.shape[1:]
+    x = _placed(keras.layers.Reshape((shape[0] * shape[1], width))(x))
+    for n in range(1, depth + 1):
+        for branch in (_attention(heads), _perceptron(units)):
+            x = keras.layers.Add()([x, left_out(layers.Dropout(dropout)(branch(x)), stochastic_depth * n / depth)])
+    features[f"P{convolutions}"] = keras.layers.Reshape(shape)(_layer_normalized(x))
+    return keras.Model(image, features, name="cct")
+
+
+def _placed(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Tokens (n, places, width) plus what is learned of each place.
+
+    That is the bias of a layer of Keras's, which must have a kernel too: a factor for each channel, 1 at first.
+    """
+    return keras.layers.EinsumDense(
+        "npw,w->npw", x.shape[1:], bias_axes="pw", kernel_initializer="ones",
+        bias_initializer=keras.initializers.TruncatedNormal(stddev=0.2), name="places",
+    )(x)  # fmt: skip
+
+
+def _layer_normalized(x: keras.KerasTensor) -> keras.KerasTensor:
+    return keras.layers.LayerNormalization(epsilon=1e-5)(x)
+
+
+def _attention(heads: int):
+    """A branch in which each token looks at all."""
+
+    def branch(x):
+        x = _layer_normalized(x)
+        return keras.layers.MultiHeadAttention(heads, x.shape[-1] // heads, kernel_initializer=_small())(x, x)
+
+    return branch
+
+
+def _perceptron(units: int):
+    """A branch that treats each token alike."""
+
+    def branch(x):
+        hidden = keras.layers.Dense(units, activation="gelu", kernel_initializer=_small())(_layer_normalized(x))
+        return keras.layers.Dense(x.shape[-1], kernel_initializer=_small())(hidden)
+
+    return branch
+
+
+def _small() -> keras.Initializer:
+    return keras.initializers.TruncatedNormal(stddev=0.02)

@@ -1,0 +1,55 @@
+"""Networks whose convolutions look at one channel, or at one pixel, at a time."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cifar.lazy import keras, layers
+from cifar.models.blocks import check_halvings, convolution, depthwise, entrance, normalized
+from cifar.registry import MODELS
+from cifar.schema import PositiveFloat, PositiveInt
+
+STAGES = ((64,), (128, 128), (256, 256), (512,) * 6, (1024, 1024))
+"""Channels that the blocks of MobileNet give; each stage but the first halves the image."""
+
+
+@MODELS.register
+def mobilenet(image_shape: tuple[int, int, int], *, width: PositiveFloat) -> keras.Model:
+    """MobileNet (Howard et al. 2017, arXiv:1704.04861) without the first halving, as is usual on CIFAR-10.
+
+    `width` multiplies the channels of all layers.
+    """
+    check_halvings(image_shape, len(STAGES) - 1, "model=mobilenet")
+    image, x = entrance(image_shape)
+    x = normalized(convolution(x, max(1, int(32 * width))), "relu")
+    features = {}
+    for level, stage in enumerate(STAGES):
+        for n, channels in enumerate(stage):
+            x = normalized(depthwise(x, 3, 2 if level and not n else 1), "relu")
+            x = normalized(convolution(x, max(1, int(channels * width)), 1), "relu")
+        features[f"P{level}"] = x
+    return keras.Model(image, features, name="mobilenet")
+
+
+@MODELS.register
+def convmixer(
+    image_shape: tuple[int, int, int],
+    *,
+    width: PositiveInt,
+    depth: PositiveInt,
+    kernel_size: PositiveInt,
+    patch_size: Literal[1, 2, 4],
+) -> keras.Model:
+    """ConvMixer-width/depth (Trockman & Kolter 2022, arXiv:2201.09792): mixes places, then channels, of patches."""
+    level = patch_size.bit_length() - 1
+    check_halvings(image_shape, level, f"model.patch_size={patch_size}")
+
+    def activated(x):
+        return normalized(layers.Activation("gelu")(x))
+
+    image, x = entrance(image_shape)
+    x = activated(layers.Conv2D(width, patch_size, patch_size, "same", kernel_initializer="he_normal")(x))
+    for _ in range(depth):
+        x = keras.layers.Add()([x, activated(depthwise(x, kernel_size, use_bias=True))])
+        x = activated(layers.Conv2D(width, 1, kernel_initializer="he_normal")(x))
+    return keras.Model(image, {f"P{level}": x}, name="convmixer")

@@ -1,0 +1,64 @@
+"""Plain networks of 3×3 convolutions from the literature."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cifar.lazy import keras, layers
+from cifar.models.blocks import check_halvings, convolution, entrance, normalized
+from cifar.registry import MODELS
+from cifar.schema import PositiveInt, Rate
+
+CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+"""How many there are before each pooling in the networks A, B, D and E of Simonyan & Zisserman, by their layers."""
+
+
+@MODELS.register
+def vgg(
+    image_shape: tuple[int, int, int],
+    *,
+    depth: Literal[11, 13, 16, 19],
+    filters: Annotated[list[PositiveInt], Field(min_length=5, max_length=5)],
+) -> keras.Model:
+    """VGG (Simonyan & Zisserman 2015, arXiv:1409.1556) with batch normalization.
+
+    Each entry of `filters` is a group of convolutions and a pooling, which halves. Of its three dense layers the form
+    for CIFAR-10 has two of 512 or fewer units (Liu & Deng 2015, doi:10.1109/ACPR.2015.7486599).
+    """
+    check_halvings(image_shape, len(filters), f"model.filters={filters}")
+    image, x = entrance(image_shape)
+    features = {}
+    for level, (channels, repeats) in enumerate(zip(filters, CONVOLUTIONS[depth], strict=True), start=1):
+        for _ in range(repeats):
+            x = normalized(convolution(x, channels), "relu")
+        features[f"P{level}"] = x = keras.layers.MaxPooling2D(2, padding="same")(x)
+    return keras.Model(image, features, name="vgg")
+
+
+@MODELS.register
+def all_conv(
+    image_shape: tuple[int, int, int], *, filters: PositiveInt, input_dropout: Rate, dropout: Rate
+) -> keras.Model:
+    """All-CNN-C (Springenberg et al. 2014, arXiv:1412.6806), where convolutions with strides stand for pooling.
+
+    Twice as many `filters` from the first halving on; `dropout` follows each. The last convolution of the paper, to
+    the classes and then averaged, is the head's dense layer; the one 3×3 convolution without padding has some here.
+    """
+    check_halvings(image_shape, 2, "model=all_conv")
+    image, x = entrance(image_shape)
+    x = layers.Dropout(input_dropout)(x)
+    features = {}
+    for level, channels in enumerate((filters, 2 * filters), start=1):
+        for strides in (1, 1, 2):
+            x = _active(x, channels, 3, strides)
+        features[f"P{level}"] = x = layers.Dropout(dropout)(x)
+    features["P2"] = _active(_active(x, 2 * filters, 3), 2 * filters, 1)
+    return keras.Model(image, features, name="all_conv")
+
+
+def _active(x: keras.KerasTensor, filters: int, kernel_size: int, strides: int = 1) -> keras.KerasTensor:
+    return layers.Conv2D(
+        filters, kernel_size, strides, "same", activation="relu", kernel_initializer="he_normal"
+    )(x)
