@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cifar import devices, environment, objective, pipeline
+from cifar.augmentation import Mixing, parts
 from cifar.config import Settings, entries
 from cifar.contracts import Dataset, Task
 from cifar.errors import InputError, known
@@ -53,6 +54,9 @@ class Experiment:
         _check_metrics(settings, task)
         experiment = cls(settings, dataset, task)
         experiment._schedule()
+        for name, _ in parts(experiment.augmentation(), Mixing):
+            if not task.mixable:
+                raise InputError(f"augmentation.{name}: task={settings.task['name']} has targets that cannot be mixed")
         return experiment
 
     @property

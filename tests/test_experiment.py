@@ -11,6 +11,7 @@ from cifar import experiment
 from cifar.errors import InputError
 from cifar.experiment import Experiment
 from cifar.registry import AUGMENTATIONS, CALLBACKS, OPTIMIZERS
+from cifar.tasks.classification import Classification
 
 
 @pytest.fixture
@@ -107,6 +108,14 @@ class TestCheck:
     def test_too_many_blocks_for_the_image(self, prepare):
         with pytest.raises(InputError, match=r"^model\.filters=\[4, 4, 4, 4\]: .* 8×8$"):
             prepare("model.filters=[4,4,4,4]").model()
+
+    def test_mixing_needs_a_task_with_targets_that_can_be_mixed(self, prepare, monkeypatch):
+        prepare("augmentation=[flip,cutmix]")
+        monkeypatch.setattr(Classification, "mixable", False)
+        prepare("augmentation=[flip,cutout]")
+        with pytest.raises(InputError) as refused:
+            prepare("augmentation=[flip,cutmix]")
+        assert str(refused.value) == "augmentation.cutmix: task=classification has targets that cannot be mixed"
 
 
 class TestCallbacks:

@@ -45,6 +45,7 @@ class Classification(Task):
     """Targets `label` (n,) int64; outputs (n, classes) float32 probabilities."""
 
     metric_names = ("accuracy",)
+    mixable = True
 
     def __init__(self, class_names: tuple[str, ...], label_smoothing: float = 0.0):
         self.class_names = class_names
