@@ -86,8 +86,11 @@ def validate(record: type[BaseModel], settings: Mapping[str, Any], where: str) -
 
 
 def _one_line(error: ValidationError, record: type[BaseModel], where: str) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in (*([where] if where else []), *first["loc"]))
+    errors = error.errors()
+    # Of what the members of a union say of a value, the one that looked furthest into it.
+    first = max((other for other in errors if other["loc"][:1] == errors[0]["loc"][:1]), key=lambda e: len(e["loc"]))
+    path = [str(part) for part in first["loc"] if "[" not in str(part)]  # without the names of a union's members
+    key = ".".join([*([where] if where else []), *path])
     if first["type"] == "extra_forbidden":
         names = _names_at(record, first["loc"][:-1])
         return f"{key}={first['input']}: unknown setting; {known(first['loc'][-1], names)}"
