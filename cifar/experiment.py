@@ -13,7 +13,7 @@ from cifar.config import Settings, entries
 from cifar.contracts import Dataset, Task
 from cifar.errors import InputError, known
 from cifar.lazy import keras, tf
-from cifar.registry import AUGMENTATIONS, CALLBACKS, DATASETS, MODELS, OPTIMIZERS, SCHEDULES, TASKS
+from cifar.registry import AUGMENTATIONS, AVERAGING, CALLBACKS, DATASETS, MODELS, OPTIMIZERS, SCHEDULES, TASKS
 
 
 def check(settings: Settings) -> None:
@@ -24,6 +24,7 @@ def check(settings: Settings) -> None:
     MODELS.check(_backbone(settings.model))
     OPTIMIZERS.check(settings.optimizer)
     SCHEDULES.check(settings.schedule)
+    AVERAGING.check(settings.averaging)
     for registry, group in ((AUGMENTATIONS, settings.augmentation), (CALLBACKS, settings.callbacks)):
         for name, entry in entries(group):
             registry.check(entry, where=f"{registry.group}.{name}")
@@ -80,7 +81,7 @@ class Experiment:
         with devices.scope(self.settings.distribute):
             model = self.model()
             loss = devices.exact(self.task.loss()) if mirrored else self.task.loss()
-            model.compile(self._optimizer(), loss, metrics=self.task.metrics(), jit_compile=jit)
+            model.compile(self._optimizer(model), loss, metrics=self.task.metrics(), jit_compile=jit)
         return model
 
     def augmentation(self) -> dict[str, Any]:
@@ -91,8 +92,11 @@ class Experiment:
         """The callbacks of the settings; what they write goes to `folder`."""
         return [CALLBACKS.build(entry, folder=folder) for _, entry in entries(self.settings.callbacks)]
 
-    def _optimizer(self) -> keras.Optimizer:
-        return OPTIMIZERS.build(self.settings.optimizer, schedule=self._schedule())
+    def _optimizer(self, model: keras.Model) -> keras.Optimizer:
+        optimizer = OPTIMIZERS.build(self.settings.optimizer, schedule=self._schedule())
+        spared = [variable for variable in model.trainable_variables if len(variable.shape) < 2]
+        optimizer.exclude_from_weight_decay(spared)
+        return AVERAGING.build(self.settings.averaging, optimizer=optimizer)
 
     def _schedule(self) -> Callable[[float], Any]:
         return SCHEDULES.build(

@@ -65,6 +65,18 @@ class TestModel:
         assert set(model.evaluate(train.images, targets, verbose=0, return_dict=True)) == {"loss", "accuracy"}
 
 
+    @pytest.mark.parametrize("optimizer", OPTIMIZERS.names())
+    def test_weights_decay_but_those_of_norms_and_biases(self, prepare, optimizer):
+        overrides = (f"optimizer={optimizer}", "optimizer.weight_decay=0.5", "schedule=constant")
+        variables = (model := prepare(*overrides).compiled_model()).trainable_variables
+        for variable in variables:
+            variable.assign(keras.ops.ones_like(variable))
+        model.optimizer.build(variables)
+        model.optimizer.apply([keras.ops.zeros_like(variable) for variable in variables])
+        decayed = {variable.name: bool((variable.numpy() < 1).all()) for variable in variables}
+        assert decayed == {"kernel": True, "bias": False, "gamma": False, "beta": False}
+
+
 class TestParts:
     def test_steps_cover_every_image(self, prepare):
         prepared = prepare("batch_size=32")
