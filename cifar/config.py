@@ -75,6 +75,7 @@ class Settings(Strict):
     augmentation: dict[str, dict[str, Any]]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
+    averaging: dict[str, Any] = Field({"name": "none"})
     callbacks: dict[str, dict[str, Any]]
 
     @property

@@ -145,6 +145,9 @@ class Task(abc.ABC):
     metric_names: tuple[str, ...]
     """The names of `metrics()`, known before any of them is built."""
 
+    mixable = False
+    """Whether `encode` gives one float tensor whose weighted means are targets too, so that images can be mixed."""
+
     @abc.abstractmethod
     def check_head(self, head: Mapping[str, Any]) -> dict[str, Any]:
         """The settings of the head, checked and converted; raises `InputError`."""

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from cifar import devices, environment, objective, pipeline
+from cifar.augmentation import Mixing, parts
 from cifar.config import Settings, entries
 from cifar.contracts import Dataset, Task
 from cifar.errors import InputError, known
 from cifar.lazy import keras, tf
-from cifar.registry import AUGMENTATIONS, CALLBACKS, DATASETS, MODELS, OPTIMIZERS, SCHEDULES, TASKS
+from cifar.registry import AUGMENTATIONS, AVERAGING, CALLBACKS, DATASETS, MODELS, OPTIMIZERS, SCHEDULES, TASKS
 
 
 def check(settings: Settings) -> None:
@@ -23,6 +24,7 @@ def check(settings: Settings) -> None:
     MODELS.check(_backbone(settings.model))
     OPTIMIZERS.check(settings.optimizer)
     SCHEDULES.check(settings.schedule)
+    AVERAGING.check(settings.averaging)
     for registry, group in ((AUGMENTATIONS, settings.augmentation), (CALLBACKS, settings.callbacks)):
         for name, entry in entries(group):
             registry.check(entry, where=f"{registry.group}.{name}")
@@ -53,6 +55,9 @@ class Experiment:
         _check_metrics(settings, task)
         experiment = cls(settings, dataset, task)
         experiment._schedule()
+        for name, _ in parts(experiment.augmentation(), Mixing):
+            if not task.mixable:
+                raise InputError(f"augmentation.{name}: task={settings.task['name']} has targets that cannot be mixed")
         return experiment
 
     @property
@@ -92,7 +97,10 @@ class Experiment:
         return [CALLBACKS.build(entry, folder=folder) for _, entry in entries(self.settings.callbacks)]
 
     def _optimizer(self, model: keras.Model) -> keras.Optimizer:
-        return OPTIMIZERS.build(self.settings.optimizer, schedule=self._schedule(), head=model.output_names)
+        optimizer = OPTIMIZERS.build(self.settings.optimizer, schedule=self._schedule(), head=model.output_names)
+        spared = [variable for variable in model.trainable_variables if len(variable.shape) < 2]
+        optimizer.exclude_from_weight_decay(spared)
+        return AVERAGING.build(self.settings.averaging, optimizer=optimizer)
 
     def _schedule(self) -> Callable[[float], Any]:
         return SCHEDULES.build(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cifar.augmentation import Batch, Choices, augment, random_key
+from cifar.augmentation import Batch, Choices, Mixing, augment, parts, random_key, random_permutation
 from cifar.contracts import ALIGNMENT, WHOLE, Shard, Split, Task
 from cifar.lazy import tf
 
@@ -28,13 +28,8 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 
 
 def permutation(count: int, seed: Any, epoch: Any) -> tensorflow.Tensor:
-    """The order of an epoch's `count` images: an int32 permutation of 0 to count - 1.
-
-    Not `tf.random.experimental.index_shuffle`: its permutations under neighbouring seeds correlate at 0.76.
-    """
-    numbers = tf.random.stateless_uniform([count], random_key("order", seed, epoch), minval=None, maxval=None,
-                                          dtype=tf.int64, alg="philox")
-    return tf.argsort(numbers, stable=True)
+    """The order of an epoch's `count` images: an int32 permutation of 0 to count - 1."""
+    return random_permutation(count, random_key("order", seed, epoch))
 
 
 def training_batches(
@@ -52,12 +47,14 @@ def training_batches(
 ) -> tensorflow.data.Dataset:
     """All batches of a run from (`first_epoch`, `first_step`) to the end of epoch `epochs` - 1, both from 0.
 
-    Yields (images, targets): uint8 (b, height, width, channels), and what `task.encode` makes of the batch's targets.
+    Yields (images, targets): uint8 (b, height, width, channels), and what `task.encode` makes of the batch's targets,
+    mixed as the images are.
     An epoch shows every image once, in an order of its own, and ends with the partial batch if there is one: give
     `steps_per_epoch` to `fit`, which takes its epochs from this one stream. Of each batch a process reads its `shard`.
     """
     steps = steps_per_epoch(len(split), batch_size)
     take, rows_of = _taker(split), _reader(len(split), batch_size, shard)
+    mixing = bool(parts(augmentation, Mixing))
 
     def positions(epoch):
         order = permutation(len(split), seed, epoch)
@@ -67,9 +64,12 @@ def training_batches(
 
     def training_batch(epoch, step, index):
         rows = rows_of(index)
-        images, targets = take(tf.gather(index, rows))
+        # What an image is mixed with may be one that another process reads.
+        needed = tf.range(tf.size(index)) if mixing else rows
+        images, targets = take(tf.gather(index, needed))
         batch = Batch(seed, epoch, step, index)
-        return augment(images, augmentation, batch, fill_mode, rows), task.encode(targets)
+        images, targets = augment(images, task.encode(targets), augmentation, batch, fill_mode, needed)
+        return (tf.gather(images, rows), tf.gather(targets, rows)) if mixing else (images, targets)
 
     total = (epochs - first_epoch) * steps - first_step
     return (
@@ -105,8 +105,10 @@ def preview(
     Returns uint8 arrays (rows, height, width, channels) and (rows, versions, height, width, channels).
     """
     originals = split.images[:rows]
-    index, images = tf.range(len(originals)), tf.constant(originals)
-    augmented = [augment(images, augmentation, Batch(seed, epoch, 0, index), fill_mode) for epoch in range(versions)]
+    with tf.device("cpu"):
+        images, index, no_targets = tf.constant(originals), tf.range(len(originals)), tf.zeros([len(originals)])
+        batches = [Batch(seed, epoch, 0, index) for epoch in range(versions)]
+        augmented = [augment(images, no_targets, augmentation, batch, fill_mode)[0] for batch in batches]
     return originals, np.stack(augmented, axis=1)
 
 

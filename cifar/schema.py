@@ -86,8 +86,13 @@ def validate(record: type[BaseModel], settings: Mapping[str, Any], where: str) -
 
 
 def _one_line(error: ValidationError, record: type[BaseModel], where: str) -> str:
-    first = min(error.errors(), key=lambda found: found["type"] == "missing")  # which a misspelt key makes another
-    key = ".".join(str(part) for part in (*([where] if where else []), *first["loc"]))
+    # A misspelt key makes another one missing. Of what the members of a union say of a value, the one that looked
+    # furthest into it tells.
+    errors = sorted(error.errors(), key=lambda found: found["type"] == "missing")
+    alike = (found for found in errors if found["loc"][:1] == errors[0]["loc"][:1])
+    first = max(alike, key=lambda found: (found["type"] != "missing", len(found["loc"])))
+    path = [str(part) for part in first["loc"] if "[" not in str(part)]  # without the names of a union's members
+    key = ".".join([*([where] if where else []), *path])
     if first["type"] == "extra_forbidden":
         names = _names_at(record, first["loc"][:-1])
         return f"{key}={first['input']}: unknown setting; {known(first['loc'][-1], names)}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from cifar import devices, interrupts, layers, pipeline, plots, views
+from cifar import averaging, devices, interrupts, layers, pipeline, plots, views
 from cifar.callbacks import WEIGHTS
 from cifar.complexity import count_flops
 from cifar.config import Settings
@@ -70,6 +71,10 @@ def fit(experiment: Experiment, model: keras.Model, run: Run) -> keras.Model:
     evaluation_batch = shard.filled(EVALUATION_BATCH, EVALUATION_BATCH)
     validation = pipeline.evaluation_batches(data.val, experiment.task, evaluation_batch, shard)
     devices.cut_filling(model, shard, (len(data.train), settings.batch_size), (len(data.val), evaluation_batch))
+    # The chosen callbacks see the averages of weights, in which the fit ends; the state has both in their places.
+    swap = functools.partial(averaging.swap, model)
+    averages_in = keras.callbacks.LambdaCallback(on_test_begin=lambda logs: swap(), on_train_end=lambda logs: swap())
+    averages_out = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: swap())
     with interrupts.deferred(), devices.scope(settings.distribute):
         while True:
             epoch, step = saver.position
@@ -84,7 +89,7 @@ def fit(experiment: Experiment, model: keras.Model, run: Run) -> keras.Model:
                 epochs=last,
                 steps_per_epoch=steps - step,
                 validation_data=validation,
-                callbacks=[progress, recorder, *chosen, saver],
+                callbacks=[progress, recorder, averages_in, *chosen, averages_out, saver],
                 shuffle=False,
                 verbose=0,
             )

@@ -16,13 +16,14 @@ FLOORS = {
     0: ("errors", "schema", "lazy", "registry", "contracts", "environment", "interrupts", "config", "untrusted",
         "objective", "reporting", "text"),
     1: ("devices", "layers", "muon", "views", "plots", "study", "calibration", "statistics", "images", "complexity",
-        "progress", "state", "data", "models", "tasks", "augmentation", "optimizers", "schedules", "callbacks"),
+        "progress", "state", "data", "models", "tasks", "augmentation", "optimizers", "schedules", "averaging",
+        "callbacks"),
     2: ("pipeline", "experiment"),
     3: ("tracking", "recording", "training"),
     4: ("__main__", "comparison", "listing", "serving", "sweep"),
 }  # fmt: skip
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
-FAMILIES = {"data", "models", "tasks", "augmentation", "optimizers", "schedules", "callbacks"}
+FAMILIES = {"data", "models", "tasks", "augmentation", "optimizers", "schedules", "averaging", "callbacks"}
 """The siblings on F1 that register builders; the rest of F1 is shared by them."""
 FILES = sorted([ROOT / "run.py", *(ROOT / "cifar").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")])
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, stats
 
-from cifar.augmentation import Batch, Geometric, Photometric, augment, compose, resample
+from cifar.augmentation import Batch, Geometric, Mixing, Photometric, augment, compose, parts
+from cifar.augmentation.resampling import resample
 from cifar.config import FillMode
 from cifar.errors import InputError
 from cifar.registry import AUGMENTATIONS
@@ -22,8 +23,10 @@ FILL_MODES = get_args(FillMode)
 OFF = {
     "flip": {"horizontal": False, "vertical": False}, "rotation": {"degrees": 0}, "shift": {"width": 0, "height": 0},
     "crop": {"padding": 0}, "zoom": {"amount": 0}, "shear": {"degrees": 0}, "brightness": {"amount": 0},
-    "contrast": {"amount": 0},
+    "contrast": {"amount": 0}, "cutout": {"size": 0}, "random_erasing": {"probability": 0},
+    "cutmix": {"probability": 0},
 }
+ALWAYS_ON = {"alternating_flip", "trivial_augment", "mixup"}
 # Few, as XLA compiles the resampling for each.
 SHAPES = [(6, 8, 8, 3), (6, 9, 14, 1), (6, 32, 32, 3)]
 PAD_MODES = {"nearest": "edge", "reflect": "symmetric", "wrap": "wrap", "constant": "constant"}
@@ -44,11 +47,17 @@ def noise(shape, seed=0):
 
 def augmented(images, choices, moment=(0, 0, 0), fill_mode="nearest"):
     """`images` as the first of their split, after `choices`, in the batch of a moment: (seed, epoch, step)."""
-    return augment(images, choices, Batch(*moment, np.arange(len(images))), fill_mode)
+    return blended(images, choices, moment, fill_mode)[0]
 
 
-def drawn(name, count=4000, size=(10, 20), moment=(0, 0, 0), **setting):
-    return compose(build(name, **{name: setting}), Batch(*moment, np.arange(count)), size).numpy().astype(float)
+def blended(images, choices, moment=(0, 0, 0), fill_mode="nearest"):
+    """The same, and float32 (n, n): of which images of the batch each is made."""
+    index = np.arange(len(images))
+    return augment(images, np.eye(len(images), dtype=np.float32), choices, Batch(*moment, index), fill_mode)
+
+
+def drawn(name, count=4000, shape=(10, 20, 1), moment=(0, 0, 0), **setting):
+    return compose(build(name, **{name: setting}), Batch(*moment, np.arange(count)), shape).numpy().astype(float)
 
 
 def assert_uniform(values, low, high):
@@ -59,14 +68,14 @@ def assert_uniform(values, low, high):
 def test_every_yaml_is_a_choice_and_every_choice_has_one():
     assert sorted(YAML) == sorted([*AUGMENTATIONS.names(), "none"])
     assert YAML["none"] == {}
-    assert sorted({*OFF, "alternating_flip"}) == AUGMENTATIONS.names()
+    assert sorted({*OFF, *ALWAYS_ON}) == AUGMENTATIONS.names()
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS.names())
 def test_every_choice(name):
     assert list(YAML[name]) == [name]
     choices = build(name)
-    assert isinstance(choices[name], Geometric | Photometric)
+    assert parts(choices, Geometric) or parts(choices, Photometric) or parts(choices, Mixing)
     for shape in SHAPES:
         images = noise(shape)
         first = augmented(images, choices, (1, 2, 3)).numpy()
@@ -88,10 +97,18 @@ def test_every_choice_draws_by_seed_epoch_and_step_and_can_be_off(name):
     ("rotation", "degrees", -1), ("rotation", "degrees", 181), ("rotation", "degrees", "three"),
     ("shift", "width", 1.5), ("zoom", "amount", 1), ("shear", "degrees", 90), ("crop", "padding", 0.5),
     ("brightness", "amount", 2), ("contrast", "amount", -0.1), ("flip", "horizontal", "perhaps"),
+    ("cutout", "size", 2), ("cutout", "fill", 256), ("random_erasing", "probability", -1),
+    ("random_erasing", "least_aspect", 0), ("mixup", "alpha", 0),
+    ("cutmix", "alpha", "x"),
 ])
 def test_a_setting_out_of_range(name, key, value):
     with pytest.raises(InputError, match=rf"^augmentation\.{key}={value}: "):
         build(name, **{name: {key: value}})
+
+
+def test_random_erasing_needs_an_area_that_is_not_more_than_the_most():
+    with pytest.raises(InputError, match=r"^augmentation\.random_erasing\.least_area=0\.5: should be at most "):
+        build("random_erasing", random_erasing={"least_area": 0.5})
 
 
 def test_no_choice_changes_nothing():
@@ -106,7 +123,7 @@ def test_the_composed_matrix_is_the_product_of_what_each_choice_draws_alone(mome
     product = np.eye(3)
     for name in names:
         product = product @ drawn(name, count=5, moment=moment)
-    together = compose(build(*names, "brightness"), Batch(*moment, np.arange(5)), (10, 20))
+    together = compose(build(*names, "brightness"), Batch(*moment, np.arange(5)), (10, 20, 1))
     np.testing.assert_allclose(together, product, atol=1e-4)
 
 
@@ -137,7 +154,7 @@ def test_choices_draw_independently():
 @given(moments, st.sampled_from(FILL_MODES))
 def test_images_are_resampled_once(moment, fill_mode):
     images, choices = noise(SHAPES[0]), build("rotation", "zoom", "shift", "shear")
-    once = resample(images, compose(choices, Batch(*moment, np.arange(6)), (8, 8)), fill_mode)
+    once = resample(images, compose(choices, Batch(*moment, np.arange(6)), (8, 8, 3)), fill_mode)
     np.testing.assert_array_equal(augmented(images, choices, moment, fill_mode), np.rint(once))
 
 
@@ -229,13 +246,13 @@ def test_an_alternating_flip_shows_each_image_both_ways_in_two_epochs(moment, in
     (seed, epoch, _), choices = moment, build("alternating_flip")
 
     def mirrored(*position):
-        return compose(choices, Batch(seed, *position, np.array(index)), (8, 8)).numpy()[:, 0, 0] < 0
+        return compose(choices, Batch(seed, *position, np.array(index)), (8, 8, 3)).numpy()[:, 0, 0] < 0
 
     first = mirrored(*moment[1:])
     np.testing.assert_array_equal(mirrored(epoch, step), first)
     np.testing.assert_array_equal(mirrored(epoch + 1, step), ~first)
     np.testing.assert_array_equal(mirrored(epoch + 2, step), first)
-    alone = [compose(choices, Batch(*moment, np.array([image])), (8, 8)).numpy()[0, 0, 0] < 0 for image in index]
+    alone = [compose(choices, Batch(*moment, np.array([image])), (8, 8, 3)).numpy()[0, 0, 0] < 0 for image in index]
     np.testing.assert_array_equal(first, alone)
 
 
@@ -277,3 +294,38 @@ def test_photometric_ranges_are_uniform():
     pair = np.tile(np.array([28, 228], np.uint8).reshape(1, 1, 2, 1), (4000, 1, 1, 1))
     factor = np.ptp(augmented(pair, build("contrast")).numpy().astype(float), axis=2) / 200
     assert factor.min() >= 0.8 and factor.max() <= 1.2 and abs(factor.std() - 0.4 / 12**0.5) < 0.005
+
+
+@settings(deadline=None, max_examples=20)
+@given(moments, st.floats(0, 1), st.sampled_from([(8, 8), (9, 14)]))
+def test_cutout_covers_a_square_that_the_edge_cuts_off(moment, size, shape):
+    result = augmented(np.full((50, *shape, 1), 10, np.uint8), build("cutout", cutout={"size": size}), moment).numpy()
+    assert set(np.unique(result)) <= {10, 127}
+    side = round(size * min(shape))
+    for covered in result[..., 0] == 127:
+        rows, columns = covered.any(axis=1), covered.any(axis=0)
+        np.testing.assert_array_equal(covered, np.outer(rows, columns))
+        for line in (rows, columns):
+            assert line.sum() == side or (-(-side // 2) <= line.sum() < side and (line[0] or line[-1])) or side < 2
+
+
+@settings(deadline=None, max_examples=20)
+@given(moments, st.floats(0.05, 1), st.floats(0, 1), st.floats(0.1, 1))
+def test_random_erasing_covers_a_share_of_an_image(moment, least, part, aspect):
+    given = {"probability": 1, "least_area": least, "most_area": least + (1 - least) * part, "least_aspect": aspect}
+    before = np.full((50, 24, 24, 4), 0, np.uint8)
+    after = augmented(before, build("random_erasing", random_erasing=given), moment).numpy()
+    for erased in (after != before).any(axis=3):
+        rows, columns = np.flatnonzero(erased.any(axis=1)), np.flatnonzero(erased.any(axis=0))
+        tall, wide = np.ptp(rows) + 1, np.ptp(columns) + 1
+        low, high = (tall - 0.5) * (wide - 0.5) / 576, (tall + 0.5) * (wide + 0.5) / 576
+        assert low <= given["most_area"] + 1e-5 and high >= given["least_area"] - 1e-5
+        assert (tall + 0.5) / (wide - 0.5) >= aspect - 1e-5 and (wide + 0.5) / (tall - 0.5) >= aspect - 1e-5
+
+
+def test_random_erasing_puts_noise_in_half_of_the_images():
+    settings = {"least_area": 1, "most_area": 1}
+    after = augmented(np.zeros((400, 16, 16, 3), np.uint8), build("random_erasing", random_erasing=settings)).numpy()
+    erased = after.any(axis=(1, 2, 3))
+    assert abs(erased.mean() - 0.5) < 0.1
+    assert stats.chisquare(np.bincount(after[erased].ravel(), minlength=256)).pvalue > 1e-3

@@ -214,6 +214,62 @@ def test_targets_are_one_hot_and_the_loss_takes_them():
     assert (accuracy.name,) == task.metric_names
 
 
+class TestLoss:
+    """Cross-entropy, focal loss and weights of classes, against their formulas."""
+
+    @given(predictions(), st.floats(0, 4), st.floats(0, 0.5), st.integers(0, 100))
+    @settings(max_examples=30, deadline=None)
+    def test_follows_its_formula(self, drawn, gamma, smoothing, seed):
+        labels, outputs = drawn
+        outputs = np.clip(outputs, 1e-3, None) / np.clip(outputs, 1e-3, None).sum(axis=1, keepdims=True)
+        classes = outputs.shape[1]
+        weights = np.random.default_rng(seed).uniform(0.1, 3, classes)
+        task = Classification(names(classes), smoothing, gamma, weights.tolist())
+        targets = (1 - smoothing) * np.eye(classes)[labels] + smoothing / classes
+        each = (weights * targets * (1 - outputs) ** gamma * -np.log(outputs)).sum(axis=1)
+        found = task.loss()(task.encode({"label": labels}), outputs.astype("float32"))
+        assert float(found) == pytest.approx(each.mean(), rel=1e-3, abs=1e-5)
+
+    def test_weights_of_one_are_no_weights(self):
+        outputs = np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]], "float32")
+        targets = np.eye(3, dtype="float32")[:2]
+        plain, weighted = Classification(names(3), 0.1), Classification(names(3), 0.1, class_weights=[1.0] * 3)
+        losses = [float(task.loss()(targets, outputs)) for task in (plain, weighted)]
+        assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+
+    def test_balanced_weights_give_each_class_the_same_say(self, compose):
+        experiment = Experiment.prepare(compose(*TINY, "task.class_weights=balanced"))
+        labels = experiment.dataset.train.targets["label"]
+        weights = np.array(experiment.task.class_weights)[labels]
+        says = np.bincount(labels, weights)
+        np.testing.assert_allclose(says, says.mean())
+        assert weights.mean() == pytest.approx(1)
+
+    def test_settings_decide_it(self, compose):
+        def built(*overrides):
+            task = Experiment.prepare(compose(*TINY, *overrides)).task
+            return task.focal_gamma, task.class_weights
+
+        assert built() == (0, None)
+        assert built("task.focal_gamma=3") == (0, None)
+        assert built("task.loss=focal", "task.focal_gamma=3") == (3, None)
+        assert built(f"task.class_weights={[1] * 9 + [0.5]}") == (0, [1] * 9 + [0.5])
+
+    @pytest.mark.parametrize(
+        ("override", "line"),
+        [
+            ("task.class_weights=[1,2]", "task.class_weights=[1.0, 2.0]: should be 10 numbers, one for each class"),
+            ("task.class_weights=even", "task.class_weights=even: should be 'none' or 'balanced'"),
+            ("task.class_weights=[1,-2]", "task.class_weights.1=-2: should be greater than or equal to 0"),
+            ("task.loss=fokal", "task.loss=fokal: should be 'cross_entropy' or 'focal'"),
+        ],
+    )
+    def test_a_mistake_is_told_in_a_line(self, compose, override, line):
+        with pytest.raises(InputError) as refused:
+            Experiment.prepare(compose(*TINY, override))
+        assert str(refused.value) == line
+
+
 def test_classes_come_from_the_data(compose):
     experiment = Experiment.prepare(compose(*TINY))
     fewer = replace(experiment, task=Classification(names(3)))

@@ -17,7 +17,7 @@ from cifar.errors import InputError
 from cifar.registry import OPTIMIZERS, SCHEDULES
 
 CHOICES = [f"{path.parent.name}={path.stem}" for path in sorted((ROOT / "conf").glob("*/*.yaml"))]
-ROOT_KEYS = "augmentation, backend, batch_size, callbacks, data, "
+ROOT_KEYS = "augmentation, averaging, backend, batch_size, callbacks, data, "
 
 
 class TestComposition:

@@ -10,11 +10,11 @@ from conftest import TINY, python
 from cifar.environment import ROOT
 
 CHOICES = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml") if path.stem != "none")
-           for group in ("optimizer", "augmentation")}  # fmt: skip
+           for group in ("optimizer", "averaging", "augmentation")}  # fmt: skip
 SCRIPT = f"""
 import hashlib
 from conftest import composed
-from cifar import config, pipeline, training
+from cifar import averaging, config, pipeline, training
 from cifar.experiment import Experiment
 
 def experiment(*overrides):
@@ -24,11 +24,12 @@ def batches(experiment):
     return pipeline.training_batches(experiment.dataset.train, experiment.task, experiment.augmentation(), seed=1,
                                      batch_size=30, epochs=1)
 
-for name in {CHOICES["optimizer"]}:
-    run = experiment(f"optimizer={{name}}")
+for group, name in {[(group, name) for group in ("optimizer", "averaging") for name in CHOICES[group]]}:
+    run = experiment(f"{{group}}={{name}}")
     model = run.compiled_model()
     model.fit(batches(run), steps_per_epoch=2, verbose=0)
-    print("told:", "optimizer", name, training.weights_sha256(model))
+    averaging.swap(model)
+    print("told:", group, name, training.weights_sha256(model))
 for name in {CHOICES["augmentation"]}:
     run, digest = experiment(f"augmentation={{name}}"), hashlib.sha256()
     for images, targets in batches(run):

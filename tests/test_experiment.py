@@ -11,6 +11,7 @@ from cifar import experiment
 from cifar.errors import InputError
 from cifar.experiment import Experiment
 from cifar.registry import AUGMENTATIONS, CALLBACKS, OPTIMIZERS
+from cifar.tasks.classification import Classification
 
 
 @pytest.fixture
@@ -64,6 +65,18 @@ class TestModel:
         assert set(model.evaluate(train.images, targets, verbose=0, return_dict=True)) == {"loss", "accuracy"}
 
 
+    @pytest.mark.parametrize("optimizer", OPTIMIZERS.names())
+    def test_weights_decay_but_those_of_norms_and_biases(self, prepare, optimizer):
+        overrides = (f"optimizer={optimizer}", "optimizer.weight_decay=0.5", "schedule=constant")
+        variables = (model := prepare(*overrides).compiled_model()).trainable_variables
+        for variable in variables:
+            variable.assign(keras.ops.ones_like(variable))
+        model.optimizer.build(variables)
+        model.optimizer.apply([keras.ops.zeros_like(variable) for variable in variables])
+        decayed = {variable.name: bool((variable.numpy() < 1).all()) for variable in variables}
+        assert decayed == {"kernel": True, "bias": False, "gamma": False, "beta": False}
+
+
 class TestParts:
     def test_steps_cover_every_image(self, prepare):
         prepared = prepare("batch_size=32")
@@ -107,6 +120,14 @@ class TestCheck:
     def test_too_many_blocks_for_the_image(self, prepare):
         with pytest.raises(InputError, match=r"^model\.filters=\[4, 4, 4, 4\]: .* 8×8$"):
             prepare("model.filters=[4,4,4,4]").model()
+
+    def test_mixing_needs_a_task_with_targets_that_can_be_mixed(self, prepare, monkeypatch):
+        prepare("augmentation=[flip,cutmix]")
+        monkeypatch.setattr(Classification, "mixable", False)
+        prepare("augmentation=[flip,cutout]")
+        with pytest.raises(InputError) as refused:
+            prepare("augmentation=[flip,cutmix]")
+        assert str(refused.value) == "augmentation.cutmix: task=classification has targets that cannot be mixed"
 
 
 class TestCallbacks:

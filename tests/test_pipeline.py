@@ -23,6 +23,7 @@ TASK = SimpleNamespace(encode=lambda targets: tf.one_hot(targets["label"], COUNT
 SPLIT = Split(np.random.default_rng(0).integers(0, 256, (COUNT, 8, 8, 3), dtype=np.uint8), {"label": np.arange(COUNT)})
 CHOICES = {entry["name"]: AUGMENTATIONS.build(entry) for entry in (
     {"name": "rotation", "degrees": 15}, {"name": "contrast", "amount": 0.2})}
+MIXUP = {"mixup": AUGMENTATIONS.build({"name": "mixup", "alpha": 1})}
 
 
 def batches(choices=CHOICES, seed=5, **start):
@@ -84,7 +85,8 @@ def test_a_batch_is_what_permutation_and_augmentation_make_of_seed_epoch_and_ste
         index = permutation(COUNT, 5, epoch).numpy()[step * BATCH : (step + 1) * BATCH]
         np.testing.assert_array_equal(targets, np.eye(COUNT)[index])
         batch = Batch(5, epoch, step, index)
-        np.testing.assert_array_equal(images, augment(SPLIT.images[index], CHOICES, batch, "nearest"))
+        expected, _ = augment(SPLIT.images[index], np.zeros(len(index)), CHOICES, batch, "nearest")
+        np.testing.assert_array_equal(images, expected)
 
 
 def test_augmentation_does_not_touch_the_order():
@@ -143,12 +145,8 @@ def test_evaluation_is_in_order_and_untouched():
     assert evaluation_batches(SPLIT, TASK, BATCH).cardinality() == STEPS
 
 
-@settings(deadline=None, max_examples=15)
-@given(st.integers(1, 3), st.integers(1, 2), st.sampled_from([6, 12, 36, 48]))
-def test_shards_of_several_processes_make_up_the_batches(processes, devices_each, batch_size):
+def assert_shards_make_up_the_batches(choices, processes, devices_each, batch_size):
     several = [Shard(index, processes, processes * devices_each) for index in range(processes)]
-    choices = CHOICES | {entry["name"]: AUGMENTATIONS.build(entry) for entry in (
-        {"name": "brightness", "amount": 0.3}, {"name": "alternating_flip"})}
 
     def train(shard):
         return training_batches(SPLIT, TASK, choices, seed=5, batch_size=batch_size, epochs=1, shard=shard)
@@ -165,14 +163,40 @@ def test_shards_of_several_processes_make_up_the_batches(processes, devices_each
                 np.testing.assert_array_equal(np.concatenate(own)[places], expected)
 
 
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 3), st.integers(1, 2), st.sampled_from([6, 12, 36, 48]))
+def test_shards_of_several_processes_make_up_the_batches(processes, devices_each, batch_size):
+    choices = CHOICES | {entry["name"]: AUGMENTATIONS.build(entry) for entry in (
+        {"name": "brightness", "amount": 0.3}, {"name": "alternating_flip"})}
+    assert_shards_make_up_the_batches(choices, processes, devices_each, batch_size)
+
+
+def test_shards_make_up_batches_that_are_mixed():
+    choices = MIXUP | {entry["name"]: AUGMENTATIONS.build(entry) for entry in (
+        {"name": "trivial_augment"}, {"name": "cutmix", "alpha": 1, "probability": 0.5})}
+    assert_shards_make_up_the_batches(choices, processes=2, devices_each=2, batch_size=12)
+
+
 def test_preview_is_what_training_does():
     originals, augmented = preview(SPLIT, CHOICES, seed=5, rows=4, versions=3)
     np.testing.assert_array_equal(originals, SPLIT.images[:4])
     assert augmented.shape == (4, 3, 8, 8, 3) and augmented.dtype == np.uint8
     for epoch in range(3):
-        expected = augment(originals, CHOICES, Batch(5, epoch, 0, np.arange(4)), "nearest")
+        expected, _ = augment(originals, np.zeros(4), CHOICES, Batch(5, epoch, 0, np.arange(4)), "nearest")
         np.testing.assert_array_equal(augmented[:, epoch], expected)
     assert (augmented[:, 0] != augmented[:, 1]).any(axis=(1, 2, 3)).all()
+
+
+def test_preview_shows_what_is_mixed():
+    originals, augmented = preview(SPLIT, MIXUP, seed=5, rows=4, versions=3)
+    for epoch in range(3):
+        _, shares = augment(originals, np.eye(4, dtype=np.float32), MIXUP, Batch(5, epoch, 0, np.arange(4)), "nearest")
+        np.testing.assert_allclose(augmented[:, epoch], np.einsum("ij,jhwc->ihwc", shares, originals), atol=0.501)
+
+
+def test_images_and_targets_are_mixed_alike():
+    for images, targets in arrays(batches(MIXUP)):
+        np.testing.assert_allclose(images, np.einsum("ij,jhwc->ihwc", targets, SPLIT.images), atol=0.501)
 
 
 def test_preview_without_augmentation():

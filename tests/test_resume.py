@@ -17,8 +17,8 @@ from cifar.environment import ROOT
 
 SETTINGS = (
     "data=digits", "model.filters=[8,8]", "model.head.units=[16]", "batch_size=16", "epochs=5",
-    "augmentation=[rotation,shift,brightness]", "schedule=constant", "callbacks=[checkpoint,early_stopping,reduce_lr]",
-    "callbacks.reduce_lr.patience=1", "state.minutes=0.002",
+    "augmentation=[rotation,alternating_flip,brightness,mixup,cutmix]", "averaging=ema", "schedule=constant",
+    "callbacks=[checkpoint,early_stopping,reduce_lr]", "callbacks.reduce_lr.patience=1", "state.minutes=0.002",
 )  # fmt: skip
 
 # The process ends itself, as the power would end it, when it flushes a file to the disk for the nth time.

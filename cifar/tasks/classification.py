@@ -9,15 +9,39 @@ import numpy as np
 
 from cifar.calibration import expected_calibration_error
 from cifar.contracts import Dataset, Evaluation, Task
+from cifar.errors import InputError
 from cifar.lazy import keras, layers, tf
 from cifar.registry import TASKS
-from cifar.schema import PositiveFloat, PositiveInt, Rate, settings_of, validate
+from cifar.schema import NonNegativeFloat, PositiveFloat, PositiveInt, Rate, settings_of, validate
 
 
 @TASKS.register
-def classification(dataset: Dataset, *, label_smoothing: Rate) -> Task:
-    """Softmax over the classes of the data set, categorical cross-entropy."""
-    return Classification(dataset.class_names, label_smoothing)
+def classification(
+    dataset: Dataset,
+    *,
+    label_smoothing: Rate,
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy",
+    focal_gamma: NonNegativeFloat = 2.0,
+    class_weights: Literal["none", "balanced"] | list[NonNegativeFloat] = "none",
+) -> Task:
+    """Softmax over the classes of the data set; categorical cross-entropy, or focal loss with `focal_gamma`.
+
+    Where a class has a weight, the losses of its targets count so many times, and the mean is still over the images.
+    `balanced` weights are inverse to how often a class is among the training images, where their mean is 1.
+    """
+    gamma = focal_gamma if loss == "focal" else 0.0
+    return Classification(dataset.class_names, label_smoothing, gamma, _weights(class_weights, dataset))
+
+
+def _weights(given: str | list[float], dataset: Dataset) -> list[float] | None:
+    """The weight of each class; raises `InputError`."""
+    classes = len(dataset.class_names)
+    if given == "balanced":
+        counts = np.bincount(dataset.train.targets["label"], minlength=classes)
+        return (counts.sum() / (classes * np.maximum(counts, 1))).tolist()
+    if given != "none" and len(given) != classes:
+        raise InputError(f"task.class_weights={given}: should be {classes} numbers, one for each class")
+    return None if given == "none" else given
 
 
 def classifier(
@@ -52,10 +76,19 @@ class Classification(Task):
     """Targets `label` (n,) int64; outputs (n, classes) float32 probabilities."""
 
     metric_names = ("accuracy",)
+    mixable = True
 
-    def __init__(self, class_names: tuple[str, ...], label_smoothing: float = 0.0):
+    def __init__(
+        self,
+        class_names: tuple[str, ...],
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        class_weights: list[float] | None = None,
+    ):
         self.class_names = class_names
         self.label_smoothing = label_smoothing
+        self.focal_gamma = focal_gamma
+        self.class_weights = class_weights
 
     def check_head(self, head):
         return dict(validate(settings_of(classifier), head, "model.head"))
@@ -69,6 +102,11 @@ class Classification(Task):
         return tf.one_hot(targets["label"], len(self.class_names))
 
     def loss(self):
+        if self.focal_gamma or self.class_weights:
+            # Lin et al. 2017, arXiv:1708.02002; without `gamma` it is the cross-entropy, weighted by class.
+            return keras.losses.CategoricalFocalCrossentropy(
+                alpha=self.class_weights or 1.0, gamma=self.focal_gamma, label_smoothing=self.label_smoothing
+            )
         return keras.losses.CategoricalCrossentropy(label_smoothing=self.label_smoothing)
 
     def metrics(self):

@@ -1,0 +1,45 @@
+"""Choices that blend images with others of their batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cifar.augmentation import Draw, Mixing
+from cifar.augmentation.boxes import inside
+from cifar.lazy import tf
+from cifar.registry import AUGMENTATIONS
+from cifar.schema import PositiveFloat, UnitInterval
+
+if TYPE_CHECKING:
+    from tensorflow import Tensor
+
+
+@AUGMENTATIONS.register
+def mixup(*, alpha: PositiveFloat) -> Mixing:
+    """Keep a share from Beta(`alpha`, `alpha`) of each image (Zhang et al. 2017, arXiv:1710.09412)."""
+    return Mixing(lambda draw: _beta(draw, alpha)[:, None, None, None])
+
+
+@AUGMENTATIONS.register
+def cutmix(*, alpha: PositiveFloat, probability: UnitInterval) -> Mixing:
+    """With `probability`, put in a box of the partner (Yun et al. 2019, arXiv:1905.04899).
+
+    The box has the image's proportions and an area of 1 minus a share from Beta(`alpha`, `alpha`); its centre is
+    uniform in the image, whose edge cuts it off.
+    """
+
+    def sample(draw):
+        height, width, _ = draw.shape
+        chance, down, across = tf.unstack(draw.uniform(0, 1, 3), axis=1)
+        side = tf.sqrt(1 - _beta(draw, alpha)) * tf.cast(chance < probability, tf.float32)
+        tall, wide = tf.floor(height * side), tf.floor(width * side)
+        top, left = tf.floor(down * height) - tall // 2, tf.floor(across * width) - wide // 2
+        return 1 - tf.cast(inside(top, left, tall, wide, (height, width)), tf.float32)
+
+    return Mixing(sample)
+
+
+def _beta(draw: Draw, alpha: float) -> Tensor:
+    """float32 (n,) from Beta(`alpha`, `alpha`)."""
+    first, second = tf.unstack(tf.random.stateless_gamma([2, draw.count], draw.more("share").key, alpha))
+    return tf.math.divide_no_nan(first, first + second)
