@@ -18,7 +18,7 @@ FLOORS = {
     1: ("devices", "layers", "muon", "views", "plots", "study", "calibration", "statistics", "images", "complexity",
         "progress", "state", "data", "models", "tasks", "augmentation", "optimizers", "schedules", "callbacks"),
     2: ("pipeline", "experiment"),
-    3: ("tracking", "recording", "training"),
+    3: ("tracking", "recording", "training", "rehearsal"),
     4: ("__main__", "comparison", "listing", "serving", "sweep"),
 }  # fmt: skip
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
