@@ -84,7 +84,8 @@ def fit(experiment: Experiment, model: keras.Model, run: Run, resumed: bool = Fa
         for number, phase in list(enumerate(experiment.phases))[saver.phase :]:
             if number:
                 experiment.compile(model, phase)
-                print(f"fine-tuning from {phase.from_layer or 'the first layer'} on: {learning(model):,} parameters learn")
+                place = phase.from_layer or "the first layer"
+                print(f"fine-tuning from {place} on: {learning(model):,} parameters learn")
             saver.enter(number)
             progress.epochs = saver.first_epoch + sum(left.epochs for left in experiment.phases[number:])
             report(epochs=progress.epochs)

@@ -195,9 +195,10 @@ def _copy(source: keras.Model, target: keras.Model) -> None:
 def _pyramid(network: keras.Model, size: int) -> dict[str, keras.KerasTensor]:
     """The last map of each stride, rounded to a power of two, of a network on images of `size` pixels."""
     maps, least = {}, network.output.shape[1]
+    margins = (keras.layers.ZeroPadding2D, keras.layers.Cropping2D)
     for layer in network.layers:
         # What is smaller than the last map is no map, but what squeeze-and-excitation weighs channels with.
-        if len(layer.output.shape) == 4 and layer.output.shape[1] >= least:
+        if len(layer.output.shape) == 4 and layer.output.shape[1] >= least and not isinstance(layer, margins):
             maps[round(np.log2(size / layer.output.shape[1]))] = layer.output
     return {f"P{level}": maps[level] for level in sorted(maps) if level > 0}
 
