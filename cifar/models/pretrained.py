@@ -97,9 +97,10 @@ def pretrained(
     image = keras.Input(image_shape, dtype="uint8", name="image")
     x = keras.ops.cast(image, "float32")
     if shape[:2] != image_shape[:2]:
-        x = keras.layers.Resizing(*shape[:2], dtype="float32")(x)
+        # Not the layer `Resizing`, behind which batch normalization trains where a model is called without `training`.
+        x = keras.ops.image.resize(x, shape[:2])
     if channels == 1:
-        x = keras.layers.Concatenate(dtype="float32")([x, x, x])
+        x = keras.ops.repeat(x, 3, axis=-1)
     module = getattr(applications, networks()[network])
     x = module.preprocess_input(x)
     if networks()[network] == "efficientnet":
