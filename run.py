@@ -14,7 +14,7 @@ from cifar.errors import ExitCodes
 from cifar.experiment import Experiment, check
 from cifar.lazy import Lazy
 
-tracking, training = Lazy("cifar.tracking"), Lazy("cifar.training")
+rehearsal, tracking, training = Lazy("cifar.rehearsal"), Lazy("cifar.tracking"), Lazy("cifar.training")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -24,18 +24,23 @@ def main(composed: DictConfig) -> None:
     settings, run_id = config.resolve(composed), None
     check(settings)
     first = devices.processes(settings).index == 0  # of several that train together, the one that keeps the record
+    if settings.model["name"] == "from_run":
+        settings = tracking.with_model_of_run(settings)
     if settings.resume and (first or settings.resume != "auto"):
         settings, run_id = tracking.find_resumable(settings, HydraConfig.get().overrides.task)
     experiment = Experiment.prepare(settings)
-    if first:
+    if first and not settings.dry_run:
         tracking.connect(settings.tracking.uri)
 
     devices.start(settings, experiment.dataset)
-    model = experiment.compiled_model()
+    model = experiment.compiled_model(start=None if run_id else tracking.weights_of)
+    if settings.dry_run:
+        rehearsal.rehearse(experiment, model)
+        return
     started = tracking.start(settings.tracking, run_id) if first else tracking.unrecorded()
     with interrupts.handled(), started as run, devices.together():
         training.describe(experiment, model, run)
-        model = training.fit(experiment, model, run)
+        model = training.fit(experiment, model, run, resumed=run_id is not None)
         if first:
             training.evaluate(experiment, model, run)
 

@@ -18,7 +18,7 @@ from yaml import YAMLError, safe_load
 
 from cifar.environment import ROOT
 from cifar.errors import InputError, known
-from cifar.schema import PositiveFloat, PositiveInt, Seed, Strict, validate
+from cifar.schema import NonNegativeInt, PositiveFloat, PositiveInt, Seed, Strict, validate
 
 FillMode = Literal["nearest", "reflect", "wrap", "constant"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16", "auto"]
@@ -26,7 +26,7 @@ Backend = Literal["tensorflow", "jax"]
 Distribute = Literal["none", "mirrored", "data_parallel"]
 Views = Literal["none", "flip", "flip_shift"]
 
-MAY_CHANGE = ("epochs", "state", "tracking", "resume", "objective", "evaluate")
+MAY_CHANGE = ("epochs", "state", "tracking", "resume", "dry_run", "objective", "evaluate")
 """The root settings that a resumed run may have otherwise than it was started with."""
 
 
@@ -51,14 +51,24 @@ class EvaluateSettings(Strict):
     tta: Views = "none"
 
 
+class FinetuneSettings(Strict):
+    """A second part of the training, with a learning rate of its own, in which other layers learn."""
+
+    epochs: NonNegativeInt = 0
+    lr: PositiveFloat = 1e-4
+    from_layer: str | None = None
+
+
 class Settings(Strict):
     """Everything that decides a run: what `conf/config.yaml` states, group by group."""
 
     resume: str | None
+    dry_run: bool = False
     objective: str | Annotated[list[str], Field(min_length=1)]
 
     seed: Seed
     epochs: PositiveInt
+    finetune: FinetuneSettings = FinetuneSettings()
     batch_size: PositiveInt
     precision: Precision
     deterministic: bool
@@ -77,6 +87,11 @@ class Settings(Strict):
     schedule: dict[str, Any]
     averaging: dict[str, Any] = Field({"name": "none"})
     callbacks: dict[str, dict[str, Any]]
+
+    @property
+    def total_epochs(self) -> int:
+        """Of all parts of the training."""
+        return self.epochs + self.finetune.epochs
 
     @property
     def objectives(self) -> list[str]:

@@ -40,9 +40,13 @@ class Interrupted(BaseException):
 def known(name: object, names: Iterable[str]) -> str:
     """The end of a message about an unknown `name`: the closest of `names`, then all of them."""
     names = sorted(names)
-    closest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"did you mean {closest[0]!r}? " if closest else ""
-    return f"{hint}known: {', '.join(names) or 'none'}"
+    return f"{closest(name, names)}known: {', '.join(names) or 'none'}"
+
+
+def closest(name: object, names: Iterable[str]) -> str:
+    """A question for the closest of `names`, with a space after it; nothing where none is close."""
+    found = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.5)
+    return f"did you mean {found[0]!r}? " if found else ""
 
 
 def warn(line: str) -> None:

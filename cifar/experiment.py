@@ -11,7 +11,7 @@ from cifar import devices, environment, objective, pipeline
 from cifar.augmentation import Mixing, parts
 from cifar.config import Settings, entries
 from cifar.contracts import Dataset, Task
-from cifar.errors import InputError, known
+from cifar.errors import InputError, closest, known
 from cifar.lazy import keras, tf
 from cifar.registry import AUGMENTATIONS, AVERAGING, CALLBACKS, DATASETS, MODELS, OPTIMIZERS, SCHEDULES, TASKS
 
@@ -38,6 +38,19 @@ def load(settings: Settings) -> Dataset:
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A part of the training with an optimizer of its own.
+
+    `thaws` tells whether the layers from `from_layer` on learn, all where that is `None`, or those that the model says.
+    """
+
+    epochs: int
+    lr: float
+    thaws: bool = False
+    from_layer: str | None = None
+
+
+@dataclass(frozen=True)
 class Experiment:
     """The parts of a run. Data and task are there from the start; what needs Keras is built when asked for."""
 
@@ -54,39 +67,60 @@ class Experiment:
         task.check_head(settings.model.get("head") or {})
         _check_metrics(settings, task)
         experiment = cls(settings, dataset, task)
-        experiment._schedule()
+        for phase in experiment.phases:
+            experiment._schedule(phase)
         for name, _ in parts(experiment.augmentation(), Mixing):
             if not task.mixable:
                 raise InputError(f"augmentation.{name}: task={settings.task['name']} has targets that cannot be mixed")
         return experiment
 
     @property
+    def phases(self) -> list[Phase]:
+        """The parts of the training, in their order."""
+        finetune = self.settings.finetune
+        first = Phase(self.settings.epochs, self.settings.optimizer["lr"])
+        return [first, Phase(finetune.epochs, finetune.lr, True, finetune.from_layer)] if finetune.epochs else [first]
+
+    @property
     def steps_per_epoch(self) -> int:
         return pipeline.steps_per_epoch(len(self.dataset.train), self.settings.batch_size)
 
-    def model(self) -> keras.Model:
-        """The task's head on the backbone, with the initial weights that the seed gives."""
+    def model(self, start: Callable[[str], Path] | None = None, **changed: Any) -> keras.Model:
+        """The task's head on the backbone, with the initial weights that the seed gives.
+
+        `start` finds the weights of the run that the model begins with, by its id; without it, neither those nor other
+        weights of an earlier training are loaded. `changed` are settings of the model to be otherwise.
+        """
         if self.settings.deterministic:
             tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(self.settings.seed)
         keras.config.set_dtype_policy(_policy(self.settings))
         backbone = MODELS.build(
-            _backbone(self.settings.model),
+            _backbone(self.settings.model) | changed,
+            start=start,
             image_shape=self.dataset.image_shape,
             train_images=self.dataset.train.images,
         )
         return self.task.model(backbone, self.settings.model.get("head", {}))
 
-    def compiled_model(self) -> keras.Model:
-        """The model, ready to be trained: with the task's loss and metrics, and the optimizer with its schedule."""
+    def compiled_model(self, start: Callable[[str], Path] | None = None) -> keras.Model:
+        """The model, ready for the first phase of its training; raises `InputError` where it could not enter all."""
+        with devices.scope(self.settings.distribute):
+            model = self.model(start)
+            for phase in self.phases:
+                _first_layer(model, phase)
+            self.compile(model, self.phases[0])
+        return model
+
+    def compile(self, model: keras.Model, phase: Phase) -> None:
+        """Make `model` ready for `phase`: with the task's loss and metrics, and the optimizer with its schedule."""
+        if phase.thaws:
+            self._thaw(model, phase)
         mirrored = self.settings.distribute == "mirrored"
         # XLA makes TensorFlow's convolutions on a CPU 5 to 8 times slower, and cannot compile what replicas exchange.
         jit = self.settings.backend == "jax" or (bool(tf.config.list_physical_devices("GPU")) and not mirrored)
-        with devices.scope(self.settings.distribute):
-            model = self.model()
-            loss = devices.exact(self.task.loss()) if mirrored else self.task.loss()
-            model.compile(self._optimizer(model), loss, metrics=self.task.metrics(), jit_compile=jit)
-        return model
+        loss = devices.exact(self.task.loss()) if mirrored else self.task.loss()
+        model.compile(self._optimizer(model, phase), loss, metrics=self.task.metrics(), jit_compile=jit)
 
     def augmentation(self) -> dict[str, Any]:
         """The choices of augmentation by name, in the order in which they were listed."""
@@ -96,16 +130,24 @@ class Experiment:
         """The callbacks of the settings; what they write goes to `folder`."""
         return [CALLBACKS.build(entry, folder=folder) for _, entry in entries(self.settings.callbacks)]
 
-    def _optimizer(self, model: keras.Model) -> keras.Optimizer:
-        optimizer = OPTIMIZERS.build(self.settings.optimizer, schedule=self._schedule(), head=model.output_names)
+    def _thaw(self, model: keras.Model, phase: Phase) -> None:
+        """Let the layers from that of `phase` on learn, but for what the model's builder itself never lets."""
+        first = _first_layer(model, phase)
+        unfrozen = self.model(**{"freeze": "none"} if "freeze" in self.settings.model else {})
+        for number, (layer, own) in enumerate(zip(model.layers, unfrozen.layers, strict=True)):
+            layer.trainable = number >= first and own.trainable
+            for variable, like in zip(layer.variables, own.variables, strict=True):
+                variable.trainable = layer.trainable and like.trainable
+
+    def _optimizer(self, model: keras.Model, phase: Phase) -> keras.Optimizer:
+        settings = {**self.settings.optimizer, "lr": phase.lr}
+        optimizer = OPTIMIZERS.build(settings, schedule=self._schedule(phase), head=model.output_names)
         spared = [variable for variable in model.trainable_variables if len(variable.shape) < 2]
         optimizer.exclude_from_weight_decay(spared)
         return AVERAGING.build(self.settings.averaging, optimizer=optimizer)
 
-    def _schedule(self) -> Callable[[float], Any]:
-        return SCHEDULES.build(
-            self.settings.schedule, steps_per_epoch=self.steps_per_epoch, epochs=self.settings.epochs
-        )
+    def _schedule(self, phase: Phase) -> Callable[[float], Any]:
+        return SCHEDULES.build(self.settings.schedule, steps_per_epoch=self.steps_per_epoch, epochs=phase.epochs)
 
 
 def _policy(settings: Settings) -> str:
@@ -118,6 +160,20 @@ def _policy(settings: Settings) -> str:
         return "mixed_bfloat16" if fast else "float32"
     scaled = settings.distribute != "mirrored"  # see `devices.check`
     return "mixed_bfloat16" if capability >= 8 else "mixed_float16" if capability >= 7 and scaled else "float32"
+
+
+def _first_layer(model: keras.Model, phase: Phase) -> int:
+    """The number of the first layer that learns in `phase`; raises `InputError` where there is none."""
+    if phase.from_layer is None:
+        return 0
+    names = [layer.name for layer in model.layers]
+    if phase.from_layer not in names:
+        raise InputError(f"finetune.from_layer={phase.from_layer}: no layer of the model; "
+                         f"{closest(phase.from_layer, names)}dry_run=true lists them")
+    first = names.index(phase.from_layer)
+    if not any(layer.weights for layer in model.layers[first:]):
+        raise InputError(f"finetune.from_layer={phase.from_layer}: no layer from there on has weights")
+    return first
 
 
 def _backbone(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from cifar.text import duration
 class Progress(keras.callbacks.Callback):
     """One line an epoch; on a terminal, the epoch that runs is rewritten in place several times a second."""
 
-    def __init__(self, batch_size: int, steps: int, epochs: int, stream: TextIO | None = None):
+    def __init__(self, batch_size: int, steps: int, epochs: int = 0, stream: TextIO | None = None):
         super().__init__()
-        self._batch_size, self._steps, self._epochs = batch_size, steps, epochs
+        self._batch_size, self._steps, self.epochs = batch_size, steps, epochs
         self._stream = stream or sys.stdout
         self._live = self._stream.isatty()
         self._drawn = 0.0
@@ -32,14 +32,14 @@ class Progress(keras.callbacks.Callback):
             self._drawn, pace = now, (now - self._start) / (batch + 1)
             step = self._steps - self.params["steps"] + batch + 1  # a resumed epoch begins within
             epoch = sum(self._spent) / len(self._spent) if self._spent else pace * self._steps
-            left = pace * (self._steps - step) + epoch * (self._epochs - self._epoch)
+            left = pace * (self._steps - step) + epoch * (self.epochs - self._epoch)
             self._draw(f"{self._head()}  step {step}/{self._steps}  loss {logs['loss']:.4f}"
                        f"  {self._batch_size / pace:,.0f} images/s  {duration(left)} left")
 
     def epoch_done(self, metrics: Mapping[str, float], best: bool) -> None:
         """Show the finished epoch's `metrics`, by their logged names."""
         self._spent.append(time.perf_counter() - self._start)
-        left = sum(self._spent) / len(self._spent) * (self._epochs - self._epoch)
+        left = sum(self._spent) / len(self._spent) * (self.epochs - self._epoch)
         values = [f"{name} {metrics[name]:.4f}" for name in metrics if name.startswith(("train/", "val/"))]
         line = "  ".join([self._head(), *values, f"{metrics['images_per_second']:,.0f} images/s",
                           f"{duration(self._spent[-1])}", f"{duration(left)} left"])
@@ -48,7 +48,7 @@ class Progress(keras.callbacks.Callback):
         self._stream.flush()
 
     def _head(self) -> str:
-        return f"epoch {self._epoch:>{len(str(self._epochs))}}/{self._epochs}"
+        return f"epoch {self._epoch:>{len(str(self.epochs))}}/{self.epochs}"
 
     def _draw(self, line: str) -> None:
         self._stream.write(f"\r\x1b[K{line}" if self._live else line)

@@ -75,8 +75,8 @@ class Saver(keras.callbacks.Callback):
     """Saves the state of the training at the end of each epoch, every `minutes` within it, and on a signal.
 
     The state is all of the model's, optimizer's and metrics' variables, what the `others` among the callbacks
-    remember, and the history. It stands last in the list of callbacks, so that the others have done their part before
-    it saves or restores; `saved` is called after each epoch's save.
+    remember, the phase of the training, and the history. It stands last in the list of callbacks, so that the others
+    have done their part before it saves or restores; `saved` is called after each epoch's save.
     """
 
     def __init__(
@@ -103,9 +103,29 @@ class Saver(keras.callbacks.Callback):
         return self._state.epoch, self._state.step
 
     @property
+    def phase(self) -> int:
+        """The number, from 0, of the part of the training that is going on."""
+        return self._state.values.get("phase", 0)
+
+    @property
+    def first_epoch(self) -> int:
+        """The first epoch of the phase, from 0."""
+        return self._state.values.get("first_epoch", 0)
+
+    @property
     def stopped(self) -> bool:
-        """Whether a callback has ended the training."""
+        """Whether a callback has ended the phase."""
         return self._state.values.get("stopped", False)
+
+    def enter(self, phase: int) -> None:
+        """Begin a phase, unless it is the one that is restored: on what the model is by then, with a new optimizer.
+
+        The callbacks begin again as in any `fit`; what they keep from one to the next, such as the best value of a
+        checkpoint, stays.
+        """
+        if phase != self.phase:
+            epoch = self._state.epoch
+            self._state = state.State(epoch, values={"phase": phase, "first_epoch": epoch})
 
     def on_train_begin(self, logs=None):
         self._clock = time.perf_counter()
@@ -140,7 +160,8 @@ class Saver(keras.callbacks.Callback):
     def _save(self, epoch: int, step: int) -> None:
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()  # within an epoch, the values are not in the variables
-        values: dict[str, Any] = {"history": self._recorder.history, "stopped": bool(self.model.stop_training)}
+        values: dict[str, Any] = {"history": self._recorder.history, "stopped": bool(self.model.stop_training),
+                                  "phase": self.phase, "first_epoch": self.first_epoch}  # fmt: skip
         arrays = {
             **_arrays(_variables(self.model), "model"),
             **(_arrays(self.model.metrics_variables, "metrics") if step else {}),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from cifar import averaging, devices, interrupts, layers, pipeline, plots, views
+from cifar import averaging, complexity, devices, interrupts, layers, pipeline, plots, tracking, views
 from cifar.callbacks import WEIGHTS
-from cifar.complexity import count_flops
 from cifar.config import Settings
 from cifar.contracts import Evaluation, Shard
 from cifar.errors import InputError
@@ -29,8 +30,7 @@ EVALUATION_BATCH = 256
 def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
     """Show and record what is about to run: settings, machine, data, model, and a sheet of augmented images."""
     data = experiment.dataset
-    print(f"run {run.id}: {experiment.settings.model['name']} with {model.count_params():,} parameters on {data.name}, "
-          f"{len(data.train):,} images for training, {len(data.val):,} for validation, {len(data.test):,} for the test")
+    print(f"run {run.id}: {summary(experiment, model)}")
     if run.is_described:
         return
     run.log_settings(experiment.settings)
@@ -38,8 +38,9 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
     run.log_dataset(data)
     run.log_tags({"precision": keras.config.dtype_policy().name,
                   "devices": devices.device_count(experiment.settings.distribute)})
-    flops = count_flops(_on_one_device(experiment, model))
-    run.log_metrics({"model/parameters": model.count_params(), "model/flops": flops})
+    rows = complexity.costs(on_one_device(experiment, model))
+    run.log_metrics({"model/parameters": model.count_params(), **complexity.sums(rows)})
+    run.log_text(complexity.table(rows), "model.txt")
     originals, augmented = pipeline.preview(
         data.train,
         experiment.augmentation(),
@@ -52,14 +53,22 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
     run.log_described()
 
 
-def fit(experiment: Experiment, model: keras.Model, run: Run) -> keras.Model:
-    """Train `model` from where the run stands, on all devices.
+def summary(experiment: Experiment, model: keras.Model) -> str:
+    """Model and data in a line."""
+    data = experiment.dataset
+    return (f"{experiment.settings.model['name']} with {model.count_params():,} parameters on {data.name}, "
+            f"{len(data.train):,} images for training, {len(data.val):,} for validation, {len(data.test):,} for the "
+            "test")
 
-    Returns a model, on one device, with the weights of the best epoch, where a callback kept them, else the last.
+
+def fit(experiment: Experiment, model: keras.Model, run: Run, resumed: bool = False) -> keras.Model:
+    """Train `model` from where the run stands, phase by phase, on all devices.
+
+    The model of a run that is `resumed` may lack the weights that it should begin with. Returns a model, on one device,
+    with the weights of the best epoch, where a callback kept them, else the last.
     """
     settings, steps = experiment.settings, experiment.steps_per_epoch
-    report(epochs=settings.epochs)
-    progress = Progress(settings.batch_size, steps, settings.epochs)
+    progress = Progress(settings.batch_size, steps)
     monitor = settings.callbacks.get("checkpoint", {}).get("monitor", "val/loss")
     recorder = Recorder(len(experiment.dataset.train) / steps, monitor, progress)
     chosen = experiment.callbacks(run.folder)
@@ -67,38 +76,31 @@ def fit(experiment: Experiment, model: keras.Model, run: Run) -> keras.Model:
         run.folder / "state", recorder, chosen, steps, settings.state.minutes, lambda: _log_history(recorder, run)
     )
     _log_history(recorder, run)
-    shard, data = devices.shard(settings.distribute), experiment.dataset
-    evaluation_batch = shard.filled(EVALUATION_BATCH, EVALUATION_BATCH)
-    validation = pipeline.evaluation_batches(data.val, experiment.task, evaluation_batch, shard)
-    devices.cut_filling(model, shard, (len(data.train), settings.batch_size), (len(data.val), evaluation_batch))
-    # The chosen callbacks see the averages of weights, in which the fit ends; the state has both in their places.
+    shard, validation = batches_for(experiment, model)
+    # The chosen callbacks see the averages of weights, in which a phase ends; the state has both in their places.
     swap = functools.partial(averaging.swap, model)
     averages_in = keras.callbacks.LambdaCallback(on_test_begin=lambda logs: swap(), on_train_end=lambda logs: swap())
     averages_out = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: swap())
+    callbacks = [progress, recorder, averages_in, *chosen, averages_out, saver]
     with interrupts.deferred(), devices.scope(settings.distribute):
-        while True:
-            epoch, step = saver.position
-            # An epoch of which a part is done is a fit of its own; where all is done, a fit of no epoch only restores.
-            last = epoch if saver.stopped else min(settings.epochs, epoch + 1 if step else settings.epochs)
-            if step:
-                # Keras makes its metrics' variables at the first batch; within an epoch they are part of the state.
-                model.evaluate(validation.take(1), verbose=0)
-            model.fit(
-                _training_batches(experiment, min(epoch, settings.epochs - 1), step, shard),
-                initial_epoch=epoch,
-                epochs=last,
-                steps_per_epoch=steps - step,
-                validation_data=validation,
-                callbacks=[progress, recorder, averages_in, *chosen, averages_out, saver],
-                shuffle=False,
-                verbose=0,
-            )
-            if saver.stopped or saver.position[0] >= settings.epochs:
-                break
+        if resumed and saver.position == (0, 0):  # it was ended before it had a state
+            begun = experiment.model(tracking.weights_of)
+            for variable, value in zip(model.variables, begun.variables, strict=True):
+                variable.assign(keras.ops.convert_to_numpy(value))
+        for number, phase in list(enumerate(experiment.phases))[saver.phase :]:
+            if number:
+                experiment.compile(model, phase)
+                place = phase.from_layer or "the first layer"
+                print(f"fine-tuning from {place} on: {learning(model):,} parameters learn")
+            saver.enter(number)
+            progress.epochs = saver.first_epoch + sum(left.epochs for left in experiment.phases[number:])
+            report(epochs=progress.epochs)
+            last = saver.first_epoch + phase.epochs
+            _fit_phase(experiment, model, saver, last, shard, validation, callbacks)
     if not (run.folder / WEIGHTS).exists():
         model.save_weights(run.folder / WEIGHTS)
     devices.leave()
-    trained = _on_one_device(experiment, model)
+    trained = on_one_device(experiment, model)
     trained.load_weights(run.folder / WEIGHTS)
     run.log_tags({"weights_sha256": weights_sha256(trained)})
     run.log_metrics(recorder.best())
@@ -106,12 +108,49 @@ def fit(experiment: Experiment, model: keras.Model, run: Run) -> keras.Model:
     return trained
 
 
-def _on_one_device(experiment: Experiment, model: keras.Model) -> keras.Model:
-    """`model`, or where it is on several devices one like it."""
-    return model if devices.device_count(experiment.settings.distribute) == 1 else experiment.model()
+def _fit_phase(
+    experiment: Experiment,
+    model: keras.Model,
+    saver: Saver,
+    last: int,
+    shard: Shard,
+    validation: tf.data.Dataset,
+    callbacks: list[keras.callbacks.Callback],
+) -> None:
+    """Train from where the `saver` stands to the end of epoch `last`, from 1, or until a callback ends the phase."""
+    steps = experiment.steps_per_epoch
+    while True:
+        epoch, step = saver.position
+        # An epoch of which a part is done is a fit of its own; where all is done, a fit of no epoch only restores.
+        until = epoch if saver.stopped else min(last, epoch + 1 if step else last)
+        if step:
+            # Keras makes its metrics' variables at the first batch; within an epoch they are part of the state.
+            model.evaluate(validation.take(1), verbose=0)
+        model.fit(
+            training_batches(experiment, shard, min(epoch, last - 1), step, last),
+            initial_epoch=epoch,
+            epochs=until,
+            steps_per_epoch=steps - step,
+            validation_data=validation,
+            callbacks=callbacks,
+            shuffle=False,
+            verbose=0,
+        )
+        if saver.stopped or saver.position[0] >= last:
+            return
 
 
-def _training_batches(experiment: Experiment, epoch: int, step: int, shard: Shard):
+def batches_for(experiment: Experiment, model: keras.Model) -> tuple[Shard, tf.data.Dataset]:
+    """What this process reads of each batch, and the batches for validation; `model` is made to cut their filling."""
+    settings, data = experiment.settings, experiment.dataset
+    shard = devices.shard(settings.distribute)
+    size = shard.filled(EVALUATION_BATCH, EVALUATION_BATCH)
+    devices.cut_filling(model, shard, (len(data.train), settings.batch_size), (len(data.val), size))
+    return shard, pipeline.evaluation_batches(data.val, experiment.task, size, shard)
+
+
+def training_batches(experiment: Experiment, shard: Shard, epoch: int, step: int, epochs: int) -> tf.data.Dataset:
+    """The batches of training from (`epoch`, `step`) on, both from 0, to the end of epoch `epochs`, from 1."""
     settings = experiment.settings
     return pipeline.training_batches(
         experiment.dataset.train,
@@ -119,12 +158,22 @@ def _training_batches(experiment: Experiment, epoch: int, step: int, shard: Shar
         experiment.augmentation(),
         seed=settings.seed,
         batch_size=settings.batch_size,
-        epochs=settings.epochs,
+        epochs=epochs,
         first_epoch=epoch,
         first_step=step,
         fill_mode=settings.fill_mode,
         shard=shard,
     )
+
+
+def learning(model: keras.Model) -> int:
+    """How many parameters learn."""
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+
+
+def on_one_device(experiment: Experiment, model: keras.Model) -> keras.Model:
+    """`model`, or where it is on several devices one like it."""
+    return model if devices.device_count(experiment.settings.distribute) == 1 else experiment.model()
 
 
 def _log_history(recorder: Recorder, run: Run) -> None:

@@ -19,7 +19,7 @@ FLOORS = {
         "progress", "state", "data", "models", "tasks", "augmentation", "optimizers", "schedules", "averaging",
         "callbacks"),
     2: ("pipeline", "experiment"),
-    3: ("tracking", "recording", "training"),
+    3: ("tracking", "recording", "training", "rehearsal"),
     4: ("__main__", "comparison", "listing", "serving", "sweep"),
 }  # fmt: skip
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}

@@ -148,7 +148,7 @@ def run(
     Raises `InputError` before the first job where the study cannot be used.
     """
     shared, key = settings[0], search.fingerprint(options, space, settings[0])
-    epochs = max(one.epochs for one in settings)
+    epochs = max(one.total_epochs for one in settings)
     url = options.storage or default_url(shared.tracking.uri)
     study = Study(url, options, space, shared.objectives, epochs)
     if options.study_name:

@@ -1,7 +1,7 @@
 """Runs as MLflow records them; the only package that knows MLflow."""
 
 from cifar.tracking.run import Run, start, unrecorded
-from cifar.tracking.runs import find_resumable, serve_ui, stored_run, synchronise
+from cifar.tracking.runs import find_resumable, serve_ui, stored_run, synchronise, weights_of, with_model_of_run
 from cifar.tracking.store import Claim, connect
 from cifar.tracking.sweeps import SweepRun, sweep
 
@@ -17,4 +17,6 @@ __all__ = [
     "sweep",
     "synchronise",
     "unrecorded",
+    "weights_of",
+    "with_model_of_run",
 ]

@@ -24,6 +24,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.types import Schema, TensorSpec
 
 from cifar import environment, reporting
+from cifar.callbacks import WEIGHTS
 from cifar.config import Settings, TrackingSettings, flatten, identity
 from cifar.contracts import Dataset, Evaluation
 from cifar.errors import InputError, Interrupted, Pruned, TrainingError, warn
@@ -31,7 +32,7 @@ from cifar.lazy import keras
 from cifar.text import masked
 from cifar.tracking import store
 from cifar.tracking.runs import end_stale
-from cifar.tracking.store import CONFIG, DESCRIBED, FAILURE, PROCESS, SYNC_RUN, SYNC_URI
+from cifar.tracking.store import CONFIG, DESCRIBED, FAILURE, PROCESS, SYNC_RUN, SYNC_URI, WEIGHTS_FILE
 
 Result = TypeVar("Result")
 
@@ -152,7 +153,8 @@ class Run:
         self._try(send)
 
     def keep_files(self) -> None:
-        """Copy the files that the run left in its folder to the artifacts."""
+        """Copy the files that the run left in its folder to the artifacts; a tag tells what its weights are."""
+        self.log_tags({WEIGHTS_FILE: store.file_sha256(self.folder / WEIGHTS)})
         for path in sorted(path for path in self.folder.iterdir() if path.is_file()):
             self._try(lambda client, path=path: client.log_artifact(self._id, str(path)))
 

@@ -18,7 +18,7 @@ from cifar.config import Settings, TrackingSettings, identity, read, resumed
 from cifar.errors import InputError
 from cifar.text import masked
 from cifar.tracking import queries, store
-from cifar.tracking.store import CONFIG, FAILURE, PROCESS, SWEEP, SYNC_RUN, SYNC_URI
+from cifar.tracking.store import CONFIG, FAILURE, PROCESS, SWEEP, SYNC_RUN, SYNC_URI, WEIGHTS_FILE, file_sha256
 
 
 def find_resumable(settings: Settings, overrides: Sequence[str]) -> tuple[Settings, str | None]:
@@ -43,6 +43,35 @@ def stored_run(uri: str | None, run_id: str) -> tuple[Settings, Path, str]:
     store.connect(uri)
     run, config, weights = _stored(run_id, CONFIG, WEIGHTS)
     return read(config.read_text()), weights, run.data.tags.get("dataset_fingerprint", "")
+
+
+def with_model_of_run(settings: Settings) -> Settings:
+    """`settings` of `model=from_run` with what that run's model is made of; all others as they are.
+
+    The run is looked up, so that its beginning is enough of its id; raises `InputError` where it is not finished.
+    """
+    if settings.model["name"] != "from_run" or settings.model["model"]:
+        return settings
+    store.connect(settings.tracking.uri)
+    run, config = _stored(settings.model["run"], CONFIG)
+    if run.info.status != "FINISHED":
+        raise InputError(f"model.run={settings.model['run']}: the run is {run.info.status}, not finished")
+    made_of = dict(read(config.read_text()).model)
+    head = made_of.pop("head", None)
+    if made_of["name"] == "from_run":
+        made_of = made_of["model"]
+    if "freeze" in made_of:
+        made_of["freeze"] = "none"
+    found = {"run": run.info.run_id, "model": made_of, "head": settings.model["head"] or head}
+    return settings.model_copy(update={"model": {**settings.model, **found}})
+
+
+def weights_of(run_id: str) -> Path:
+    """The weights of a finished run, which are those that its training ended with; raises `InputError`."""
+    run, weights = _stored(run_id, WEIGHTS)
+    if file_sha256(weights) != run.data.tags.get(WEIGHTS_FILE):
+        raise InputError(f"run {run_id}: the SHA-256 of its {WEIGHTS} is not the recorded one")
+    return weights
 
 
 def end_stale(client: mlflow.MlflowClient, experiment: str) -> None:

@@ -36,6 +36,7 @@ PROCESS = "process"
 DESCRIBED = "described"
 FAILURE = "failure"
 SWEEP = "sweep"
+WEIGHTS_FILE = "weights_file_sha256"
 SYNC_URI, SYNC_RUN = "sync_uri", "sync_run"
 """Tags of a run that was recorded here while its server was away: where it belongs, and as which run there."""
 
@@ -95,6 +96,12 @@ def folder(uri: str) -> Path:
     """The folder for artifacts and for what is not an artifact yet: beside the SQLite file, else beside `run.py`."""
     database = Path((uri if is_local(uri) else LOCAL).removeprefix("sqlite:///")).resolve()
     return database.parent / "mlruns"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256, in hexadecimal, of the file at `path`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def first_line(error: Exception) -> str:

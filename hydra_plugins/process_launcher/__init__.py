@@ -18,6 +18,7 @@ from cifar import config as configuration
 from cifar import experiment
 from cifar.config import Settings
 from cifar.contracts import Dataset
+from cifar.errors import InputError
 from cifar.lazy import Lazy
 from cifar.schema import validate
 from cifar.sweep.jobs import Job, Options
@@ -60,6 +61,9 @@ class ProcessLauncher(Launcher):
         """The settings of a job; raises `InputError` where it could not start."""
         settings = configuration.resolve(self._context.config_loader.load_sweep_config(self._config, list(overrides)))
         experiment.check(settings)
+        if settings.dry_run:
+            raise InputError("dry_run=true: is for a single run, not for a sweep")
+        settings = tracking.with_model_of_run(settings)
         experiment.Experiment.prepare(settings, self._dataset(settings))
         return settings
 

@@ -1,0 +1,212 @@
+"""Backbones that begin with the weights of another training: networks of `keras.applications`, and one's own runs."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import os
+import re
+import socket
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import AfterValidator
+
+from cifar.errors import InputError, known
+from cifar.lazy import Lazy, keras
+from cifar.registry import MODELS
+from cifar.schema import PositiveInt
+from cifar.untrusted import refusing
+
+applications = Lazy("keras.applications")
+
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of red, green and blue, as shares of 255."""
+TIMEOUT = 30
+"""Seconds that a server may take to answer."""
+
+Start = Callable[[str], Path]
+"""Finds the weights of a finished run by its id. In its place, `None` says that the weights come from elsewhere."""
+
+
+@functools.cache
+def networks() -> dict[str, str]:
+    """The networks of the Keras that is installed, each with its module in `keras.applications`; loads no Keras."""
+    source = Path(importlib.util.find_spec("keras").origin).parent / "applications" / "__init__.py"
+    return {
+        alias.name: node.module.rpartition(".")[2]
+        for node in ast.walk(ast.parse(source.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name[0].isupper()
+    }
+
+
+def _is_network(name: str) -> str:
+    if name not in networks():
+        raise ValueError(f"be a network of keras.applications; {known(name, networks())}")
+    return name
+
+
+def _is_source(weights: str) -> str:
+    if weights not in ("imagenet", "none") and not weights.endswith(".h5"):
+        raise ValueError("be imagenet, none, or the path of an .h5 file")
+    return weights
+
+
+def _is_amount(frozen: Any) -> str | int:
+    amount = int(frozen) if isinstance(frozen, str) and frozen.isdecimal() else frozen
+    if amount not in ("all", "none") and (not isinstance(amount, int) or isinstance(amount, bool) or amount < 0):
+        raise ValueError("be all, none, or a number of layers")
+    return amount
+
+
+Network = Annotated[str, AfterValidator(_is_network)]
+Weights = Annotated[str, AfterValidator(_is_source)]
+Freeze = Annotated[Any, AfterValidator(_is_amount)]
+"""Which layers do not learn: `all`, `none`, or as many as a number says, counted from the image."""
+
+
+@MODELS.register
+def pretrained(
+    image_shape: tuple[int, int, int],
+    start: Start | None,
+    *,
+    network: Network,
+    weights: Weights,
+    size: PositiveInt | None,
+    freeze: Freeze,
+) -> keras.Model:
+    """A network of `keras.applications` without its classifier, its own preprocessing in front.
+
+    Takes uint8 images `(batch, height, width, channels)` of 1 or 3 channels, which are resized to `size` pixels unless
+    that is `None`; "Pn" is the last map whose stride is nearest to 2ⁿ, counted from the resized image. `weights` are
+    Keras's of ImageNet, those that Keras saved in a file for the network without its classifier, or none. A frozen
+    batch normalization works as in inference. Raises `InputError` for images too small for the network, and where the
+    weights cannot be had or do not fit.
+    """
+    height, width, channels = image_shape
+    shape = (size or height, size or width, 3)
+    if channels not in (1, 3):
+        raise InputError(f"model.network={network}: takes images of 1 or 3 channels, not {channels}")
+    image = keras.Input(image_shape, dtype="uint8", name="image")
+    x = keras.ops.cast(image, "float32")
+    if shape[:2] != image_shape[:2]:
+        # Not the layer `Resizing`, behind which batch normalization trains where a model is called without `training`.
+        x = keras.ops.image.resize(x, shape[:2])
+    if channels == 1:
+        x = keras.ops.repeat(x, 3, axis=-1)
+    module = getattr(applications, networks()[network])
+    x = module.preprocess_input(x)
+    if networks()[network] == "efficientnet":
+        # It would keep these in a layer whose weights have no effect when they are set, only when a file is loaded.
+        scale = [1 / deviation for deviation in IMAGENET_DEVIATION]
+        offset = [-255 * mean * one for mean, one in zip(IMAGENET_MEAN, scale, strict=True)]
+        x = keras.layers.Rescaling(scale, offset, dtype="float32")(x)
+    with _too_small(network, shape):
+        built = _build(network, shape, input_tensor=x)
+    if start and weights != "none":
+        _copy(_with_weights(network, shape, weights), built)
+    backbone = keras.Model(image, _pyramid(built, shape[0]), name=network.lower())
+    _freeze(backbone, freeze)
+    return backbone
+
+
+@MODELS.register
+def from_run(
+    image_shape: tuple[int, int, int],
+    train_images: np.ndarray,
+    start: Start | None,
+    *,
+    run: str,
+    model: dict[str, Any] | None,
+    freeze: Freeze,
+) -> keras.Model:
+    """The backbone of a finished run, with that run's weights; `model` is what made it, which the run tells.
+
+    Raises `InputError` where the weights do not fit, as those of positions do not fit images of another size.
+    """
+    backbone = MODELS.build(model, image_shape=image_shape, train_images=train_images, start=None)
+    if start:
+        weights = start(run)
+        deepest = max(backbone.output, key=lambda level: int(level[1:]))
+        shape = "×".join(map(str, image_shape))
+        with refusing(f"model.run={run}: {weights.name}", f"weights of {model['name']} for images of {shape}"):
+            # The file has the layers of the backbone first, in the order of the way to the map that the head is on.
+            keras.Model(backbone.input, backbone.output[deepest]).load_weights(weights)
+    _freeze(backbone, freeze)
+    return backbone
+
+
+def _build(network: str, shape: tuple[int, int, int], **more: Any) -> keras.Model:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some tell that weights of ImageNet are for another size, which is meant
+        return getattr(applications, network)(**{"include_top": False, "weights": None, "input_shape": shape} | more)
+
+
+@contextmanager
+def _too_small(network: str, shape: tuple[int, int, int]) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        least = re.search(r"at least (\d+)", str(error))
+        accepted = f"takes {least[1]}×{least[1]} pixels or more" if least else "cannot take them"
+        raise InputError(f"model.size: images of {shape[0]}×{shape[1]}: {network} {accepted}; set model.size") from None
+
+
+def _with_weights(network: str, shape: tuple[int, int, int], weights: str) -> keras.Model:
+    """The network by itself, with the weights of a file or of ImageNet."""
+    if weights != "imagenet":
+        path = Path(weights).expanduser()
+        with refusing(path, f"weights of {network} without its classifier, as Keras saves them"):
+            model = _build(network, shape)
+            model.load_weights(path)
+            return model
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
+    try:
+        return _build(network, shape, weights="imagenet")
+    except Exception as error:  # Keras raises nothing more special where it cannot download
+        reason = " ".join(str(error).split())
+        url = re.search(r"https?://\S+(?=: )", reason)
+        if not url:
+            raise InputError(f"model.weights=imagenet: {network}: {reason[:200]}") from None
+        home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+        place = home / "models" / url[0].rpartition("/")[2]
+        raise InputError(f"model.weights=imagenet: {url[0]} cannot be downloaded; put that file at {place}") from None
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _copy(source: keras.Model, target: keras.Model) -> None:
+    """Give `target` the weights of the same network by itself; see `pretrained` for those of a `Normalization`."""
+
+    def layers_of(model: keras.Model) -> list[keras.Layer]:
+        return [x for x in model.layers if x.weights and not isinstance(x, keras.layers.Normalization)]
+
+    for theirs, own in zip(layers_of(source), layers_of(target), strict=True):
+        own.set_weights(theirs.get_weights())
+
+
+def _pyramid(network: keras.Model, size: int) -> dict[str, keras.KerasTensor]:
+    """The last map of each stride, rounded to a power of two, of a network on images of `size` pixels."""
+    maps, least = {}, network.output.shape[1]
+    margins = (keras.layers.ZeroPadding2D, keras.layers.Cropping2D)
+    for layer in network.layers:
+        # What is smaller than the last map is no map, but what squeeze-and-excitation weighs channels with.
+        if len(layer.output.shape) == 4 and layer.output.shape[1] >= least and not isinstance(layer, margins):
+            maps[round(np.log2(size / layer.output.shape[1]))] = layer.output
+    return {f"P{level}": maps[level] for level in sorted(maps) if level > 0}
+
+
+def _freeze(backbone: keras.Model, amount: str | int) -> None:
+    count = len(backbone.layers)
+    if isinstance(amount, int) and amount > count:
+        raise InputError(f"model.freeze={amount}: {backbone.name} has {count} layers")
+    for layer in backbone.layers[: {"all": count, "none": 0}.get(amount, amount)]:
+        layer.trainable = False
