@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,12 +29,21 @@ WARNING = signal.SIGUSR2
 """What SLURM sends, as submitit asks it to, some time before the limit of a job, and where it takes a node away."""
 DELAY = 30
 """Seconds between that and the end; SLURM may send it a minute earlier."""
+PAUSE = 0.2
+"""Seconds between two looks at a job, where it runs."""
 CODE, WARNED = "exit_code", "warned"
 """What is told of a job where it runs, beside what it tells itself."""
 
 
-class Submitted(Options):
-    """How jobs are sent: what `conf/hydra/launcher/submitit.yaml` states."""
+class Elsewhere(Options):
+    """How jobs are run that have no share of this machine."""
+
+    def slots(self) -> list[Slot]:
+        return [Slot(number) for number in range(self.n_jobs)]
+
+
+class Submitted(Elsewhere):
+    """How submitit sends jobs: what `conf/hydra/launcher/submitit.yaml` states."""
 
     cluster: Literal["slurm", "local"]
     timeout: PositiveInt
@@ -52,9 +63,6 @@ class Submitted(Options):
                 raise InputError(f"hydra/launcher=submitit: `{command[0]}` does not answer ({why}); without "
                                  "accounting, a job that is killed would be waited for in vain")
 
-    def slots(self) -> list[Slot]:
-        return [Slot(number) for number in range(self.n_jobs)]
-
     def start(self, job: Job, folder: Path, slot: Slot) -> Process:
         return Sent(job, folder, self)
 
@@ -68,8 +76,24 @@ class Submitted(Options):
         return executor
 
 
-class Sent(Process):
-    """A job that is sent, or that was by a sweep that is gone and has not ended; what it leaves is in its `folder`."""
+class Distant(Process):
+    """A job that `run` runs somewhere, which tells its exit code."""
+
+    def _cut_short(self) -> str:
+        return "told to end, as it is where its time is over" if WARNED in self.told else ""
+
+    def _code(self) -> int | None:
+        return self.told.get(CODE)
+
+    def _arguments(self) -> tuple[list[str], str, dict[str, str], Path, bool]:
+        """What `run` is given."""
+        self.report.unlink(missing_ok=True)
+        variables = {**self.job.environment, reporting.REPORT: str(self.report)}
+        return self.command, os.getcwd(), variables, self.console, DEBUG
+
+
+class Sent(Distant):
+    """A job that submitit sends, or has sent for a sweep that is gone; what it leaves is in its `folder`."""
 
     def __init__(self, job: Job, folder: Path, options: Submitted):
         super().__init__(job, folder)
@@ -93,10 +117,9 @@ class Sent(Process):
         return None if self._is_done(job, process) else (job, process)
 
     def _send(self) -> tuple[submitit.Job, str]:
-        self.report.unlink(missing_ok=True)
-        given = (self.command, os.getcwd(), {**self.job.environment, reporting.REPORT: str(self.report)}, self.console)
+        given = self._arguments()
         with contextlib.chdir(ROOT):  # where the job finds this module
-            sent = self._options.executor(self._place).submit(run, *given, debug=DEBUG)
+            sent = self._options.executor(self._place).submit(run, *given)
         process = environment.process(int(sent.job_id)) if self._options.cluster == "local" else ""
         self._note.write_text(json.dumps({"job": sent.job_id, "process": process}))
         return sent, process
@@ -108,19 +131,15 @@ class Sent(Process):
         # Of a local job that another process has sent, submitit knows nothing.
         return job.done() and (self._options.cluster == "slurm" or environment.is_gone(process))
 
-    def _cut_short(self) -> str:
-        limit = f"told to end by the cluster, as it is where the {self._options.timeout} minutes are nearly over"
-        return limit if WARNED in self.told else ""
-
-    def _code(self) -> int | None:
-        return self.told.get(CODE)
-
     def _why(self, code: int | None) -> str:
         return super()._why(code) if code is not None else f"{self._options.cluster}: {self._sent.state}"
 
 
-def run(command: Sequence[str], place: str, variables: Mapping[str, str], console: Path, debug: bool) -> None:
-    """A job, where it was sent to: run `command` in the folder `place`, and tell its exit code."""
+def run(
+    command: Sequence[str], place: str, variables: Mapping[str, str], console: Path, debug: bool,
+    minutes: float | None = None,
+) -> None:
+    """A job, where it was sent to: run `command` in the folder `place`, end it after `minutes`, tell its exit code."""
     os.environ.update(variables)
     if not debug:
         os.environ.pop("HYDRA_FULL_ERROR", None)
@@ -132,15 +151,25 @@ def run(command: Sequence[str], place: str, variables: Mapping[str, str], consol
             stdout=file, stderr=file, start_new_session=True,
         )  # fmt: skip
 
-    def warned(signum: int, _: object) -> None:
+    def end(signum: int = WARNING, _: object = None) -> None:
         if signum == WARNING:
             reporting.report(**{WARNED: True})
         process.terminate()
 
-    signal.signal(WARNING, warned)
+    signal.signal(WARNING, end)
     if os.environ.get("SUBMITIT_EXECUTOR") == "local":  # SLURM tells the job itself, for which a second is too many
-        signal.signal(signal.SIGTERM, warned)
-    reporting.report(**{CODE: process.wait()})
+        signal.signal(signal.SIGTERM, end)
+    deadline = time.monotonic() + 60 * (minutes or math.inf)
+    try:
+        while process.poll() is None:  # not `wait`, in which Ray's request to end would not be heard
+            time.sleep(PAUSE)
+            if time.monotonic() > deadline:
+                deadline = math.inf
+                end()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+    reporting.report(**{CODE: process.returncode})
 
 
 def _failure(command: Sequence[str]) -> str:

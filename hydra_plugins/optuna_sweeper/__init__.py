@@ -36,7 +36,7 @@ class OptunaSweeper(Sweeper):
         self._launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
         if not isinstance(self._launcher, ProcessLauncher):
             launcher = config.hydra.runtime.choices["hydra/launcher"]
-            raise InputError(f"hydra/launcher={launcher}: should be process or submitit for hydra/sweeper=optuna")
+            raise InputError(f"hydra/launcher={launcher}: should be process, ray or submitit for the sweeper")
 
     def sweep(self, arguments: list[str]) -> None:
         params = [f"{key}={_encoded(value)}" for key, value in self._search.params.items()]

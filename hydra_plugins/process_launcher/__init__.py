@@ -23,7 +23,7 @@ from cifar.schema import validate
 from cifar.sweep.jobs import Job, Options
 
 tracking, engine, grid = Lazy("cifar.tracking"), Lazy("cifar.sweep.engine"), Lazy("cifar.sweep.grid")
-sent = Lazy("cifar.sweep.sent")
+sent, on_ray = Lazy("cifar.sweep.sent"), Lazy("cifar.sweep.on_ray")
 
 URI = "tracking.uri="
 """How an override begins that may hold a password: it is part of no name."""
@@ -89,6 +89,13 @@ class SubmititLauncher(ProcessLauncher):
 
     def _kind(self) -> type[Options]:
         return sent.Submitted
+
+
+class RayLauncher(ProcessLauncher):
+    """The same, with jobs that are tasks of Ray."""
+
+    def _kind(self) -> type[Options]:
+        return on_ray.OnRay
 
 
 def named(name: str) -> str:
