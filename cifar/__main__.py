@@ -37,6 +37,8 @@ def main() -> None:
     chosen.add_argument("--experiment", metavar="NAME", help="the best settings of an experiment")
     command.add_argument("--top", type=_count, metavar="N", help="the best settings by validation accuracy, each with "
                          "all of its seeds (default: 10 of an experiment, else all)")
+    command.add_argument("--ignore", metavar="SETTING", action="append", default=[], help="what tells no runs apart: "
+                         "code, a setting, or a group of them such as optimizer; may be given again")
     command.add_argument("--html", type=Path, default=Path("comparison.html"), help="(default: comparison.html)")
     command.set_defaults(run=compare)
 
@@ -88,7 +90,7 @@ def compare(arguments: argparse.Namespace) -> None:
         top = arguments.top or len(chosen)
     else:
         chosen, top = comparison.of_experiment(arguments.experiment), arguments.top or 10
-    found = comparison.Comparison.of(comparison.grouped(chosen, top))
+    found = comparison.Comparison.of(comparison.grouped(chosen, top, arguments.ignore), arguments.ignore)
     comparison.write(found, arguments.html)
     print(comparison.as_text(found, text.width()))
     print(f"\n{arguments.html} has the whole comparison, with its pictures")

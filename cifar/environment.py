@@ -53,13 +53,18 @@ def gpus() -> list[str]:
     return [path.name.removeprefix("nvidia") for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]
 
 
+def process(pid: int) -> str:
+    """Host, process id and start time: what `is_gone` knows a process of this machine by."""
+    return f"{platform.node()} {pid} {_start_time(pid)}"
+
+
 def this_process() -> str:
-    """Host, process id and start time: what `is_gone` knows this process by."""
-    return f"{platform.node()} {os.getpid()} {_start_time(os.getpid())}"
+    """This process, as `is_gone` knows it."""
+    return process(os.getpid())
 
 
 def is_gone(process: str) -> bool:
-    """Whether a process of this machine, as `this_process` told it, has ended; of another machine one cannot know."""
+    """Whether a process of this machine, as `process` told it, has ended; of another machine one cannot know."""
     host, _, rest = process.partition(" ")
     pid, _, start = rest.partition(" ")
     return host == platform.node() and pid.isdigit() and _start_time(int(pid)) != start

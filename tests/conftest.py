@@ -171,7 +171,7 @@ def mistake(in_process, tmp_path, monkeypatch) -> Callable[..., str]:
 
     def refused(*arguments: str) -> str:
         monkeypatch.setattr("cifar.lazy.load_tensorflow", lambda _: pytest.fail("not refused before TensorFlow loads"))
-        monkeypatch.setattr("cifar.sweep.jobs.Process", lambda *job: pytest.fail("not refused before a job starts"))
+        monkeypatch.setattr("cifar.sweep.jobs.Options.start", lambda *_: pytest.fail("not refused before a job starts"))
         before = sorted(tmp_path.rglob("*"))
         done = in_process(*arguments)
         assert (done.code, done.stdout) == (2, ""), done

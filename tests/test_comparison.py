@@ -192,6 +192,12 @@ class TestGroups:
         assert [group.letter for group in groups] == ["A", "B", "C"]
         assert groups[1].settings["git commit"] == "f" * 10
         assert len({group.label for group in groups}) == 3
+        assert [len(group.runs) for group in grouped([run, other, bfloat], ignored=["code"])] == [2, 1]
+        assert [len(group.runs) for group in grouped([run, other, bfloat], ignored=["code", "precision"])] == [3]
+
+    def test_what_is_ignored_tells_no_runs_apart(self, compare):
+        out = compare("bad 1", "good 1", "--ignore", "optimizer").stdout
+        assert "Settings that differ. None but the seed. Not looked at: optimizer" in out
 
 
 def compare_id(done) -> str:
@@ -383,6 +389,7 @@ class TestMistakes:
             (("--sweep", "empty"), "sweep {empty}: no run has it as its parent; "),
             (("--sweep", "nothing"), "run nothing: "),
             (("bad 1", "good 1", "--html", "missing/page.html"), "--html missing/page.html: cannot be written; "),
+            (("bad 1", "good 1", "--ignore", "cod"), "--ignore cod: no run has such a setting; did you mean 'code'? "),
             (("bad 1", "good 1", "--html", "."), "--html .: cannot be written; "),
         ],
     )

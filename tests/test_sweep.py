@@ -260,14 +260,3 @@ def test_sigkill_of_the_sweep_loses_nothing(tmp_path):
 
 def weights(sweep: Sweep) -> dict[str, str]:
     return {name: run.data.tags["weights_sha256"] for name, run in sweep.children.items()}
-
-
-@pytest.mark.slow
-def test_jobs_can_be_sent_by_submitit(tmp_path):
-    sent = ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=10", f"hydra.sweep.dir={tmp_path / 'sent'}")
-    command = ("--multirun", *TINY, *sent, "seed=1,2", f"tracking.uri={sqlite(tmp_path)}")
-    done = python(ROOT / "run.py", *command)
-    assert done.code == 0, done.stderr
-    client = mlflow.MlflowClient(sqlite(tmp_path))
-    runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
-    assert sorted((run.data.params["seed"], run.info.status) for run in runs) == [("1", "FINISHED"), ("2", "FINISHED")]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from cifar.config import MAY_CHANGE
-from cifar.errors import InputError, warn
+from cifar.errors import InputError, known, warn
 from cifar.statistics import Aggregate, aggregate
 from cifar.tracking import queries
 from cifar.tracking.queries import StoredRun
@@ -16,6 +16,8 @@ from cifar.tracking.queries import StoredRun
 RANKED_BY = "best/accuracy"
 """The best are chosen by validation, so that the test images choose nothing."""
 COMMIT = "git commit"
+CODE = "code"
+"""What a user calls it."""
 NO_SETTINGS = {"seed", *MAY_CHANGE} - {"epochs"}
 """The root settings that runs of one group may have otherwise."""
 
@@ -58,15 +60,17 @@ def of_experiment(name: str) -> list[StoredRun]:
     return [run for run in queries.search_runs(name, "attributes.status = 'FINISHED'")[::-1] if run.params]
 
 
-def grouped(runs: Sequence[StoredRun], top: int | None = None) -> list[Group]:
+def grouped(runs: Sequence[StoredRun], top: int | None = None, ignored: Collection[str] = ()) -> list[Group]:
     """The runs in their groups, in the order given; or the `top` best by validation, best first.
 
-    Of those, the newest run of each seed counts: the same training twice would pass for another seed. Raises
-    `InputError` for fewer than two runs.
+    Of those, the newest run of each seed counts: the same training twice would pass for another seed. What is
+    `ignored`, settings or whole groups of them, tells no runs apart. Raises `InputError` for fewer than two runs, and
+    for a name to be ignored that none of them has.
     """
+    _check_ignored(runs, ignored)
     by_settings: dict[tuple, list[StoredRun]] = {}
     for run in runs:
-        by_settings.setdefault(tuple(sorted(_settings(run).items())), []).append(run)
+        by_settings.setdefault(tuple(sorted(_settings(run, ignored).items())), []).append(run)
     members = list(by_settings.values())
     if top:
         members = [list({run.params.get("seed"): run for run in group}.values()) for group in members]
@@ -74,7 +78,7 @@ def grouped(runs: Sequence[StoredRun], top: int | None = None) -> list[Group]:
     if sum(map(len, members)) < 2:
         found = "one run" if runs else "no finished run"
         raise InputError(f"{found} to compare; accepted: two finished runs or more, or a sweep of such by --sweep")
-    settings = [_settings(group[0]) for group in members]
+    settings = [_settings(group[0], ignored) for group in members]
     return [
         Group(_letter(place), label, own, tuple(group))
         for place, (label, own, group) in enumerate(zip(_labels(members, settings), settings, members, strict=True))
@@ -87,14 +91,23 @@ def differing(settings: Sequence[Mapping[str, str]]) -> list[str]:
     return [key for key in keys if len({own.get(key) for own in settings}) > 1]
 
 
-def _settings(run: StoredRun) -> dict[str, str]:
+def _check_ignored(runs: Sequence[StoredRun], ignored: Collection[str]) -> None:
+    names = {CODE, *(key for run in runs for key in _settings(run) if key != COMMIT)}
+    names |= {key.partition(".")[0] for key in names}
+    for name in ignored:
+        if name not in names:
+            raise InputError(f"--ignore {name}: no run has such a setting; {known(name, names)}")
+
+
+def _settings(run: StoredRun, ignored: Collection[str] = ()) -> dict[str, str]:
     settings = {key: value for key, value in run.params.items() if key.partition(".")[0] not in NO_SETTINGS}
     if "precision" in run.tags:  # what `auto` came to
         settings["precision"] = run.tags["precision"]
     if "git_commit" in run.tags:
         changed = " with changes" if run.tags.get("git_dirty") == "True" else ""
         settings[COMMIT] = run.tags["git_commit"][:10] + changed
-    return settings
+    dropped = [COMMIT if name == CODE else name for name in ignored]
+    return {key: value for key, value in settings.items() if not {key, key.partition(".")[0]} & {*dropped}}
 
 
 def _validation(runs: Sequence[StoredRun]) -> float:

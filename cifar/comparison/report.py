@@ -24,7 +24,7 @@ CLASSES = 3
 class Comparison:
     """Groups of runs, their answers on the test images, how they learned, and tests of the pairs.
 
-    There are no pairs where the runs have different test images.
+    There are no pairs where the runs have different test images. What is `ignored` tells no groups apart.
     """
 
     groups: Sequence[Group]
@@ -32,16 +32,18 @@ class Comparison:
     histories: Histories
     same_images: bool
     pairs: Sequence[Pair]
+    ignored: Sequence[str] = ()
 
     @classmethod
-    def of(cls, groups: Sequence[Group]) -> Comparison:
+    def of(cls, groups: Sequence[Group], ignored: Sequence[str] = ()) -> Comparison:
         """Reads what the comparison needs; raises `InputError` for a run without predictions."""
         runs = [run for group in groups for run in group.runs]
         answers = {run.id: queries.predictions(run) for run in runs}
         histories = {run.id: queries.history(run, [name for name in run.metrics if name.startswith(BY_EPOCH)])
                      for run in runs}  # fmt: skip
         same_images = have_same_images(groups, answers)
-        return cls(groups, answers, histories, same_images, tested(groups, answers) if same_images else [])
+        pairs = tested(groups, answers) if same_images else []
+        return cls(groups, answers, histories, same_images, pairs, ignored)
 
     @property
     def verdict(self) -> str:
@@ -51,7 +53,7 @@ class Comparison:
         """The tables that both the terminal and the page show."""
         shown = [
             tables.results(self.groups, self.answers),
-            tables.settings(self.groups),
+            tables.settings(self.groups, self.ignored),
             tables.cost(self.groups, self.histories),
         ]
         if sum(len(group.runs) > 1 for group in self.groups) > 1 and self.same_images:

@@ -61,7 +61,7 @@ def results(groups: Sequence[Group], answers: Answers) -> Table:
     return Table("Results", rows, note, frozenset(best), optional=("best/accuracy", "test/loss", "test/f1_macro"))
 
 
-def settings(groups: Sequence[Group]) -> Table:
+def settings(groups: Sequence[Group], ignored: Sequence[str] = ()) -> Table:
     """Where the groups' settings differ, apart from the seed."""
     keys = differing([group.settings for group in groups])
     rows = [["setting", *(group.letter for group in groups)]]
@@ -69,7 +69,8 @@ def settings(groups: Sequence[Group]) -> Table:
     if len(keys) < len(groups):
         rows = [["" if row == 0 and column == 0 else cell for column, cell in enumerate(line)]
                 for row, line in enumerate(zip(*rows, strict=True))]  # fmt: skip
-    return Table("Settings that differ", rows, "" if keys else "None but the seed")
+    notes = [*([] if keys else ["None but the seed"]), *([f"Not looked at: {', '.join(ignored)}"] if ignored else [])]
+    return Table("Settings that differ", rows, ". ".join(notes))
 
 
 def cost(groups: Sequence[Group], histories: Histories) -> Table:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import signal
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
-from cifar import environment, interrupts, tracking
+from cifar import interrupts, tracking
 from cifar.config import TrackingSettings
 from cifar.errors import Interrupted, TrainingError
 from cifar.lazy import Lazy
 from cifar.sweep import results
 from cifar.sweep.console import Console
-from cifar.sweep.jobs import Job, Options, Outcome, Process
+from cifar.sweep.jobs import Job, Options, Outcome, Process, Slot
 
 pictures = Lazy("cifar.sweep.pictures")
 
@@ -72,7 +72,7 @@ class Sweep:
         self.outcomes: list[Outcome] = []
         self._source, self._parent, self._objectives, self._options = source, parent, objectives, options
         self._console = Console(source.total, objectives[0])
-        self._free = _slots(options.n_jobs)
+        self._free = options.slots()
         self._running: dict[Slot, Process] = {}
         self._stopped = False
 
@@ -95,13 +95,11 @@ class Sweep:
                 continue
             slot = self._free.pop(0)
             folder = self._parent.folder / hashlib.sha256(taken.name.encode()).hexdigest()[:12]
-            self._running[slot] = Process(taken, folder, slot.variables, slot.cores)
+            self._running[slot] = self._options.start(taken, folder, slot)
             self._console.started(taken)
 
     def _look_after_jobs(self) -> None:
         for slot, process in list(self._running.items()):
-            if self._options.timeout:
-                process.time_out(self._options.timeout)
             if process.is_over():
                 del self._running[slot]
                 self._free.append(slot)
@@ -130,23 +128,3 @@ class Sweep:
         self.outcomes.append(outcome)
         self._console.ended(outcome)
         self._parent.log_table(results.rows(self.outcomes, self._objectives), "results.csv")
-
-
-@dataclass(frozen=True)
-class Slot:
-    """What one job at a time gets of the machine."""
-
-    number: int
-    cores: frozenset[int]
-    gpu: str | None
-
-    @property
-    def variables(self) -> dict[str, str]:
-        return {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu}
-
-
-def _slots(count: int) -> list[Slot]:
-    """The cores of this machine divided among `count` slots, and a GPU for each where there are any."""
-    cores, gpus = sorted(environment.cores()), environment.gpus()
-    shares = [cores[number::count] or [cores[number % len(cores)]] for number in range(count)]
-    return [Slot(n, frozenset(share), gpus[n % len(gpus)] if gpus else None) for n, share in enumerate(shares)]

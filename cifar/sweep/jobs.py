@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,6 @@ GRACE = 20.0
 """Seconds that a job has to save its state and end, from when it is told to."""
 MESSAGE = re.compile(r"(error|failed|[\w.]+(Error|Exception)): ")
 """How the last line of a console begins where it says why the job ended."""
-
-
-class Options(Strict):
-    """How the jobs of a sweep are run: what `conf/hydra/launcher/process.yaml` states."""
-
-    n_jobs: PositiveInt
-    timeout: PositiveFloat | None
-    fail_fast: bool
-    resume: bool
 
 
 @dataclass(frozen=True)
@@ -57,36 +49,46 @@ class Outcome:
     seconds: float = 0.0
 
 
-class Process:
-    """`python run.py` with a job's overrides on the `cores` of its slot, writing its console to a file in `folder`.
+@dataclass(frozen=True)
+class Slot:
+    """What one job at a time gets of this machine."""
+
+    number: int
+    cores: frozenset[int] = frozenset()
+    gpu: str | None = None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu}
+
+
+class Process(ABC):
+    """`python run.py` with a job's overrides, its console and what it tells in files in `folder`.
 
     What it tells comes to `told`, the last of each thing; all `metrics`; and those of each of its `epochs`.
     """
 
-    def __init__(self, job: Job, folder: Path, variables: Mapping[str, str], cores: Collection[int]):
+    def __init__(self, job: Job, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
         self.job, self.folder = job, folder
         self.told: dict[str, Any] = {}
         self.metrics: dict[str, float] = {}
         self.epochs: list[dict[str, float]] = []
-        self._report, self._read = folder / "report.jsonl", 0
-        self._report.unlink(missing_ok=True)
-        self._started, self._told_to_end, self._timed_out = time.monotonic(), None, ""
-        inherited = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR" or DEBUG}
-        told = {reporting.REPORT: str(self._report), reporting.SWEEP: str(os.getpid())}
-        with self.console.open("wb") as console:
-            # In a session of its own, the job does not hear the terminal's Ctrl-C beside what is passed on.
-            self._process = subprocess.Popen(
-                # A job whose settings ask for a sweep, as those of `conf/sweep/` do, is none itself.
-                [sys.executable, ROOT / "run.py", *job.overrides, "hydra.mode=RUN"],
-                env={**inherited, **told, **variables, **job.environment}, pass_fds=job.inherited,
-                stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
-            )  # fmt: skip
-        environment.keep_to(self._process.pid, cores)
+        self._read = 0
+        self._started = time.monotonic()
+
+    @property
+    def command(self) -> list[str]:
+        # A job whose settings ask for a sweep, as those of `conf/sweep/` do, is none itself.
+        return [sys.executable, str(ROOT / "run.py"), *self.job.overrides, "hydra.mode=RUN"]
 
     @property
     def console(self) -> Path:
         return self.folder / "console.log"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.jsonl"
 
     @property
     def seconds(self) -> float:
@@ -94,39 +96,44 @@ class Process:
         return time.monotonic() - self._started
 
     def is_over(self) -> bool:
-        """Whether the job has ended; reads what it has told, and kills it where it does not end as it should."""
-        code = self._process.poll()
-        lines, self._read = reporting.read(self._report, self._read)
+        """Whether the job has ended; reads what it has told."""
+        over = self._has_ended()
+        lines, self._read = reporting.read(self.report, self._read)
         for line in lines:
             metrics = line.pop("metrics", {})
             self.told |= line
             self.metrics |= metrics
             if "epoch" in line:
                 self.epochs.append(metrics)
-        if code is None and self._told_to_end and time.monotonic() - self._told_to_end > GRACE:
-            self._process.kill()
-        return code is not None
+        return over
 
-    def time_out(self, minutes: float) -> None:
-        """End the job, as FAILED, where it has run for `minutes`."""
-        if self.seconds > 60 * minutes and not self._timed_out:
-            self._timed_out = f"timed out after {minutes:g} minutes"
-            self.end(signal.SIGTERM)
-
+    @abstractmethod
     def end(self, signum: int) -> None:
         """Tell the job to save its state and end."""
-        self._told_to_end = self._told_to_end or time.monotonic()
-        self._process.send_signal(signum)
+
+    @abstractmethod
+    def _has_ended(self) -> bool: ...
+
+    @abstractmethod
+    def _cut_short(self) -> str:
+        """Why the job, which is over, was not let run to its end; empty where it was."""
+
+    @abstractmethod
+    def _code(self) -> int | None:
+        """The exit code of the job, which is over; `None` where nobody has it."""
 
     def outcome(self) -> Outcome:
         """How the job, which is over, ended."""
-        code, status = self._process.returncode, self.told.get("status", "FAILED")
-        if self._timed_out or (status == "FINISHED" and code):
+        code, status = self._code(), self.told.get("status", "FAILED")
+        cut_short = self._cut_short()
+        if cut_short or (status == "FINISHED" and code):
             status = "FAILED"
-        reason = "" if status == "FINISHED" else self._timed_out or self.told.get("reason") or self._why(code)
+        reason = "" if status == "FINISHED" else cut_short or self.told.get("reason") or self._why(code)
         return Outcome(self.job, status, reason, self.told.get("run", ""), self.metrics, self.seconds)
 
-    def _why(self, code: int) -> str:
+    def _why(self, code: int | None) -> str:
+        if code is None:
+            return "ended without an exit code"
         if code == -signal.SIGKILL:
             return "killed by SIGKILL: by hand, or out of memory"
         if code < 0:
@@ -134,3 +141,63 @@ class Process:
         with self.console.open(errors="replace") as console:
             last = "".join(deque(console, 1)).strip()
         return f"exit code {code}: {last}" if MESSAGE.match(last) else f"exit code {code}"
+
+
+class Own(Process):
+    """A process of this machine, on the cores of its `slot`; ended, as FAILED, after `timeout` minutes."""
+
+    def __init__(self, job: Job, folder: Path, slot: Slot, timeout: float | None):
+        super().__init__(job, folder)
+        self.report.unlink(missing_ok=True)
+        self._timeout, self._timed_out, self._told_to_end = timeout, "", None
+        inherited = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR" or DEBUG}
+        told = {reporting.REPORT: str(self.report), reporting.SWEEP: str(os.getpid())}
+        with self.console.open("wb") as console:
+            # In a session of its own, the job does not hear the terminal's Ctrl-C beside what is passed on.
+            self._process = subprocess.Popen(
+                self.command, env={**inherited, **told, **slot.variables, **job.environment}, pass_fds=job.inherited,
+                stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
+            )  # fmt: skip
+        environment.keep_to(self._process.pid, slot.cores)
+
+    def end(self, signum: int) -> None:
+        self._told_to_end = self._told_to_end or time.monotonic()
+        self._process.send_signal(signum)
+
+    def _has_ended(self) -> bool:
+        if self._process.poll() is not None:
+            return True
+        if self._timeout and self.seconds > 60 * self._timeout and not self._timed_out:
+            self._timed_out = f"timed out after {self._timeout:g} minutes"
+            self.end(signal.SIGTERM)
+        if self._told_to_end and time.monotonic() - self._told_to_end > GRACE:
+            self._process.kill()
+        return False
+
+    def _cut_short(self) -> str:
+        return self._timed_out
+
+    def _code(self) -> int:
+        return self._process.returncode
+
+
+class Options(Strict):
+    """How the jobs of a sweep are run: what `conf/hydra/launcher/process.yaml` states."""
+
+    n_jobs: PositiveInt
+    timeout: PositiveFloat | None
+    fail_fast: bool
+    resume: bool
+
+    def check(self) -> None:
+        """Raises `InputError` where no job can be started."""
+
+    def slots(self) -> list[Slot]:
+        """The cores of this machine divided among the slots, and a GPU for each where there are any."""
+        cores, gpus = sorted(environment.cores()), environment.gpus()
+        shares = [cores[n :: self.n_jobs] or [cores[n % len(cores)]] for n in range(self.n_jobs)]
+        return [Slot(n, frozenset(share), gpus[n % len(gpus)] if gpus else None) for n, share in enumerate(shares)]
+
+    def start(self, job: Job, folder: Path, slot: Slot) -> Process:
+        """Run `job`, its files in `folder`."""
+        return Own(job, folder, slot, self.timeout)

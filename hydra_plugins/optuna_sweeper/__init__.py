@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from cifar.errors import InputError, known
 from cifar.lazy import Lazy
 from cifar.schema import validate
-from hydra_plugins.process_launcher import named
+from hydra_plugins.process_launcher import ProcessLauncher, named
 
 if TYPE_CHECKING:
     from cifar.sweep.space import Dimension
@@ -33,9 +33,10 @@ class OptunaSweeper(Sweeper):
         options = OmegaConf.to_container(OmegaConf.create(self._options), resolve=True)
         self._search = validate(search.Options, options, "hydra.sweeper")
         self._parser = OverridesParser.create(config_loader=hydra_context.config_loader)
-        if (launcher := config.hydra.runtime.choices["hydra/launcher"]) != "process":
-            raise InputError(f"hydra/launcher={launcher}: should be process for hydra/sweeper=optuna")
         self._launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+        if not isinstance(self._launcher, ProcessLauncher):
+            launcher = config.hydra.runtime.choices["hydra/launcher"]
+            raise InputError(f"hydra/launcher={launcher}: should be process, ray or submitit for the sweeper")
 
     def sweep(self, arguments: list[str]) -> None:
         params = [f"{key}={_encoded(value)}" for key, value in self._search.params.items()]

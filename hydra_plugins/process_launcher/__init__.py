@@ -1,4 +1,4 @@
-"""`hydra/launcher=process`: each job of `--multirun` is a process of its own."""
+"""`hydra/launcher=process`: each job of `--multirun` is a process of its own, or a job of a cluster."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from cifar.schema import validate
 from cifar.sweep.jobs import Job, Options
 
 tracking, engine, grid = Lazy("cifar.tracking"), Lazy("cifar.sweep.engine"), Lazy("cifar.sweep.grid")
+sent, on_ray = Lazy("cifar.sweep.sent"), Lazy("cifar.sweep.on_ray")
 
 URI = "tracking.uri="
 """How an override begins that may hold a password: it is part of no name."""
@@ -38,7 +39,8 @@ class ProcessLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         # Not in `__init__`, where Hydra would wrap the line that tells a mistake in others.
-        self.options = validate(Options, self._options, "hydra.launcher")
+        self.options = validate(self._kind(), self._options, "hydra.launcher")
+        self.options.check()
         self._context, self._config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -67,6 +69,9 @@ class ProcessLauncher(Launcher):
         experiment.Experiment.prepare(settings, self._dataset(settings))
         return settings
 
+    def _kind(self) -> type[Options]:
+        return Options
+
     def _dataset(self, settings: Settings) -> Dataset:
         """The data of a job; that of the last is kept, since most sweeps have one for all."""
         key = json.dumps([settings.data, settings.seed])
@@ -81,6 +86,20 @@ class ProcessLauncher(Launcher):
         with contextlib.suppress(OSError):
             for parent in list(folder.parents)[:-1]:
                 parent.rmdir()
+
+
+class SubmititLauncher(ProcessLauncher):
+    """The same, with jobs that submitit sends to a cluster."""
+
+    def _kind(self) -> type[Options]:
+        return sent.Submitted
+
+
+class RayLauncher(ProcessLauncher):
+    """The same, with jobs that are tasks of Ray."""
+
+    def _kind(self) -> type[Options]:
+        return on_ray.OnRay
 
 
 def named(name: str) -> str:
