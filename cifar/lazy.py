@@ -29,11 +29,13 @@ class Lazy:
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
     import tensorflow as tf
 
     from cifar import layers
 else:
     keras = Lazy("keras")
+    np = Lazy("numpy")
     tf = Lazy("tensorflow")
     layers = Lazy("cifar.layers")
 
@@ -65,4 +67,4 @@ def silenced(descriptor: int) -> Iterator[None]:
         os.close(null)
 
 
-__all__ = ["Lazy", "keras", "layers", "load_tensorflow", "silenced", "tf"]
+__all__ = ["Lazy", "keras", "layers", "load_tensorflow", "np", "silenced", "tf"]
