@@ -94,7 +94,7 @@ def test_another_seed_gives_another_order():
     assert (orders(batches({})) != orders(batches({}, seed=6))).mean() > 0.9
 
 
-@settings(deadline=None, max_examples=5)
+@settings(deadline=None, max_examples=3)
 @given(st.integers(0, EPOCHS - 1), st.integers(0, STEPS))
 def test_a_run_may_begin_in_the_middle(whole, first_epoch, first_step):
     rest = whole[first_epoch * STEPS + first_step :]
@@ -132,7 +132,7 @@ def test_evaluation_is_in_order_and_untouched():
     assert evaluation_batches(SPLIT, TASK, BATCH).cardinality() == STEPS
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(st.integers(1, 3), st.integers(1, 2), st.sampled_from([6, 12, 36, 48]))
 def test_shards_of_several_processes_make_up_the_batches(processes, devices_each, batch_size):
     several = [Shard(index, processes, processes * devices_each) for index in range(processes)]
