@@ -9,11 +9,12 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from cifar import config, devices, interrupts
+from cifar import interrupts, mistakes
 from cifar.errors import ExitCodes
-from cifar.experiment import Experiment, check
 from cifar.lazy import Lazy
 
+# `--help` and what Hydra refuses need none of these.
+config, devices, experiments = Lazy("cifar.config"), Lazy("cifar.devices"), Lazy("cifar.experiment")
 rehearsal, tracking, training = Lazy("cifar.rehearsal"), Lazy("cifar.tracking"), Lazy("cifar.training")
 
 
@@ -22,13 +23,13 @@ rehearsal, tracking, training = Lazy("cifar.rehearsal"), Lazy("cifar.tracking"),
 def main(composed: DictConfig) -> None:
     # What needs no tensor comes first, so that a mistake is answered before TensorFlow has loaded.
     settings, run_id = config.resolve(composed), None
-    check(settings)
+    experiments.check(settings)
     first = devices.processes(settings).index == 0  # of several that train together, the one that keeps the record
     if settings.model["name"] == "from_run":
         settings = tracking.with_model_of_run(settings)
     if settings.resume and (first or settings.resume != "auto"):
         settings, run_id = tracking.find_resumable(settings, HydraConfig.get().overrides.task)
-    experiment = Experiment.prepare(settings)
+    experiment = experiments.Experiment.prepare(settings)
     if first and not settings.dry_run:
         tracking.connect(settings.tracking.uri)
 
@@ -46,5 +47,5 @@ def main(composed: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    with ExitCodes(), config.one_line_mistakes():
+    with ExitCodes(), mistakes.told_in_one_line():
         main()

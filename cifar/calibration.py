@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
+from cifar.lazy import np
 
 
 class CalibrationBins(NamedTuple):

@@ -1,23 +1,18 @@
-"""The root settings, typed; and the mistakes that Hydra finds, each in one line."""
+"""The root settings, typed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import Field
-from yaml import YAMLError, safe_load
 
-from cifar.environment import ROOT
-from cifar.errors import InputError, known
+from cifar.errors import InputError
+from cifar.mistakes import explain
 from cifar.schema import NonNegativeInt, PositiveFloat, PositiveInt, Seed, Strict, validate
 
 FillMode = Literal["nearest", "reflect", "wrap", "constant"]
@@ -142,25 +137,6 @@ def flatten(settings: Settings) -> dict[str, Any]:
     return dict(leaves(settings.model_dump(), ""))
 
 
-@contextmanager
-def one_line_mistakes() -> Iterator[None]:
-    """Turns what Hydra and OmegaConf complain of into `InputError`."""
-    from hydra.errors import HydraException
-
-    # Hydra prints its complaints in many lines and exits with 1 unless this asks it to raise them.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
-    try:
-        yield
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise explain(error) from error
-    except ValueError as error:
-        if isinstance(error, InputError) or not str(error).startswith("Config group override must be"):
-            raise
-        given = next(argument for argument in sys.argv[1:] if _is_no_choice(argument))
-        raise InputError(f"{given}: should be one of the choices, or a list of them") from error
-
-
 def identity(settings: Settings) -> str:
     """SHA-256, in hexadecimal, of the settings that may not change when a run is resumed."""
     fixed = {key: value for key, value in flatten(settings).items() if not _may_change(key)}
@@ -192,26 +168,6 @@ def resumed(stored: Settings, asked: Settings, overrides: Sequence[str]) -> Sett
 
 def _may_change(key: str) -> bool:
     return key.split(".", 1)[0] in MAY_CHANGE
-
-
-def _is_no_choice(argument: str) -> bool:
-    group, _, value = argument.partition("=")
-    return (ROOT / "conf" / group.lstrip("+~")).is_dir() and not isinstance(safe_load(value), str | list)
-
-
-def explain(error: Exception) -> InputError:
-    """Hydra's or OmegaConf's complaint about a command line or a YAML file, in one line."""
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    override = re.search(r"To append to your config use \+(.*)", str(error))
-    if missing := getattr(error, "missing_cfg_file", None):
-        group, _, choice = str(missing).rpartition("/")
-        choices = [path.stem for path in (ROOT / "conf" / group).glob("*.yaml")]
-        return InputError(f"{group or '--config-name'}={choice}: unknown choice; {known(choice, choices)}")
-    if isinstance(cause, ConfigKeyError | AttributeError) and getattr(cause, "parent_node", None) is not None:
-        key = override.group(1) if override else cause.full_key
-        names = [str(name) for name in cause.parent_node if name not in ("hydra", "_target_")]
-        return InputError(f"{key}: unknown setting; {known(str(cause.key), names)}")
-    return InputError(" ".join(line.strip() for line in str(error).splitlines() if line.strip()))
 
 
 def _refuse_targets(node: Any, key: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from cifar.lazy import np
 
 if TYPE_CHECKING:
     import keras

@@ -17,13 +17,11 @@ import threading
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from cifar import lazy
 from cifar.config import Backend, Distribute, Settings
 from cifar.contracts import Dataset, Shard
 from cifar.errors import InputError, Interrupted, TrainingError, warn
-from cifar.lazy import Lazy, keras, tf
+from cifar.lazy import Lazy, keras, np, tf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import os
 import platform
 import subprocess
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+
+from cifar.lazy import Lazy
+
+metadata = Lazy("importlib.metadata")
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder of `run.py`, where `mlflow.db` and `mlruns/` are."""
@@ -20,7 +23,7 @@ def describe() -> dict[str, Any]:
     names = ("tensorflow", "jax", "keras", "numpy", "mlflow", "hydra-core", "scikit-learn")
     return {
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in names},
+        **{name: metadata.version(name) for name in names},
         "system": platform.platform(),
         "host": platform.node(),
         "cpu": _processor(),

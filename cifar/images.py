@@ -6,8 +6,7 @@ import io
 import warnings
 from pathlib import Path
 
-import numpy as np
-
+from cifar.lazy import np
 from cifar.untrusted import refusing
 
 

@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 
@@ -29,11 +29,13 @@ class Lazy:
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
     import tensorflow as tf
 
     from cifar import layers
 else:
     keras = Lazy("keras")
+    np = Lazy("numpy")
     tf = Lazy("tensorflow")
     layers = Lazy("cifar.layers")
 
@@ -46,10 +48,26 @@ def load_tensorflow(backend: str = "tensorflow") -> None:
     os.environ["KERAS_BACKEND"] = backend
     if "tensorflow" in sys.modules:
         return
-    with silenced(2):
+    with silenced(2), _hidden("jax") if backend == "tensorflow" else nullcontext():
         importlib.import_module("tensorflow")
     if backend != "tensorflow":
         tf.config.set_visible_devices([], "GPU")
+
+
+@contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """Inside the `with`, `module` is not to be imported: TensorFlow 2.21 does so wherever JAX is installed.
+
+    Its converter for phones, which takes JAX's functions too, is the reason: 100 MiB and half a second.
+    """
+    before = sys.modules.get(module)
+    sys.modules[module] = None
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+        if before:
+            sys.modules[module] = before
 
 
 @contextmanager
@@ -65,4 +83,4 @@ def silenced(descriptor: int) -> Iterator[None]:
         os.close(null)
 
 
-__all__ = ["Lazy", "keras", "layers", "load_tensorflow", "silenced", "tf"]
+__all__ = ["Lazy", "keras", "layers", "load_tensorflow", "np", "silenced", "tf"]

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cifar.augmentation import Batch, Choices, Mixing, augment, parts, random_key, random_permutation
 from cifar.contracts import ALIGNMENT, WHOLE, Shard, Split, Task
-from cifar.lazy import tf
+from cifar.lazy import np, tf
 
 if TYPE_CHECKING:
     import tensorflow

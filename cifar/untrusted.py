@@ -12,9 +12,8 @@ from collections.abc import Container, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-import numpy as np
-
 from cifar.errors import InputError
+from cifar.lazy import np
 
 LIMIT = 2**29
 """Bytes that one file may unpack to: 512 MiB, three times what any CIFAR file holds."""

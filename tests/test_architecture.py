@@ -13,8 +13,8 @@ from conftest import python
 from cifar.environment import ROOT
 
 FLOORS = {
-    0: ("errors", "schema", "lazy", "registry", "contracts", "environment", "interrupts", "config", "untrusted",
-        "objective", "reporting", "text"),
+    0: ("errors", "schema", "lazy", "registry", "contracts", "environment", "interrupts", "config", "mistakes",
+        "untrusted", "objective", "reporting", "text"),
     1: ("devices", "layers", "muon", "views", "plots", "study", "calibration", "statistics", "images", "complexity",
         "progress", "state", "data", "models", "tasks", "augmentation", "optimizers", "schedules", "averaging",
         "callbacks"),
@@ -79,11 +79,14 @@ def test_parts_import_each_other_in_no_circle():
     graphlib.TopologicalSorter(graph).prepare()
 
 
+PLUGINS = ("optuna_sweeper", "process_launcher", "shared_store")
+
+
 @pytest.mark.parametrize(
     ("library", "importers"),
     [
         ("mlflow", {"cifar/tracking"}),
-        ("hydra", {"run.py", "cifar/config.py", "hydra_plugins/process_launcher", "hydra_plugins/optuna_sweeper"}),
+        ("hydra", {"run.py", "cifar/mistakes.py", *(f"hydra_plugins/{plugin}" for plugin in PLUGINS)}),
         ("optuna", {"cifar/study", "cifar/sweep"}),
         ("sklearn", {"cifar/data", "cifar/tasks"}),
         ("matplotlib", {"cifar/plots"}),

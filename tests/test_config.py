@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from conftest import TINY, composed, python, sqlite
+from conftest import TINY, Done, composed, python, sqlite
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -325,28 +326,40 @@ sys.argv = ["run.py", *sys.argv[2:]]
 try:
     runpy.run_path("run.py", run_name="__main__")
 finally:
-    loaded = {"tensorflow", "keras", "mlflow", "sklearn", "matplotlib"} & sys.modules.keys()
+    loaded = {"tensorflow", "keras", "mlflow", "sklearn", "matplotlib", "numpy", "pydantic"} & sys.modules.keys()
     open(LOADED, "w").write(" ".join(sorted(loaded)))
 """
 
 
+def spied(loaded: Path, *arguments: str) -> Done:
+    """`python run.py ARGUMENTS…`, which leaves in the file `loaded` what heavy libraries it has loaded."""
+    return python("-c", SPY.replace("LOADED", repr(str(loaded))), "run.py", *arguments)
+
+
+def test_help_lists_the_choices_and_loads_nothing_heavy(tmp_path):
+    done = spied(tmp_path / "loaded", "--help")
+    assert (done.code, done.stderr) == (0, "")
+    assert "\noptimizer: adam, adamw, nadam, rmsprop, sgd\n" in done.stdout
+    assert (tmp_path / "loaded").read_text() == ""
+
+
 @pytest.mark.parametrize(
-    ("arguments", "line"),
+    ("arguments", "line", "heavy"),
     [
-        ("modle=cnn3", "error: modle"),
-        ("++optimizer.lrr=1", "error: optimizer.lrr=1: unknown setting; did you mean 'lr'? known: "),
-        ("optimizer.lr=-1", "error: optimizer.lr=-1: should be greater than 0"),
-        ("data.path=/nowhere", "error: /nowhere: no such file or folder; accepted for data.path: "),
+        ("modle=cnn3", "error: modle", ""),
+        ("optimizer.lrr=1", "error: optimizer.lrr=1: unknown setting; did you mean 'lr'? known: ", ""),
+        ("++optimizer.lrr=1", "error: optimizer.lrr=1: unknown setting; did you mean 'lr'? known: ", "pydantic"),
+        ("optimizer.lr=-1", "error: optimizer.lr=-1: should be greater than 0", "pydantic"),
+        ("data.path=/nowhere", "error: /nowhere: no such file or folder; accepted for data.path: ", "pydantic"),
     ],
 )
-def test_mistake_is_told_before_anything_heavy_loads(tmp_path, arguments, line):
+def test_mistake_is_told_before_anything_heavy_loads(tmp_path, arguments, line, heavy):
     loaded = tmp_path / "loaded"
-    script = SPY.replace("LOADED", repr(str(loaded)))
-    done = python("-c", script, "run.py", *arguments.split(), f"tracking.uri={sqlite(tmp_path)}")
+    done = spied(loaded, *arguments.split(), f"tracking.uri={sqlite(tmp_path)}")
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr.startswith(line)
     assert done.stderr.count("\n") == 1
-    assert loaded.read_text() == ""
+    assert loaded.read_text() == heavy
     assert list(tmp_path.iterdir()) == [loaded]
 
 

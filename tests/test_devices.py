@@ -58,6 +58,21 @@ def assert_same_training(store: Path, expected: Path) -> None:
             np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=TOLERANCE, err_msg=name)
 
 
+def test_tensorflow_comes_without_jax_which_can_be_loaded_afterwards():
+    script = """
+import sys
+from cifar.lazy import load_tensorflow
+load_tensorflow()
+import keras
+print(keras.backend.backend(), "jax" in sys.modules)
+import jax
+load_tensorflow()
+print(sys.modules["jax"] is jax)
+"""
+    done = python("-c", script)
+    assert (done.code, done.stdout.splitlines()) == (0, ["tensorflow False", "True"]), done
+
+
 class TestMirrored:
     # TensorFlow has no variable for this; the number of devices is asked for before anything else is.
     TWO_DEVICES = """
@@ -139,6 +154,7 @@ class TestJax:
         assert (done.code, done.stderr) == (0, "")
         assert f"test/accuracy {run.data.metrics['test/accuracy']:.4f}" in done.stdout.splitlines()
 
+    @pytest.mark.slow  # two whole runs
     def test_killed_and_resumed_it_ends_the_same_to_the_bit(self, undisturbed, tmp_path, cache):
         (tmp_path / "killed_writing.py").write_text(KILLED_WRITING)
         overrides = (*ON_JAX, "state.minutes=0.0005", "resume=auto", f"tracking.uri={sqlite(tmp_path)}")

@@ -107,7 +107,7 @@ def test_another_seed_gives_another_order():
     assert (orders(batches({})) != orders(batches({}, seed=6))).mean() > 0.9
 
 
-@settings(deadline=None, max_examples=5)
+@settings(deadline=None, max_examples=3)
 @given(st.integers(0, EPOCHS - 1), st.integers(0, STEPS))
 def test_a_run_may_begin_in_the_middle(whole, first_epoch, first_step):
     rest = whole[first_epoch * STEPS + first_step :]
@@ -163,7 +163,7 @@ def assert_shards_make_up_the_batches(choices, processes, devices_each, batch_si
                 np.testing.assert_array_equal(np.concatenate(own)[places], expected)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(st.integers(1, 3), st.integers(1, 2), st.sampled_from([6, 12, 36, 48]))
 def test_shards_of_several_processes_make_up_the_batches(processes, devices_each, batch_size):
     choices = CHOICES | {entry["name"]: AUGMENTATIONS.build(entry) for entry in (

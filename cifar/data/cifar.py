@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from cifar.contracts import Dataset, Split
 from cifar.data.download import cached
 from cifar.data.splits import assemble, checked_labels
 from cifar.errors import InputError
+from cifar.lazy import np
 from cifar.registry import DATASETS
 from cifar.schema import PositiveInt, Share
 from cifar.untrusted import npz_arrays, read_file, refusing, tar_members, uint8_array, unpickle
 
-Part = tuple[np.ndarray, np.ndarray]
-"""Images, uint8 (n, 3, 32, 32) and not always contiguous, and labels, int64 (n,)."""
+if TYPE_CHECKING:
+    Part = tuple[np.ndarray, np.ndarray]
+    """Images, uint8 (n, 3, 32, 32) and not always contiguous, and labels, int64 (n,)."""
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from cifar.contracts import Dataset, Split
 from cifar.data.splits import assemble, stratified_cut
+from cifar.lazy import np
 from cifar.registry import DATASETS
 from cifar.schema import PositiveInt, Share
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import os
 import sys
 import tempfile
-import urllib.request
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from cifar.errors import InputError
+from cifar.lazy import Lazy
 from cifar.untrusted import LIMIT
+
+client, request = Lazy("http.client"), Lazy("urllib.request")
 
 
 def cached(url: str, sha256: str) -> Path:
@@ -54,7 +55,7 @@ def _download(url: str, sha256: str, target: Path) -> None:
             os.replace(partial, target)
         finally:
             Path(partial).unlink(missing_ok=True)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, client.HTTPException) as error:
         raise InputError(f"{url}: cannot be downloaded ({error or type(error).__name__}); put the file at {target}, or "
                          f"set data.path to a copy of the data") from None
 
@@ -63,7 +64,7 @@ def _fetch(url: str, file: BinaryIO) -> str:
     """Write what is at `url` to `file`, at most a byte more than `LIMIT`; the SHA-256 of what was written."""
     digest = hashlib.sha256()
     done = 0
-    with urllib.request.urlopen(url, timeout=30) as response, contextlib.closing(_Progress(url, response)) as progress:
+    with request.urlopen(url, timeout=30) as response, contextlib.closing(_Progress(url, response)) as progress:
         while done <= LIMIT and (chunk := response.read(2**18)):
             file.write(chunk)
             digest.update(chunk)

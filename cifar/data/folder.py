@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from cifar.contracts import Dataset, Split
 from cifar.data.splits import assemble, subset
 from cifar.errors import InputError, known
 from cifar.images import read_image
+from cifar.lazy import np
 from cifar.registry import DATASETS
 from cifar.schema import PositiveInt, Share
 from cifar.untrusted import refusing

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from cifar.contracts import Dataset, Split
 from cifar.errors import InputError
+from cifar.lazy import np
 
 
 def checked_labels(labels: np.ndarray, images: int, classes: int, where: object) -> np.ndarray:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field
 
 from cifar.errors import InputError
-from cifar.lazy import keras, layers
+from cifar.lazy import keras, layers, np
 from cifar.registry import MODELS
 from cifar.schema import PositiveInt, Rate
 

@@ -14,11 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import AfterValidator
 
 from cifar.errors import InputError, known
-from cifar.lazy import Lazy, keras
+from cifar.lazy import Lazy, keras, np
 from cifar.registry import MODELS
 from cifar.schema import PositiveInt
 from cifar.untrusted import refusing

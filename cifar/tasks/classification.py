@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
-
 from cifar.calibration import expected_calibration_error
 from cifar.contracts import Dataset, Evaluation, Task
 from cifar.errors import InputError
-from cifar.lazy import keras, layers, tf
+from cifar.lazy import keras, layers, np, tf
 from cifar.registry import TASKS
 from cifar.schema import NonNegativeFloat, PositiveFloat, PositiveInt, Rate, settings_of, validate
 

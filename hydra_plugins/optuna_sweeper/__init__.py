@@ -14,13 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifar.errors import InputError, known
 from cifar.lazy import Lazy
-from cifar.schema import validate
 from hydra_plugins.process_launcher import ProcessLauncher, named
 
 if TYPE_CHECKING:
     from cifar.sweep.space import Dimension
 
-search, space, trials = Lazy("cifar.sweep.search"), Lazy("cifar.sweep.space"), Lazy("cifar.sweep.trials")
+# Hydra imports this whatever is asked of it.
+schema, search = Lazy("cifar.schema"), Lazy("cifar.sweep.search")
+space, trials = Lazy("cifar.sweep.space"), Lazy("cifar.sweep.trials")
 
 
 class OptunaSweeper(Sweeper):
@@ -31,7 +32,7 @@ class OptunaSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         options = OmegaConf.to_container(OmegaConf.create(self._options), resolve=True)
-        self._search = validate(search.Options, options, "hydra.sweeper")
+        self._search = schema.validate(search.Options, options, "hydra.sweeper")
         self._parser = OverridesParser.create(config_loader=hydra_context.config_loader)
         self._launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
         if not isinstance(self._launcher, ProcessLauncher):

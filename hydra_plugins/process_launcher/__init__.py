@@ -7,24 +7,26 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from cifar import config as configuration
-from cifar import experiment
-from cifar.config import Settings
-from cifar.contracts import Dataset
 from cifar.errors import InputError
 from cifar.lazy import Lazy
-from cifar.schema import validate
-from cifar.sweep.jobs import Job, Options
 
-tracking, engine, grid = Lazy("cifar.tracking"), Lazy("cifar.sweep.engine"), Lazy("cifar.sweep.grid")
+if TYPE_CHECKING:
+    from cifar.config import Settings
+    from cifar.contracts import Dataset
+    from cifar.sweep.jobs import Options
+
+# Hydra imports this whatever is asked of it.
+configuration, experiment, schema = Lazy("cifar.config"), Lazy("cifar.experiment"), Lazy("cifar.schema")
+engine, grid, jobs = Lazy("cifar.sweep.engine"), Lazy("cifar.sweep.grid"), Lazy("cifar.sweep.jobs")
 sent, on_ray = Lazy("cifar.sweep.sent"), Lazy("cifar.sweep.on_ray")
+tracking = Lazy("cifar.tracking")
 
 URI = "tracking.uri="
 """How an override begins that may hold a password: it is part of no name."""
@@ -39,7 +41,7 @@ class ProcessLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         # Not in `__init__`, where Hydra would wrap the line that tells a mistake in others.
-        self.options = validate(self._kind(), self._options, "hydra.launcher")
+        self.options = schema.validate(self._kind(), self._options, "hydra.launcher")
         self.options.check()
         self._context, self._config = hydra_context, config
 
@@ -48,9 +50,9 @@ class ProcessLauncher(Launcher):
         settings = [self.check(overrides) for overrides in job_overrides]
         self._loaded = None
         names = _names(job_overrides)
-        jobs = [Job(name, (*overrides, named(name))) for name, overrides in zip(names, job_overrides, strict=True)]
+        own = [jobs.Job(name, (*overrides, named(name))) for name, overrides in zip(names, job_overrides, strict=True)]
         varied = dict.fromkeys(part.split("=")[0] for part in " ".join(names).split())
-        source = grid.Grid(f"sweep of {', '.join(varied)}", jobs, settings)
+        source = grid.Grid(f"sweep of {', '.join(varied)}", own, settings)
         tracking.connect(settings[0].tracking.uri)
         outcomes = engine.run(source, settings[0].tracking, settings[0].objectives, self.options)
         by_name = {outcome.job.name: outcome for outcome in outcomes}
@@ -70,7 +72,7 @@ class ProcessLauncher(Launcher):
         return settings
 
     def _kind(self) -> type[Options]:
-        return Options
+        return jobs.Options
 
     def _dataset(self, settings: Settings) -> Dataset:
         """The data of a job; that of the last is kept, since most sweeps have one for all."""
