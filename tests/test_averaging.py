@@ -24,7 +24,7 @@ def steps_of(optimizer, gradients) -> tuple[np.ndarray, np.ndarray]:
     optimizer.build([variable])
     for gradient in gradients:
         optimizer.apply([keras.ops.convert_to_tensor(gradient)])
-    return variable.numpy(), optimizer.averages[0].numpy()
+    return variable.numpy(), optimizer.averages.values[0].numpy()
 
 
 def build(name, **setting):
@@ -88,7 +88,7 @@ def test_averages_are_what_is_validated_saved_and_returned(fitted, callbacks, mo
     def spy(self, *arguments, **others):
         result = evaluate(self, *arguments, **others)
         validated.append(trainable(self))
-        trained_with.append([average.numpy() for average in self.optimizer.averages])
+        trained_with.append([average.numpy() for average in self.optimizer.averages.values])
         return result
 
     monkeypatch.setattr(keras.Model, "evaluate", spy)
