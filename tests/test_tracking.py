@@ -6,6 +6,8 @@ import contextlib
 import csv
 import json
 import math
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-from conftest import python, sqlite
+from conftest import environment, python, sqlite, wait_for
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -32,6 +34,19 @@ def uri(tmp_path_factory) -> str:
     uri = sqlite(tmp_path_factory.mktemp("store"))
     tracking.connect(uri)
     return uri
+
+
+def test_store_that_is_killed_while_it_is_made_is_made_by_the_next(tmp_path):
+    script = f"from cifar import tracking; tracking.connect({sqlite(tmp_path)!r})"
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=environment())
+    partial = tmp_path / "mlflow.db.partial"
+    wait_for(lambda: partial.exists() and partial.stat().st_size)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "mlflow.db").exists()
+    tracking.connect(sqlite(tmp_path))
+    assert mlflow.MlflowClient(sqlite(tmp_path)).search_experiments()
+    assert not list(tmp_path.glob("*.partial*"))
 
 
 @pytest.fixture

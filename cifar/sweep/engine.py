@@ -109,7 +109,8 @@ class Sweep:
         outcome = process.outcome()
         if outcome.run_id:
             metrics = self._parent.end_child(outcome.run_id, outcome.status, outcome.reason, process.console)
-            outcome = replace(outcome, metrics=metrics)
+            # What it has told is more than what is stored where the server was away.
+            outcome = replace(outcome, metrics={**metrics, **outcome.metrics})
         self._source.give_back(outcome)
         self._record(outcome)
         if outcome.status == "FAILED" and self._options.fail_fast and not self._stopped:

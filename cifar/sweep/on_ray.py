@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
+from cifar import interrupts
 from cifar.errors import InputError
 from cifar.lazy import Lazy
 from cifar.schema import PositiveFloat
@@ -39,10 +41,13 @@ class OnRay(Elsewhere):
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex())
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         if not ray.is_initialized():
+            handlers = {signum: signal.getsignal(signum) for signum in interrupts.SIGNALS}
             try:
                 ray.init(self.address or "local", log_to_driver=False, logging_level="ERROR", **own)
-            except (ConnectionError, RuntimeError, ValueError) as error:
+            except Exception as error:  # of no narrower kind where its processes do not come up
                 raise InputError(f"hydra.launcher.address={self.address}: no Ray there: {first_line(error)}") from None
+            for signum, handler in handlers.items():  # Ray has put its own there, which abort
+                signal.signal(signum, handler)
         return Task(job, folder, self)
 
 

@@ -58,11 +58,24 @@ def connect(uri: str | None) -> None:
         mlflow.set_tracking_uri(uri)
         if is_database(uri):
             with claimed(uri, "store"):
+                if is_local(uri):
+                    _make(Path(uri.removeprefix("sqlite:///")))
                 mlflow.MlflowClient(uri).search_experiments(max_results=1)
         else:
             mlflow.MlflowClient(uri)  # refuses what is no address
     except FAILURES as error:
         raise InputError(f"tracking.uri={masked(uri)}: cannot be opened: {first_line(error)}") from None
+
+
+def _make(path: Path) -> None:
+    """Make a SQLite store, where there is none, under another name first: one that is half made cannot be mended."""
+    if path.exists():
+        return
+    partial = path.with_name(f"{path.name}.partial")
+    for left in path.parent.glob(f"{partial.name}*"):
+        left.unlink()
+    mlflow.MlflowClient(f"sqlite:///{partial}").search_experiments(max_results=1)
+    partial.replace(path)
 
 
 def experiment_id(uri: str, name: str) -> str:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
+from mlflow.exceptions import MlflowException
 
 from cifar import environment
 from cifar.config import TrackingSettings
+from cifar.errors import warn
+from cifar.text import masked
 from cifar.tracking import store
-from cifar.tracking.run import Run, recorded, recorded_status
+from cifar.tracking.run import Result, Run, recorded, recorded_status
 from cifar.tracking.runs import newest_sweep
 from cifar.tracking.store import FAILURE, PROCESS, SWEEP
+
+PAUSE = 2.0
+"""Seconds between two tries of a server that is away."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,10 @@ class Child:
 
 
 class SweepRun(Run):
-    """The run whose children are the jobs of a sweep."""
+    """The run whose children are the jobs of a sweep.
+
+    Unlike a job, it does not go on elsewhere when the server goes away, but waits for it: no job is begun meanwhile.
+    """
 
     def child(self, name: str) -> Child | None:
         """The newest run of this `name` whose parent this is."""
@@ -62,9 +72,15 @@ class SweepRun(Run):
         """Record how a child has ended, where it has not done so itself, and its console; the metrics of the child."""
 
         def end(client: mlflow.MlflowClient) -> dict[str, float]:
-            child = client.get_run(run_id)
+            try:
+                child = client.get_run(run_id)
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # it began while the server was away: `sync` sends it
+                    return {}
+                raise
             if child.info.status != recorded_status(status):
-                client.set_tag(run_id, FAILURE, reason)
+                if reason:
+                    client.set_tag(run_id, FAILURE, reason)
                 client.set_terminated(run_id, recorded_status(status))
             client.log_artifact(run_id, str(console))
             return child.data.metrics
@@ -74,6 +90,19 @@ class SweepRun(Run):
     def claim(self, name: str) -> store.Claim | None:
         """The sole right to the child of this `name`; `None` while another process has it."""
         return store.claim(self._uri, f"{self.id}/{hashlib.sha256(name.encode()).hexdigest()}")
+
+    def _try(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
+        told = False
+        while True:
+            try:
+                return call(mlflow.MlflowClient(self._uri))
+            except store.FAILURES as error:
+                if store.is_local(self._uri) or not store.is_away(error):
+                    raise
+            if not told:
+                warn(f"{masked(self._uri)} does not answer: the sweep waits for it, the jobs that run do not")
+            told = True
+            time.sleep(PAUSE)
 
 
 @contextmanager
