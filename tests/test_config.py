@@ -26,7 +26,11 @@ class TestComposition:
 
     @pytest.mark.parametrize("choice", CHOICES)
     def test_every_yaml_composes_and_is_accepted(self, compose, tmp_path, choice):
-        needed = {"data=folder": [f"data.path={tmp_path}"], "callbacks=reduce_lr": ["schedule=constant"]}
+        needed = {
+            "data=folder": [f"data.path={tmp_path}"],
+            "callbacks=reduce_lr": ["schedule=constant"],
+            "model=from_run": ["model.run=0123456789abcdef"],
+        }
         settings = compose(choice, *needed.get(choice, []))
         experiment.check(settings)
         group, name = choice.split("=")
@@ -177,7 +181,7 @@ class TestSchedules:
 MISTAKES = [
     # choices and keys
     ("model=cnn33", "model=cnn33: unknown choice; did you mean 'cnn3'? known: "),
-    ("model=resnet44", "model=resnet44: unknown choice; did you mean 'resnet'? known: all_conv, "),
+    ("model=resnet44", "model=resnet44: unknown choice; did you mean 'resnet'? known: airbench, all_conv, "),
     ("callbacks=[checkpointt]", "callbacks=checkpointt: unknown choice; did you mean 'checkpoint'? known: "),
     ("experiment=quickstat", "experiment=quickstat: unknown choice; did you mean 'quickstart'?"),
     ("modle=cnn3", f"modle=cnn3: unknown setting; did you mean 'model'? known: {ROOT_KEYS}"),
@@ -189,8 +193,8 @@ MISTAKES = [
     ("+callbacks.early_stoping.patience=3", "callbacks.early_stoping.name=early_stoping: unknown callbacks; "
                                             "did you mean 'early_stopping'?"),
     ("++augmentation.rotation.degree=3", "augmentation.rotation.degree=3: unknown setting; did you mean 'degrees'?"),
-    ("model.head.unit=[3]", "model.head.unit=[3]: unknown setting; did you mean 'units'? known: dropout"),
-    ("++model.head.unit=3", "model.head.unit=3: unknown setting; did you mean 'units'? known: dropout"),
+    ("model.head.unit=[3]", "model.head.unit=[3]: unknown setting; did you mean 'units'? known: bias, dropout"),
+    ("++model.head.unit=3", "model.head.unit=3: unknown setting; did you mean 'units'? known: bias, dropout"),
     ("model.name=cnn33", "model.name=cnn33: unknown model; did you mean 'cnn3'? known: "),
     ("+model._target_=os.system", "model._target_=os.system: settings name builders by `name`"),
     ("+data.nested={_target_:os.system}", "data.nested._target_=os.system: settings name builders by `name`"),
@@ -339,7 +343,7 @@ def spied(loaded: Path, *arguments: str) -> Done:
 def test_help_lists_the_choices_and_loads_nothing_heavy(tmp_path):
     done = spied(tmp_path / "loaded", "--help")
     assert (done.code, done.stderr) == (0, "")
-    assert "\noptimizer: adam, adamw, nadam, rmsprop, sgd\n" in done.stdout
+    assert "\noptimizer: adam, adamw, muon, nadam, rmsprop, sgd\n" in done.stdout
     assert (tmp_path / "loaded").read_text() == ""
 
 
