@@ -193,7 +193,7 @@ MISTAKES = [
     ("+callbacks.early_stoping.patience=3", "callbacks.early_stoping.name=early_stoping: unknown callbacks; "
                                             "did you mean 'early_stopping'?"),
     ("++augmentation.rotation.degree=3", "augmentation.rotation.degree=3: unknown setting; did you mean 'degrees'?"),
-    ("model.head.unit=[3]", "model.head.unit=[3]: unknown setting; did you mean 'units'? known: bias, dropout"),
+    ("model.head.unit=[3]", "model.head.unit=[3]: unknown setting; did you mean 'units'? known: dropout"),
     ("++model.head.unit=3", "model.head.unit=3: unknown setting; did you mean 'units'? known: bias, dropout"),
     ("model.name=cnn33", "model.name=cnn33: unknown model; did you mean 'cnn3'? known: "),
     ("+model._target_=os.system", "model._target_=os.system: settings name builders by `name`"),
