@@ -25,7 +25,8 @@ def cct(
 
     Convolutions that pooling follows, which halves, make a token of `width` numbers of each place that is left; blocks
     of attention with `heads` heads and a perceptron with `units` hidden ones follow. `dropout` is after both, and the
-    share of images that leave out a block grows evenly to `stochastic_depth` at the last.
+    share of images that leave out a block grows evenly to `stochastic_depth` at the last. The head's pooling stands
+    for the paper's, a weighted mean over the tokens.
     """
     check_halvings(image_shape, convolutions, f"model.convolutions={convolutions}")
     if width % heads:
