@@ -64,8 +64,7 @@ class TestModel:
         assert losses[-1] < losses[0]
         assert set(model.evaluate(train.images, targets, verbose=0, return_dict=True)) == {"loss", "accuracy"}
 
-
-    @pytest.mark.parametrize("optimizer", OPTIMIZERS.names())
+    @pytest.mark.parametrize("optimizer", sorted({*OPTIMIZERS.names()} - {"muon"}))  # whose kernels have a fixed norm
     def test_weights_decay_but_those_of_norms_and_biases(self, prepare, optimizer):
         overrides = (f"optimizer={optimizer}", "optimizer.weight_decay=0.5", "schedule=constant")
         variables = (model := prepare(*overrides).compiled_model()).trainable_variables
