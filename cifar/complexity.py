@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,18 +36,43 @@ class Cost:
 
 
 def costs(model: keras.Model) -> list[Cost]:
-    """The cost of each layer of `model`, a functional one, in the order in which they are computed."""
+    """The cost of each layer of `model`, a functional one, in the order in which they are computed.
+
+    The model is run once, on the shape of an image alone; a layer that is used several times costs that often.
+    """
     # TensorFlow knows no shapes behind what XLA compiles in the project's own layers.
     model = layers.portable(model)
-    flops = _flops(model)
+    on_jax = keras.backend.backend() == "jax"
+    flops, outputs = Counter(), {operation.name: [] for operation in model.operations}
+    outputs[model.inputs[0].name].append(model.inputs[0])
+
+    def counted(operation: keras.Operation) -> Callable:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            result, count = (_on_jax if on_jax else _on_tensorflow)(operation, arguments, keywords)
+            flops[operation.name] += count
+            outputs[operation.name] += keras.tree.flatten(result)
+            return result
+
+        return call
+
+    def forward(x: Any) -> Any:
+        # Keras's own way from layer to layer; no public one lets each be looked at.
+        return model._run_through_graph(x, counted)
+
+    shape, kind = (1, *model.input_shape[1:]), model.inputs[0].dtype
+    if on_jax:
+        jax.eval_shape(forward, jax.ShapeDtypeStruct(shape, kind))
+    else:
+        with _silenced(tf.get_logger()):
+            tf.function(forward).get_concrete_function(tf.TensorSpec(shape, kind))
     return [
         Cost(
             operation.name,
             type(operation).__name__,
-            keras.tree.flatten(operation.output)[-1].shape[1:],
+            tuple(outputs[operation.name][-1].shape[1:]),
             operation.count_params() if isinstance(operation, keras.Layer) else 0,
             flops[operation.name],
-            sum(map(_size, keras.tree.flatten(operation.output))),
+            sum(map(_size, outputs[operation.name])),
         )
         for operation in model.operations
     ]
@@ -70,64 +96,46 @@ def table(rows: Sequence[Cost], columns: int = 10_000) -> str:
     return text.table([header, *texts], columns, whole=(2, 3, 4, 5))
 
 
-def _size(tensor: keras.KerasTensor) -> int:
+def _size(tensor: Any) -> int:
     """Bytes of a tensor, of one image."""
-    kind = keras.backend.standardize_dtype(tensor.dtype)
-    return math.prod(tensor.shape[1:]) * tf.dtypes.as_dtype(kind).size
+    return math.prod(tensor.shape[1:]) * tf.as_dtype(keras.backend.standardize_dtype(tensor.dtype)).size
 
 
-def _flops(model: keras.Model) -> Counter[str]:
-    """By the names of layers; the model is run once, on the shape of an image alone."""
-    counted: Counter[str] = Counter()
-    count = _counting_on_jax if keras.backend.backend() == "jax" else _counting_on_tensorflow
-
-    def forward(x: Any) -> Any:
-        # Keras's own way from layer to layer; no public one lets each be looked at.
-        return model._run_through_graph(x, lambda operation: count(operation, counted))
-
-    shape, kind = (1, *model.input_shape[1:]), model.inputs[0].dtype
-    if keras.backend.backend() == "jax":
-        jax.eval_shape(forward, jax.ShapeDtypeStruct(shape, kind))
-    else:
-        logger = tf.get_logger()
-        before = logger.level
-        logger.setLevel(logging.ERROR)  # TensorFlow warns of its own use of a deprecated function
-        try:
-            tf.function(forward).get_concrete_function(tf.TensorSpec(shape, kind))
-        finally:
-            logger.setLevel(before)
-    return counted
+@contextmanager
+def _silenced(logger: logging.Logger) -> Iterator[None]:
+    """Inside the `with`, TensorFlow does not warn of its own use of a deprecated function."""
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
-def _counting_on_tensorflow(operation: keras.Operation, counted: Counter[str]) -> Callable:
-    def call(*arguments: Any, **keywords: Any) -> Any:
-        graph = tf.compat.v1.get_default_graph()
-        before = len(graph.get_operations())
-        outputs = operation(*arguments, **keywords)
-        added = graph.get_operations()[before:]
-        values = [get_stats_for_node_def(graph, one.node_def, "flops").value for one in added]
-        counted[operation.name] += sum(int(value) for value in values if value)
-        return outputs
-
-    return call
+def _on_tensorflow(operation: keras.Operation, arguments: tuple, keywords: dict[str, Any]) -> tuple[Any, int]:
+    """What `operation` makes of its arguments within a graph, and its floating-point operations."""
+    graph = tf.compat.v1.get_default_graph()
+    before = len(graph.get_operations())
+    result = operation(*arguments, **keywords)
+    added = graph.get_operations()[before:]
+    values = [get_stats_for_node_def(graph, one.node_def, "flops").value for one in added]
+    return result, sum(int(value) for value in values if value)
 
 
-def _counting_on_jax(operation: keras.Operation, counted: Counter[str]) -> Callable:
+def _on_jax(operation: keras.Operation, arguments: tuple, keywords: dict[str, Any]) -> tuple[Any, int]:
+    """The same, on tracers."""
     has_variables = isinstance(operation, keras.Layer)
     groups = (operation.trainable_variables, operation.non_trainable_variables) if has_variables else ()
+
+    def alone(variables: list, *inputs: Any) -> Any:
+        if has_variables:
+            return operation.stateless_call(*variables, *inputs, **keywords)[0]
+        return operation(*inputs, **keywords)
+
     values = [[variable.value for variable in group] for group in groups]
-
-    def call(*arguments: Any, **keywords: Any) -> Any:
-        def alone(variables: list, *inputs: Any) -> Any:
-            if has_variables:
-                return operation.stateless_call(*variables, *inputs, **keywords)[0]
-            return operation(*inputs, **keywords)
-
-        shapes = jax.tree.map(_shape_on_jax, (values, *arguments))
-        counted[operation.name] += int(jax.jit(alone).lower(*shapes).cost_analysis().get("flops", 0))
-        return operation(*arguments, **keywords)
-
-    return call
+    shapes = jax.tree.map(_shape_on_jax, (values, *arguments))
+    flops = jax.jit(alone).lower(*shapes).cost_analysis().get("flops", 0)
+    return operation(*arguments, **keywords), int(flops)
 
 
 def _shape_on_jax(x: Any) -> Any:

@@ -192,7 +192,8 @@ def _assign(variables: Sequence[keras.Variable], kind: str, arrays: dict[str, np
 
 def _memory(callback: keras.callbacks.Callback) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]]:
     """What a callback remembers between epochs: its public numbers, and its lists of weights."""
-    public = {name: value for name, value in vars(callback).items() if not name.startswith("_")}
+    # Keras changes the sign of `min_delta` where less is better, in each process anew: that is no memory.
+    public = {name: value for name, value in vars(callback).items() if not name.startswith("_") and name != "min_delta"}
     scalars = {
         name: value if value is None or isinstance(value, int) else float(value)
         for name, value in public.items()

@@ -24,12 +24,16 @@ TINY = {
     "cnn": ["model.blocks=[{filters:8,pool:max},{filters:8,repeat:2,normalization:none,activation:gelu,pool:average}]"],
     "cnn3": ["model.filters=[8,8]", "model.dropout=0", "model.head.units=[]"],
     "convmixer": ["model.width=16", "model.depth=2"],
+    "from_run": ["model.run=abc", "model.freeze=none", "model.model={name:cnn3,filters:[8,8],kernel_size:3,dropout:0.0}",
+                 "model.head={pooling:flatten,units:[],dropout:0.0}"],
     "mobilenet": ["model.width=0.125"],
     "preact_resnet": ["model.depth=8", "model.filters=[8,8,16]", "model.attention=se", "model.stochastic_depth=0.1"],
+    "pretrained": ["model.network=MobileNet", "model.weights=none", "model.size=32", "model.freeze=none",
+                   "model.head.dropout=0"],
     "resnet": ["model.depth=8", "model.filters=[8,12,16]", "model.attention=cbam", "model.stochastic_depth=0.1"],
     "vgg": ["model.depth=11", "model.filters=[8,8,16,16,16]", "model.head.units=[]"],
     "wide_resnet": ["model.depth=10", "model.width=1", "model.dropout=0.1"],
-}
+}  # fmt: skip
 """What makes a model cheap and, for the most part, without dropout."""
 
 
@@ -41,7 +45,7 @@ def settings(*overrides: str) -> tuple[dict, dict]:
 
 def backbone(*overrides: str, shape: tuple[int, int, int] = (16, 16, 1)) -> keras.Model:
     images = np.random.default_rng(0).integers(0, 256, (9, *shape), dtype="uint8")
-    return MODELS.build(settings(*overrides)[0], image_shape=shape, train_images=images)
+    return MODELS.build(settings(*overrides)[0], image_shape=shape, train_images=images, start=None)
 
 
 def tiny(name: str) -> list[str]:
@@ -66,12 +70,13 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 def test_features_are_a_pyramid_that_trains(name, shape):
     keras.utils.set_random_seed(0)
     model = backbone(*tiny(name), shape=shape)
+    size = settings(*tiny(name))[0].get("size") or shape[0]
     assert (model.input.shape, model.input.dtype) == ((None, *shape), "uint8")
 
     assert model.output
     for key, feature in model.output.items():
         stride = 2 ** int(key.removeprefix("P"))
-        assert feature.shape[:3] == (None, -(-shape[0] // stride), -(-shape[1] // stride)), key
+        assert feature.shape[:3] == (None, -(-size // stride), -(-size // stride)), key
 
     images = np.random.default_rng(0).integers(0, 256, (4, *shape), dtype="uint8")
     with tf.GradientTape() as tape:

@@ -75,10 +75,16 @@ class TestQuickstart:
         names = {name.removeprefix("test/") for name in finished.data.metrics if name.startswith("test/")}
         assert names == set(TESTED)
 
-    def test_costs_are_recorded(self, finished):
+    def test_costs_are_recorded(self, finished, artifact):
         assert finished.data.metrics["model/parameters"] == 111_370
         convolutions = 2 * 9 * (64 * 1 * 32 + 16 * 32 * 64 + 4 * 64 * 128)
         assert finished.data.metrics["model/flops"] == pytest.approx(convolutions + 2 * (128 * 128 + 1280), rel=0.05)
+        header, *layers, in_all = artifact("model.txt").read_text().splitlines()
+        assert header.split()[:3] == ["layer", "kind", "output"]
+        assert [line.split()[0] for line in layers][-1] == "probabilities"
+        totals = [float(number.replace(",", "")) for number in in_all.split()[2:]]
+        names = ("model/parameters", "model/flops", "model/activation_bytes")
+        assert totals == [finished.data.metrics[name] for name in names]
 
     def test_dataset_is_recorded_with_its_fingerprint(self, finished, artifact):
         settings = config.read(artifact("config.yaml").read_text())

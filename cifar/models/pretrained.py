@@ -135,7 +135,8 @@ def from_run(
         weights = start(run)
         deepest = max(backbone.output, key=lambda level: int(level[1:]))
         shape = "×".join(map(str, image_shape))
-        with refusing(f"model.run={run}: {weights.name}", f"weights of {model['name']} for images of {shape}"):
+        accepted = f"weights of {model['name']} for images of {shape}"
+        with refusing(f"model.run={run}: {weights.name}", accepted), _quiet():
             # The file has the layers of the backbone first, in the order of the way to the map that the head is on.
             keras.Model(backbone.input, backbone.output[deepest]).load_weights(weights)
     _freeze(backbone, freeze)
@@ -143,9 +144,16 @@ def from_run(
 
 
 def _build(network: str, shape: tuple[int, int, int], **more: Any) -> keras.Model:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # some tell that weights of ImageNet are for another size, which is meant
+    with _quiet():
         return getattr(applications, network)(**{"include_top": False, "weights": None, "input_shape": shape} | more)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside the `with`, Keras does not warn of weights for another size, nor of groups that a file lacks."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextmanager
@@ -162,7 +170,7 @@ def _with_weights(network: str, shape: tuple[int, int, int], weights: str) -> ke
     """The network by itself, with the weights of a file or of ImageNet."""
     if weights != "imagenet":
         path = Path(weights).expanduser()
-        with refusing(path, f"weights of {network} without its classifier, as Keras saves them"):
+        with refusing(path, f"weights of {network} without its classifier, as Keras saves them"), _quiet():
             model = _build(network, shape)
             model.load_weights(path)
             return model

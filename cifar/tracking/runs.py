@@ -69,8 +69,9 @@ def with_model_of_run(settings: Settings) -> Settings:
 def weights_of(run_id: str) -> Path:
     """The weights of a finished run, which are those that its training ended with; raises `InputError`."""
     run, weights = _stored(run_id, WEIGHTS)
-    if file_sha256(weights) != run.data.tags.get(WEIGHTS_FILE):
-        raise InputError(f"run {run_id}: the SHA-256 of its {WEIGHTS} is not the recorded one")
+    found, recorded = file_sha256(weights), run.data.tags.get(WEIGHTS_FILE)
+    if found != recorded:
+        raise InputError(f"run {run_id}: the SHA-256 of its {WEIGHTS} is {found}, recorded is {recorded or 'none'}")
     return weights
 
 
