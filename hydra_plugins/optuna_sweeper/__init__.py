@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifar.errors import InputError, known
 from cifar.lazy import Lazy
-from hydra_plugins.process_launcher import ProcessLauncher, named
+from hydra_plugins import process_launcher as launchers
 
 if TYPE_CHECKING:
     from cifar.sweep.space import Dimension
@@ -35,7 +35,8 @@ class OptunaSweeper(Sweeper):
         self._search = schema.validate(search.Options, options, "hydra.sweeper")
         self._parser = OverridesParser.create(config_loader=hydra_context.config_loader)
         self._launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
-        if not isinstance(self._launcher, ProcessLauncher):
+        # Hydra executes a plugin's module again when it looks for plugins: the class is the one that is there by now.
+        if not isinstance(self._launcher, launchers.ProcessLauncher):
             launcher = config.hydra.runtime.choices["hydra/launcher"]
             raise InputError(f"hydra/launcher={launcher}: should be process, ray or submitit for the sweeper")
 
@@ -60,7 +61,7 @@ class OptunaSweeper(Sweeper):
             self._launcher.options,
             dimensions,
             settings,
-            lambda name, values: (*fixed, *values_of(values), named(name)),
+            lambda name, values: (*fixed, *values_of(values), launchers.named(name)),
         )
 
 
