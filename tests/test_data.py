@@ -153,7 +153,7 @@ def unique(split) -> set[bytes]:
 @pytest.mark.parametrize("name", DATASETS.names())
 def test_yaml_states_every_setting(name):
     stated = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    assert set(stated) == {"name", *settings_of(DATASETS._builder(name, "data")).model_fields}
+    assert set(stated) == {"name", *settings_of(DATASETS._builder({"name": name}, "data")).model_fields}
     assert stated["name"] == name
 
 

@@ -66,6 +66,7 @@ class TestStatus:
     def test_finished_run_leaves_only_artifacts(self, settings):
         with tracking.start(settings) as run:
             (run.folder / "history.csv").write_text("epoch\n1\n")
+            (run.folder / "model.weights.h5").write_bytes(b"weights")
             run.keep_files()
         assert mlflow.MlflowClient(settings.uri).get_run(run.id).info.status == "FINISHED"
         assert not run.folder.exists()
