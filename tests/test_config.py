@@ -26,7 +26,7 @@ class TestComposition:
     @pytest.mark.parametrize("choice", CHOICES)
     def test_every_yaml_composes_and_is_accepted(self, compose, tmp_path, choice):
         needed = {"data=folder": [f"data.path={tmp_path}"], "callbacks=reduce_lr": ["schedule=constant"],
-                  "model=from_run": ["model.run=0"]}
+                  "model=from_run": ["model.run=abcd"], "experiment=transfer": ["model.run=abcd"]}
         settings = compose(choice, *needed.get(choice, []))
         experiment.check(settings)
         group, name = choice.split("=")
