@@ -29,7 +29,8 @@ class TestComposition:
         needed = {
             "data=folder": [f"data.path={tmp_path}"],
             "callbacks=reduce_lr": ["schedule=constant"],
-            "model=from_run": ["model.run=0123456789abcdef"],
+            "model=from_run": ["model.run=abcd"],
+            "experiment=transfer": ["model.run=abcd"],
         }
         settings = compose(choice, *needed.get(choice, []))
         experiment.check(settings)

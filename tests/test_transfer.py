@@ -322,7 +322,7 @@ class TestPhases:
 
     def test_what_the_model_never_lets_learn_stays_so(self, tmp_path):
         made_of = "{name: airbench, widths: [4], whitening_size: 2, whitening_padding: same, norm_momentum: 0.6}"
-        overrides = ("model=from_run", "model.run=0", f"model.model={made_of}", "finetune.epochs=1",
+        overrides = ("model=from_run", "model.run=abcd", f"model.model={made_of}", "finetune.epochs=1",
                      "model.head={pooling: max, units: [], dropout: 0}")  # fmt: skip
         experiment = Experiment.prepare(config.resolve(stated(sqlite(tmp_path), *overrides)))
         model = experiment.compiled_model()
