@@ -8,14 +8,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
 import optuna
 import pytest
-from conftest import TINY, environment, python, sqlite
+from conftest import TINY, busy, environment, python, sqlite, wait_for
 from test_search import SPACE, drawn, options
 
 from cifar import tracking
@@ -65,10 +64,10 @@ def test_two_sweeps_share_a_study_and_one_is_killed(postgresql, tmp_path):
                                     stdout=console, stderr=console)  # fmt: skip
 
     killed, other = begin("killed"), begin("other")
-    wait_until(lambda: (tmp_path / "killed").read_text().count("\njob ") == 2)
+    wait_for(lambda: (tmp_path / "killed").read_text().count("\njob ") == 2, 120 * busy())
     begun = (tmp_path / "killed").read_text().splitlines()[-1].partition(": ")[2]
     client = mlflow.MlflowClient(sqlite(tmp_path))
-    wait_until(lambda: epochs_of(client, begun) > 2)
+    wait_for(lambda: epochs_of(client, begun) > 2, 120 * busy())
     killed.kill()
     assert other.wait(timeout=300) == 0, (tmp_path / "other").read_text()
     again = python(*command, cwd=tmp_path)
@@ -100,15 +99,6 @@ def epochs_of(client: mlflow.MlflowClient, name: str) -> int:
     runs = client.search_runs([known.experiment_id]) if known else []
     run = next((run for run in runs if run.info.run_name == name), None)
     return len(client.get_metric_history(run.info.run_id, "val/loss")) if run else 0
-
-
-def wait_until(condition) -> None:
-    """Raises `AssertionError` where `condition` does not become true in two minutes."""
-    for _ in range(600):
-        if condition():
-            return
-        time.sleep(0.2)
-    pytest.fail("waited for too long")
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +30,6 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.uri, self._folder = f"http://127.0.0.1:{self.port}", folder
-        self.start()
 
     def start(self) -> None:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port),
@@ -46,15 +46,22 @@ class Server:
         self._process.wait()
 
     def _answers(self) -> bool:
-        with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", self.port)) == 0
+        assert self._process.poll() is None, (self._folder / "server.log").read_text()
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
 
 
 @pytest.fixture
 def server(tmp_path) -> Iterator[Server]:
     server = Server(tmp_path)
-    yield server
-    server.kill()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
 
 
 @pytest.fixture
@@ -72,11 +79,14 @@ def test_server_that_is_away_for_a_while_has_all_in_the_end(server, project):
                "hydra.launcher.n_jobs=2", f"tracking.uri={server.uri}"]  # fmt: skip
     with (project / "sweep.log").open("w") as log:
         sweep = subprocess.Popen(command, cwd=project, env=environment(), stdout=log, stderr=log)
-    wait_for(lambda: sum('"epoch"' in path.read_text() for path in project.rglob("report.jsonl")) == 2, 300)
-    server.kill()
-    time.sleep(5)
-    server.start()
-    assert sweep.wait(600) == 0, (project / "sweep.log").read_text()
+    try:
+        wait_for(lambda: sum('"epoch"' in path.read_text() for path in project.rglob("report.jsonl")) == 2, 300)
+        server.kill()
+        time.sleep(5)
+        server.start()
+        assert sweep.wait(600) == 0, (project / "sweep.log").read_text()
+    finally:
+        sweep.kill()
     sent = python("-m", "cifar", "sync", cwd=project)
     assert (sent.code, sent.stderr) == (0, "")
 

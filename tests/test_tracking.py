@@ -19,13 +19,14 @@ from conftest import environment, python, sqlite, wait_for
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cifar import config, tracking
+from cifar import config, interrupts, tracking
 from cifar.config import TrackingSettings
 from cifar.contracts import Evaluation
 from cifar.environment import ROOT
 from cifar.errors import InputError, Interrupted, Pruned, TrainingError
 from cifar.registry import DATASETS
 from cifar.tracking import queries, store
+from cifar.tracking.sweeps import SweepRun
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,14 @@ def test_store_that_is_killed_while_it_is_made_is_made_by_the_next(tmp_path):
     tracking.connect(sqlite(tmp_path))
     assert mlflow.MlflowClient(sqlite(tmp_path)).search_experiments()
     assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_sweep_that_is_told_to_end_does_not_wait_for_its_server(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "LOCAL", sqlite(tmp_path))
+    monkeypatch.setattr(interrupts, "_received", [15])
+    run = SweepRun("http://127.0.0.1:1", TrackingSettings(uri=None, experiment="digits", name="a sweep", parent=None))
+    run.log_tags({"failure": "interrupted"})
+    assert mlflow.MlflowClient(sqlite(tmp_path)).get_run(run.id).data.tags["failure"] == "interrupted"
 
 
 @pytest.fixture

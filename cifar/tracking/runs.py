@@ -20,6 +20,9 @@ from cifar.text import masked
 from cifar.tracking import queries, store
 from cifar.tracking.store import CONFIG, FAILURE, PROCESS, SWEEP, SYNC_RUN, SYNC_URI, WEIGHTS_FILE, file_sha256
 
+PATIENCE = 60.0
+"""Seconds for which a store is asked what there is to go on with."""
+
 
 def find_resumable(settings: Settings, overrides: Sequence[str]) -> tuple[Settings, str | None]:
     """The run that `settings.resume` means and the settings with which it goes on.
@@ -28,8 +31,12 @@ def find_resumable(settings: Settings, overrides: Sequence[str]) -> tuple[Settin
     a run that is unknown, finished or still running, and for `overrides` that would make it another run.
     """
     store.connect(settings.tracking.uri)
+    uri = mlflow.get_tracking_uri()
     if settings.resume == "auto":
-        return settings, _newest_unfinished(settings)
+        try:
+            return settings, store.patiently(uri, lambda: _newest_unfinished(settings), PATIENCE)
+        except store.FAILURES as error:
+            raise InputError(f"resume=auto: {masked(uri)} does not answer: {store.first_line(error)}") from None
     run, config = _stored(settings.resume, CONFIG)
     if run.info.status == "RUNNING" and not environment.is_gone(run.data.tags.get(PROCESS, "")):
         raise InputError(f"resume={settings.resume}: the run is running, as process {run.data.tags.get(PROCESS)}")

@@ -6,19 +6,21 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import logging
+import math
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from cifar import environment
-from cifar.errors import InputError
+from cifar.errors import InputError, warn
 from cifar.text import masked
 
 # A server that does not answer costs a run 4 seconds, once; MLflow's own defaults make it 4 minutes a call.
@@ -40,6 +42,10 @@ WEIGHTS_FILE = "weights_file_sha256"
 SYNC_URI, SYNC_RUN = "sync_uri", "sync_run"
 """Tags of a run that was recorded here while its server was away: where it belongs, and as which run there."""
 
+Result = TypeVar("Result")
+
+PAUSE = 2.0
+"""Seconds between two tries of a store that is away."""
 FAILURES = (OSError, MlflowException, SQLAlchemyError)
 """What a store that is away, broken or not writable raises."""
 
@@ -93,6 +99,21 @@ def experiment_id(uri: str, name: str) -> str:
 def is_away(error: Exception) -> bool:
     """Whether an error tells of a store that cannot be reached, not of a request that it refuses."""
     return getattr(error, "error_code", "INTERNAL_ERROR") in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
+
+
+def patiently(uri: str, call: Callable[[], Result], seconds: float = math.inf) -> Result:
+    """Call, and again and again for so long as the store, which is no file of this machine, does not answer."""
+    end, told = time.monotonic() + seconds, False
+    while True:
+        try:
+            return call()
+        except FAILURES as error:
+            if is_local(uri) or not is_away(error) or time.monotonic() > end:
+                raise
+        if not told:
+            warn(f"{masked(uri)} does not answer and is asked again")
+        told = True
+        time.sleep(PAUSE)
 
 
 def is_local(uri: str) -> bool:

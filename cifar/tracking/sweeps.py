@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,17 +12,12 @@ from pathlib import Path
 import mlflow
 from mlflow.exceptions import MlflowException
 
-from cifar import environment
+from cifar import environment, interrupts
 from cifar.config import TrackingSettings
-from cifar.errors import warn
-from cifar.text import masked
 from cifar.tracking import store
-from cifar.tracking.run import Result, Run, recorded, recorded_status
+from cifar.tracking.run import Run, recorded, recorded_status
 from cifar.tracking.runs import newest_sweep
-from cifar.tracking.store import FAILURE, PROCESS, SWEEP
-
-PAUSE = 2.0
-"""Seconds between two tries of a server that is away."""
+from cifar.tracking.store import FAILURE, PROCESS, SWEEP, Result
 
 
 @dataclass(frozen=True)
@@ -92,17 +86,9 @@ class SweepRun(Run):
         return store.claim(self._uri, f"{self.id}/{hashlib.sha256(name.encode()).hexdigest()}")
 
     def _try(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
-        told = False
-        while True:
-            try:
-                return call(mlflow.MlflowClient(self._uri))
-            except store.FAILURES as error:
-                if store.is_local(self._uri) or not store.is_away(error):
-                    raise
-            if not told:
-                warn(f"{masked(self._uri)} does not answer: the sweep waits for it, the jobs that run do not")
-            told = True
-            time.sleep(PAUSE)
+        if interrupts.pending():  # told to end, it waits for nothing
+            return super()._try(call)
+        return store.patiently(self._uri, lambda: call(mlflow.MlflowClient(self._uri)))
 
 
 @contextmanager
@@ -110,7 +96,8 @@ def sweep(settings: TrackingSettings, key: str, resume: bool) -> Iterator[SweepR
     """The run whose children are the jobs of a sweep: with `resume` the newest that has this `key`, else a new one."""
     uri = mlflow.get_tracking_uri()
     with store.claimed(uri, key):
-        run = SweepRun(uri, settings, newest_sweep(settings.experiment, key) if resume else None)
+        known = store.patiently(uri, lambda: newest_sweep(settings.experiment, key)) if resume else None
+        run = SweepRun(uri, settings, known)
         run.log_tags({SWEEP: key})
     with recorded(run):
         yield run
