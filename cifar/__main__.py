@@ -124,9 +124,10 @@ def predict(arguments: argparse.Namespace) -> None:
     for path in arguments.images:
         read_image(path, (1, 1, 3))
     experiment, model = _restore(arguments)
+    task = experiment.task
     for path in arguments.images:
         outputs = model.predict(read_image(path, experiment.dataset.image_shape)[None], verbose=0)
-        print(json.dumps({"image": str(path), "answer": experiment.task.decode(outputs)[0]}))
+        print(json.dumps({"image": str(path), "answer": task.decode(task.predictions(outputs))[0]}))
 
 
 def sync(arguments: argparse.Namespace) -> None:
