@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 
@@ -9,26 +10,29 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import TINY, composed
+from conftest import composed, sqlite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from test_models import backbone, tiny
 
-from cifar import boxes, config
+from cifar import boxes, layers, state, tracking
 from cifar.contracts import Dataset, Split
-from cifar.errors import InputError
-from cifar.registry import TASKS
+from cifar.experiment import Experiment, _last_layers
+from cifar.registry import MODELS, TASKS
 from cifar.tasks import coco
 from cifar.tasks.detection import Detection
+from cifar.tasks.pyramid import map_size, pyramid
 
 NAMES = ("cat", "dog", "owl")
 SIZE = (48, 64)
 
 
-def task_settings(**changes) -> dict:
-    return {**OmegaConf.to_container(composed("task=detection").task), **changes}
+@functools.cache
+def task_settings() -> dict:
+    return OmegaConf.to_container(composed("task=detection").task)
 
 
 def dataset(split: Split) -> Dataset:
@@ -52,7 +56,7 @@ def random_split(rng, count=3, objects=4, crowd=0.0) -> Split:
 
 
 def built(split: Split, **changes) -> Detection:
-    return TASKS.build(task_settings(**changes), dataset=dataset(split))
+    return TASKS.build({**task_settings(), **changes}, dataset=dataset(split))
 
 
 def iou_by_hand(a, b) -> float:
@@ -122,7 +126,8 @@ class TestLosses:
         task = built(random_split(rng, 6, 1), head=head)
         split = random_split(rng, 6, 1)
         truth = task.encode(split.targets)
-        outputs = rng.normal(0, 1, (*truth.shape[:-1], truth.shape[-1] + len(NAMES) - (head == "box"))).astype("float32")
+        channels = len(NAMES) + (5 if head == "fcos" else 4)
+        outputs = rng.normal(0, 1, (*truth.shape[:-1], channels)).astype("float32")
         outputs[..., -4:] = np.exp(outputs[..., -4:]) * [1, 1, 20, 20]
         loss = task.loss()
         whole = float(loss(truth, outputs))
@@ -162,9 +167,10 @@ class TestRoundTrip:
         found = task.predictions(perfect(truth))
         for image in range(len(split)):
             placed = {(int(row[0]), *np.round(row[1:3] + row[3:5], 1)) for row in truth[image] if row[0] >= 0}
-            objects = [(k, box) for k, box in zip(split.targets["classes"][image], split.targets["boxes"][image],
-                                                  strict=True) if k >= 0]  # fmt: skip
-            detected = [(k, box) for k, box in zip(found["classes"][image], found["boxes"][image], strict=True) if k >= 0]
+            objects, detected = (
+                [(k, box) for k, box in zip(one["classes"][image], one["boxes"][image], strict=True) if k >= 0]
+                for one in (split.targets, found)
+            )
             for k, box in detected:
                 assert any(k == other and np.allclose(box, true, atol=1e-3) for other, true in objects)
             for k, box in objects:
@@ -213,3 +219,224 @@ class TestRoundTrip:
         found = task.predictions(outputs)
         kept = found["boxes"][found["classes"] >= 0]
         assert len(kept) and (kept == [0, 0, SIZE[1], SIZE[0]]).all()
+
+
+def random_predictions(rng, split, count=6) -> dict[str, np.ndarray]:
+    """Some of them near objects, the others anywhere; some absent."""
+    shape = (len(split), count)
+    found = random_boxes(rng, *shape)
+    objects = min(count, split.targets["boxes"].shape[1])
+    near = split.targets["boxes"][:, :objects] + rng.normal(0, 2, (len(split), objects, 4))
+    found[:, :objects] = np.where(split.targets["classes"][:, :objects, None] >= 0, near, found[:, :objects])
+    classes = rng.integers(-1, len(NAMES), shape)
+    hit = rng.random((len(split), objects)) < 0.7
+    classes[:, :objects] = np.where(hit, split.targets["classes"][:, :objects], classes[:, :objects])
+    return {"boxes": found.astype("float32"), "classes": classes, "scores": rng.random(shape).astype("float32")}
+
+
+class TestEvaluation:
+    def judged_apart(self, split, results, folder) -> dict[str, float]:
+        """What pycocotools says of files that are written without our help."""
+        there = split.targets["classes"] >= 0
+        annotations = [
+            {"id": 100 + number, "image_id": int(i), "category_id": int(split.targets["classes"][i, j]) + 1,
+             "bbox": [*map(float, box[:2]), *map(float, box[2:] - box[:2])], "area": float(np.prod(box[2:] - box[:2])),
+             "iscrowd": int(split.targets["crowd"][i, j])}
+            for number, (i, j) in enumerate(np.argwhere(there)) for box in [split.targets["boxes"][i, j]]
+        ]  # fmt: skip
+        truth = {"images": [{"id": i} for i in range(len(split))], "annotations": annotations,
+                 "categories": [{"id": k + 1} for k in range(len(NAMES))]}  # fmt: skip
+        (folder / "truth.json").write_text(json.dumps(truth))
+        (folder / "results.json").write_text(json.dumps(results))
+        coco_truth = COCO(str(folder / "truth.json"))
+        evaluation = COCOeval(coco_truth, coco_truth.loadRes(str(folder / "results.json")), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        names = ("map", "map50", "map75", "map_small", "map_medium", "map_large")
+        return {**dict(zip(names, evaluation.stats[:6], strict=True)), "recall": evaluation.stats[8]}
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_figures_are_pycocotools_of_the_written_predictions(self, seed, tmp_path):
+        rng = np.random.default_rng(seed)
+        split = random_split(rng, 30, crowd=0.2)
+        evaluation = built(split).evaluate(random_predictions(rng, split), split)
+        expected = self.judged_apart(split, evaluation.tables["predictions.json"], tmp_path)
+        assert 0 < expected["map"] < expected["map50"] < 1
+        for name, value in expected.items():
+            assert evaluation.metrics.get(name, -1) == pytest.approx(value, abs=1e-6), name
+        rows = evaluation.tables["average_precision.csv"]
+        assert np.mean([row["map"] for row in rows]) == pytest.approx(expected["map"], abs=1e-5)
+        counted = (split.targets["classes"] >= 0) & ~split.targets["crowd"]
+        assert sum(row["objects"] for row in rows) == counted.sum()
+
+    def test_truth_is_perfect_and_nothing_is_worthless(self):
+        split = random_split(np.random.default_rng(3), 12)
+        scores = np.ones(split.targets["classes"].shape, "float32")
+        best = built(split).evaluate({**split.targets, "scores": scores}, split)
+        assert {round(value, 9) for name, value in best.metrics.items() if name != "recall"} == {1.0}
+        nothing = {**split.targets, "scores": scores, "classes": np.full_like(split.targets["classes"], -1)}
+        worst = built(split).evaluate(nothing, split)
+        assert set(worst.metrics.values()) == {0.0}
+        assert worst.tables["predictions.json"] == []
+
+    def test_of_one_box_there_are_accuracy_and_iou(self):
+        rng = np.random.default_rng(4)
+        split = random_split(rng, 40, 1)
+        found = random_predictions(rng, split, 1)
+        there = split.targets["classes"][:, 0] >= 0
+        metrics = built(split, head="box").evaluate(found, split).metrics
+        overlaps = [iou_by_hand(*pair) for pair in zip(split.targets["boxes"][there, 0], found["boxes"][there, 0],
+                                                       strict=True)]  # fmt: skip
+        assert metrics["iou"] == pytest.approx(np.mean(overlaps), abs=1e-5)
+        assert metrics["accuracy"] == np.mean(split.targets["classes"][there] == found["classes"][there])
+
+    def test_confusion_and_quality_by_hand(self):
+        targets = {
+            "boxes": np.float32([[[0, 0, 10, 10], [20, 20, 40, 40], [44, 4, 60, 16]], [[0, 0, 8, 8]] * 3]),
+            "classes": np.array([[0, 1, 2], [-1, -1, -1]]),
+            "crowd": np.array([[False, False, True], [False] * 3]),
+        }
+        split = Split(np.zeros((2, *SIZE, 3), np.uint8), targets)
+        found = {
+            # right; of another class; in the crowd; second on the same object; unsure; and one where nothing is
+            "boxes": np.float32([[[0, 0, 10, 8], [20, 20, 40, 40], [45, 5, 50, 10], [0, 0, 10, 10], [20, 20, 40, 40]],
+                                 [[5, 5, 15, 15], *[[0, 0, 1, 1]] * 4]]),
+            "classes": np.array([[0, 2, 2, 0, 1], [1, -1, -1, -1, -1]]),
+            "scores": np.float32([[0.9, 0.8, 0.7, 0.6, 0.1], [0.9, 0, 0, 0, 0]]),
+        }  # fmt: skip
+        matches = coco.matched(found, split, len(NAMES), 0.3)
+        np.testing.assert_array_equal(matches.matrix, [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [1, 1, 0, 0]])
+        np.testing.assert_allclose(matches.quality, [2 * 0.8 / 5, 0])
+        told = built(split).decode(found)
+        assert [one["class"] for one in told[0]] == ["cat", "owl", "owl", "cat"]
+        assert told[0][0] == {"class": "cat", "score": pytest.approx(0.9), "box": [0, 0, 10, 8]}
+        drawn = built(split).draw(split.images[0], {name: values[0] for name, values in found.items()})
+        assert drawn.dtype == np.uint8 and drawn.any()
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_every_backbone_has_every_level(name):
+    image = (33, 40)
+    features = backbone(*tiny(name), *(["model.size=null"] if name == "pretrained" else []), shape=(*image, 3))
+    levels = [1, 2, 4]
+    maps = pyramid(features, levels, 8)
+    assert [x.shape for x in maps] == [(None, *map_size(image, level), 8) for level in levels]
+    used = {id(layer) for layer in keras.Model(features.input, maps).layers}
+    assert {layer.name for layer in features.layers if id(layer) not in used and layer.weights} == set()
+
+
+BACKBONES = ["cnn3", "resnet", "cct", "vgg"]
+
+
+def experiment(compose, name, *overrides) -> Experiment:
+    return Experiment.prepare(compose(
+        "task=detection", "data=scenes", "data@data.source=digits", "data.size=32", "data.train=32", "data.val=8",
+        "data.test=8", *tiny(name), "task.width=16", "task.depth=1", "augmentation=none", *overrides))  # fmt: skip
+
+
+@pytest.mark.parametrize("head", ["fcos", "box"])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_backbone_trains_a_step_and_is_saved_and_carried_elsewhere(name, head, compose, tmp_path):
+    prepared = experiment(compose, name, f"task.head={head}", f"data.objects={1 if head == 'box' else 3}")
+    model, train = prepared.compiled_model(), prepared.dataset.train
+    model.run_eagerly = True
+    kernels = [weight for weight in model.trainable_weights if len(weight.shape) > 1]
+    before = [weight.numpy() for weight in kernels]
+    logs = model.train_on_batch(train.images, prepared.task.encode(train.targets), return_dict=True)
+    assert set(logs) == {"loss", *prepared.task.metric_names} and all(map(math.isfinite, logs.values()))
+    assert all((old != new.numpy()).any() for old, new in zip(before, kernels, strict=True))
+    last = {"class_logits", "edges", "centre_logit" if head == "fcos" else "share_logit"}
+    assert _last_layers(model) == last
+
+    expected = model.predict_on_batch(train.images)
+    assert expected.dtype == np.float32
+    layers.portable(model).save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert {type(operation).__module__.split(".")[0] for operation in loaded.operations} == {"keras"}
+    np.testing.assert_allclose(loaded(train.images), expected, atol=1e-4)
+
+
+def test_outputs_are_float32_in_bfloat16(compose):
+    policy = keras.config.dtype_policy()
+    try:
+        prepared = experiment(compose, "cnn3", "precision=mixed_bfloat16")
+        model, train = prepared.compiled_model(), prepared.dataset.train
+        model.run_eagerly = True
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert model.output.dtype == "float32"
+    assert {layer.compute_dtype for layer in model.layers if layer.name.startswith("conv2d")} == {"bfloat16"}
+    targets = prepared.task.encode(train.targets)
+    losses = [model.train_on_batch(train.images, targets, return_dict=True)["loss"] for _ in range(5)]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BACKBONES)
+def test_backbone_learns_32_scenes_by_heart(name, compose):
+    prepared = experiment(compose, name, "data.size=48", "optimizer.lr=3e-3", "schedule=constant", "task.width=32")
+    model, train = prepared.compiled_model(), prepared.dataset.train
+    targets = prepared.task.encode(train.targets)
+    for _ in range(10):
+        for _ in range(60):
+            model.train_on_batch(train.images, targets)
+        found = prepared.task.predictions(model.predict(train.images, verbose=0))
+        score = coco.judge(coco.results(found), coco.truth(train, prepared.dataset.class_names)).metrics["map50"]
+        if score >= 0.95:
+            return
+    pytest.fail(f"map50 is {score}")
+
+
+RUN = ("task=detection", "data=scenes", "data@data.source=digits", "data.size=32", "data.train=40", "data.val=8",
+       "data.test=8", "model=cnn3", "model.filters=[4,8]", "task.width=8", "task.depth=1", "batch_size=16",
+       "augmentation=[rotation,flip,brightness]", "averaging=ema", "epochs=3")  # fmt: skip
+
+
+@pytest.mark.slow  # three whole runs
+def test_an_interrupted_run_goes_on_to_the_bit(in_process, tmp_path, monkeypatch):
+    """Ended right after a state within the second epoch was saved; compared with one that nothing disturbed."""
+    real, saves = state.save, []
+
+    def save(saved, folder):
+        real(saved, folder)
+        saves.append((saved.epoch, saved.step))
+        if saves[-1] == (1, 2):
+            raise KeyboardInterrupt
+
+    def tags_of(store):
+        tracking.connect(sqlite(store))
+        (run,) = [run for run in tracking.queries.search_runs() if "settings_sha256" in run.tags]
+        history = tracking.queries.history(run, [name for name in run.metrics if name != "images_per_second"])
+        return run.tags["weights_sha256"], history
+
+    undisturbed, disturbed = (f"tracking.uri={sqlite(tmp_path / name)}" for name in ("undisturbed", "disturbed"))
+    assert in_process(*RUN, undisturbed).code == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(state, "save", save)
+        assert in_process(*RUN, "state.minutes=1e-6", disturbed).code == 130
+    done = in_process(*RUN, "state.minutes=1e-6", "resume=auto", disturbed)
+    assert done.code == 0 and "epoch 1/3" not in done.stdout
+    assert tags_of(tmp_path / "disturbed") == tags_of(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["fill_mode=wrap"], "fill_mode=wrap: shows objects again, of which there are no boxes; task=detection takes "),
+        (["augmentation=[mixup]"], "augmentation.mixup: task=detection speaks of places in an image, so that images "),
+        (["augmentation=[cutmix]"], "augmentation.cutmix: task=detection speaks of places"),
+        (["evaluate.tta=flip"], "evaluate.tta=flip: task=detection speaks of places in an image, so that views cannot"),
+        (["task.head=box"], "task.head=box: finds one object an image, and data=digits_scenes has up to 3; "),
+        (["data=digits"], "data=digits: its images have no boxes, which this task learns; they have label"),
+        (["task.levels=[3,2]"], "task.levels=[3, 2]: should go up, each level once"),
+        (["task.box_loss=iou"], "task.box_loss=iou: should be 'ciou', 'diou', 'giou' or 'smooth_l1'"),
+        (["task.min_score=0.01"], "task.min_score=0.01: should be greater than or equal to 0.05"),
+        (["task.depht=1"], "task.depht=1: unknown setting; did you mean 'depth'?"),
+        (["callbacks.checkpoint.monitor=val/map"], "callbacks.checkpoint.monitor=val/map: never logged; "),
+    ],
+)
+def test_refused(mistake, overrides, line):
+    scenes = [] if "data=digits" in overrides else ["data=scenes", "data@data.source=digits", "data.size=32",
+                                                    "data.train=9", "data.val=3", "data.test=3"]  # fmt: skip
+    assert mistake("task=detection", *scenes, *overrides).startswith(line)

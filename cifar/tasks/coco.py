@@ -86,11 +86,12 @@ class Judgement:
         counts = np.bincount([one["category_id"] - 1 for one in annotations if not one["iscrowd"]],
                              minlength=len(class_names))  # fmt: skip
         columns = {"map": precision, "map50": precision[0], "map75": precision[5], "recall": recall}
-        return [
-            {"class": name, "objects": int(counts[k]),
-             **{column: round(float(values[..., k].mean()), 6) if counts[k] else "" for column, values in columns.items()}}
-            for k, name in enumerate(class_names)
-        ]  # fmt: skip
+        rows = []
+        for k, name in enumerate(class_names):
+            scores = {column: round(float(values[..., k].mean()), 6) if counts[k] else ""
+                      for column, values in columns.items()}  # fmt: skip
+            rows.append({"class": name, "objects": int(counts[k]), **scores})
+        return rows
 
 
 def judge(found: Sequence[Mapping[str, Any]], there: Mapping[str, Any]) -> Judgement:

@@ -115,17 +115,18 @@ class Detection(Task):
 
         found = coco.results(predictions)
         judgement = coco.judge(found, coco.truth(split, self.class_names))
-        classes = len(self.class_names)
-        matches = coco.matched(predictions, split, classes, self.min_score)
+        matches = coco.matched(predictions, split, len(self.class_names), self.min_score)
+        names = (*self.class_names, "background")
+        of_one = self._of_one(predictions, split) if isinstance(self.head, OneBox) else {}
         return Evaluation(
-            metrics={**judgement.metrics, **(self._of_one(predictions, split) if isinstance(self.head, OneBox) else {})},
+            metrics={**of_one, **judgement.metrics},
             tables={
                 "average_precision.csv": judgement.of_classes(self.class_names),
                 "predictions.json": found,
             },
             figures={
                 "precision_recall": plots.precision_recall(judgement.precision, self.class_names),
-                "confusion_matrix": plots.confusion_matrix(matches.matrix, (*self.class_names, "background"), "objects"),
+                "confusion_matrix": plots.confusion_matrix(matches.matrix, names, "objects"),
                 "examples": self._examples(predictions, split, matches.quality),
             },
         )

@@ -78,7 +78,7 @@ class Places:
             distances = distances_of(edges(of_box), 2**level)
             x = keras.layers.Concatenate(dtype="float32")([logits(of_class), centre(of_box), distances])
             found.append(keras.layers.Reshape((-1, self.classes + 5), dtype="float32")(x))
-        return keras.layers.Concatenate(axis=1, dtype="float32", name="places")(found)
+        return keras.layers.Concatenate(axis=1, dtype="float32", name="found")(found)
 
     def _tower(self, maps: Sequence[keras.KerasTensor]) -> Sequence[keras.KerasTensor]:
         """Convolutions that all levels share, each with a normalization for each level."""
