@@ -49,8 +49,10 @@ def read_file(path: Path, limit: int | None = None) -> bytes:
 def member(folder: Path, name: str) -> Path:
     """The file that is called `name` in `folder`; raises `InputError` for a name that leads out of it."""
     path = PurePosixPath(name)
-    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
-        raise InputError(f"{folder}: {name!r} is no name of a file in it; accepted: names that do not lead out of it")
+    too_long = any(len(part.encode(errors="replace")) > 255 for part in path.parts)
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name or too_long:
+        raise InputError(f"{folder}: {name[:100]!r} is no name of a file in it; accepted: names that do not "
+                         f"lead out of it, of at most 255 bytes")
     return folder / path
 
 

@@ -27,20 +27,23 @@ ACCEPTED = "a folder with images/ and masks/, or with train/ and test/ that have
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-def _checked_colours(colours: dict[str, str]) -> dict[str, str]:
+def _with_background(classes: list[str] | dict[str, str]) -> list[str] | dict[str, str]:
+    if isinstance(classes, list):
+        return classes
+    colours = {"background": "#000000", **classes}
     for name, colour in colours.items():
         if not re.fullmatch("#[0-9a-fA-F]{6}", colour):
             raise ValueError(f"be colours such as '#ff0000'; that of {name} is {colour!r}")
     if len({colour.lower() for colour in colours.values()}) < len(colours):
-        raise ValueError("be colours that differ")
+        raise ValueError(f"be colours that differ, also from {colours['background']}, the background")
     return colours
 
 
-Colours = Annotated[dict[str, str], AfterValidator(_checked_colours)]
+Classes = Annotated[list[str] | dict[str, str], AfterValidator(_with_background)]
 
 
 @DATASETS.register
-def masks(seed: int, *, path: str, classes: list[str] | Colours, size: PositiveInt, test_fraction: Share,
+def masks(seed: int, *, path: str, classes: Classes, size: PositiveInt, test_fraction: Share,
           val_fraction: Share, limit: PositiveInt | None) -> Dataset:
     """The photos in `images/` at `path` as (size, size, 3), with the masks of the same names in `masks/`, PNG files.
 
@@ -51,17 +54,11 @@ def masks(seed: int, *, path: str, classes: list[str] | Colours, size: PositiveI
     photo, masks of another size, and unknown values or colours. Settings and errors else are those of `annotated`.
     """
     root = Path(path).expanduser()
-    colours = None if isinstance(classes, list) else {"background": "#000000", **classes}
-    names = classes if colours is None else [name for name in colours if name not in ("background", "void")]
-    class_names = checked_classes(names, "data.classes")
-    values = mask_values(class_names)
-    if colours is None:
-        read = read_values
-    else:
-        order = ["background", *class_names]
-        meanings = {int(colour[1:], 16): VOID if name == "void" else order.index(name) for name, colour in
-                    colours.items()}  # fmt: skip
-        read = functools.partial(_read_colours, meanings)
+    class_names = checked_classes([name for name in classes if name not in ("background", "void")], "data.classes")
+    values, read = mask_values(class_names), read_values
+    if isinstance(classes, dict):
+        order = {"background": 0, "void": VOID} | {name: k for k, name in enumerate(class_names, 1)}
+        read = functools.partial(_read_colours, {int(colour[1:], 16): order[name] for name, colour in classes.items()})
     if (root / "test").is_dir():
         train, test = (_examples(root / part, read, values) for part in ("train", "test"))
     else:

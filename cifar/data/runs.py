@@ -11,8 +11,8 @@ from cifar.lazy import np
 def runs_of(counts: Sequence[int] | str, stated: tuple[int, int], size: tuple[int, int], where: str) -> np.ndarray:
     """The lengths of runs, of background and object in turn, that fill an image of `size` (height, width): int64.
 
-    Raises `InputError` about `where` if they do not fill the image, whose rest pycocotools would leave as memory was, or
-    if another size is `stated`.
+    Raises `InputError` about `where` if they do not fill the image, whose rest pycocotools would leave as memory was,
+    or if another size is `stated`.
     """
     if tuple(stated) != size:
         raise InputError(f"{where}: a mask of size {list(stated)}; accepted: that of its image, {list(size)}")
