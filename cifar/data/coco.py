@@ -219,9 +219,9 @@ def _targets(photo: Photo, here: Sequence[Thing], masks: bool, file: Path, where
 
 def _mask(here: Sequence[Thing], size: tuple[int, int]) -> np.ndarray:
     """uint8 of `size`; void where objects of several classes overlap, as torchvision's reference has it."""
-    mask = np.zeros(size, np.uint8)
+    mask = np.zeros(size, np.uint8, order="F")  # as run lengths go
     for thing in here:
         inside = run_mask(thing.area, size) if isinstance(thing.area, np.ndarray) else polygon_mask(thing.area, size)
-        value = thing.label + 1
-        mask[inside] = np.where((mask[inside] == 0) | (mask[inside] == value), value, VOID)
+        value = np.uint8(thing.label + 1)
+        np.copyto(mask, np.where((mask == 0) | (mask == value), value, np.uint8(VOID)), where=inside)
     return mask
