@@ -299,13 +299,14 @@ class TestEvaluation:
         }
         split = Split(np.zeros((2, *SIZE, 3), np.uint8), targets)
         found = {
-            # right; of another class; in the crowd; second on the same object; unsure; and one where nothing is
-            "boxes": np.float32([[[0, 0, 10, 8], [20, 20, 40, 40], [45, 5, 50, 10], [0, 0, 10, 10], [20, 20, 40, 40]],
-                                 [[5, 5, 15, 15], *[[0, 0, 1, 1]] * 4]]),
-            "classes": np.array([[0, 2, 2, 0, 1], [1, -1, -1, -1, -1]]),
-            "scores": np.float32([[0.9, 0.8, 0.7, 0.6, 0.1], [0.9, 0, 0, 0, 0]]),
+            # right; of another class; in the crowd; second on the same object; the same in another class; unsure; and
+            # one where nothing is
+            "boxes": np.float32([[[0, 0, 10, 8], [20, 20, 40, 40], [45, 5, 50, 10], [0, 0, 10, 5], [20, 20, 40, 39],
+                                  [20, 20, 40, 40]], [[5, 5, 15, 15], *[[0, 0, 1, 1]] * 5]]),
+            "classes": np.array([[0, 2, 2, 0, 1, 1], [1, -1, -1, -1, -1, -1]]),
+            "scores": np.float32([[0.9, 0.8, 0.7, 0.6, 0.5, 0.1], [0.9, 0, 0, 0, 0, 0]]),
         }  # fmt: skip
-        matches = coco.matched(found, split, len(NAMES), 0.3)
+        matches = coco.matched(built(split).answers(found), split, len(NAMES))
         np.testing.assert_array_equal(matches.matrix, [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [1, 1, 0, 0]])
         np.testing.assert_allclose(matches.quality, [2 * 0.8 / 5, 0])
         told = built(split).decode(found)

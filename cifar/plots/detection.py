@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cifar.plots.images import draw_image
-from cifar.plots.style import BLUE, GREY, GRID, SMALL, TEXT, WIDTH, new_figure, short
+from cifar.plots.style import GREY, GRID, SMALL, TEXT, WIDTH, new_figure, short
 
 CURVES = 10  # classes up to which each curve has room for a name
 GAP = 0.25  # inches between images
@@ -34,7 +34,8 @@ def precision_recall(precision: np.ndarray, class_names: Sequence[str]) -> Figur
         colour = f"C{place[0]}" if len(place) else GRID
         label = f"{short(class_names[k])}  {precision[:, k].mean():.3f}" if len(place) else None
         ax.plot(recall, precision[:, k], color=colour, linewidth=1.2, label=label, zorder=2 + bool(len(place)))
-    ax.plot(recall, mean, color=BLUE, linewidth=3, label=f"mean of {len(known)} classes  {mean.mean():.3f}", zorder=4)
+    label = f"mean of {len(known)} classes  {mean.mean():.3f}"
+    ax.plot(recall, mean, color="black", linewidth=3, label=label, zorder=4)
     ax.set(xlim=(0, 1), ylim=(0, 1.02))
     ax.set_xlabel("recall: share of the objects that are found", fontsize=TEXT)
     ax.set_ylabel("precision: share of the detections that are right", fontsize=TEXT)

@@ -117,9 +117,19 @@ def _indexed(dataset: Mapping[str, Any]) -> Any:
     return coco
 
 
+def overlaps(found: np.ndarray, true: np.ndarray, crowd: bool) -> np.ndarray:
+    """float64 (found, true): intersection over union, or over what is found where the true ones are a crowd."""
+    from pycocotools import mask
+
+    if not len(found) or not len(true):
+        return np.zeros((len(found), len(true)))
+    sized = [np.concatenate([x[:, :2], x[:, 2:] - x[:, :2]], axis=1).astype(np.float64) for x in (found, true)]
+    return mask.iou(*sized, [crowd] * len(true))
+
+
 @dataclass(frozen=True)
 class Matches:
-    """What the sure detections of a split are of.
+    """What detections of a split are of.
 
     `matrix` is int (classes + 1, classes + 1), rows true, columns predicted, background last; `quality` (n,) is the
     panoptic quality of each image (Kirillov et al. 2019, arXiv:1801.00868): the IoU of right detections, summed, over
@@ -130,8 +140,8 @@ class Matches:
     quality: np.ndarray
 
 
-def matched(predictions: Mapping[str, np.ndarray], split: Split, classes: int, min_score: float) -> Matches:
-    """Each detection of at least `min_score`, surest first, takes the object it overlaps most, if by half or more.
+def matched(answers: Mapping[str, np.ndarray], split: Split, classes: int) -> Matches:
+    """Each detection, surest first, takes the object that it overlaps most, if by half or more.
 
     Of whatever class; one that only overlaps a crowd does not count.
     """
@@ -140,10 +150,9 @@ def matched(predictions: Mapping[str, np.ndarray], split: Split, classes: int, m
     for image in range(len(split)):
         labels, crowd = split.targets["classes"][image], split.targets["crowd"][image]
         true = labels[there := (labels >= 0) & ~crowd]
-        sure = np.flatnonzero((predictions["classes"][image] >= 0) & (predictions["scores"][image] >= min_score))
-        found, boxes = predictions["classes"][image, sure], predictions["boxes"][image, sure]
-        overlap = _iou(boxes, split.targets["boxes"][image, there], False)
-        in_crowd = (_iou(boxes, split.targets["boxes"][image, (labels >= 0) & crowd], True) >= MATCHED).any(axis=1)
+        found, boxes = (answers[name][image, answers["classes"][image] >= 0] for name in ("classes", "boxes"))
+        overlap = overlaps(boxes, split.targets["boxes"][image, there], False)
+        in_crowd = (overlaps(boxes, split.targets["boxes"][image, (labels >= 0) & crowd], True) >= MATCHED).any(axis=1)
         right, free, counted = 0.0, np.ones(len(true), bool), 0
         for place, number in enumerate(found):
             open_overlap = np.where(free, overlap[place], 0)
@@ -161,13 +170,3 @@ def matched(predictions: Mapping[str, np.ndarray], split: Split, classes: int, m
         if len(true) + counted:
             quality[image] = 2 * right / (len(true) + counted)
     return Matches(matrix, quality)
-
-
-def _iou(found: np.ndarray, true: np.ndarray, crowd: bool) -> np.ndarray:
-    """float64 (found, true): intersection over union, or over what is found where the true ones are a crowd."""
-    from pycocotools import mask
-
-    if not len(found) or not len(true):
-        return np.zeros((len(found), len(true)))
-    sized = [np.concatenate([x[:, :2], x[:, 2:] - x[:, :2]], axis=1).astype(np.float64) for x in (found, true)]
-    return mask.iou(*sized, [crowd] * len(true))

@@ -18,6 +18,8 @@ from cifar.tasks.places import LEAST_SCORE, Grid, Places
 
 boxes = Lazy("cifar.boxes")
 
+SAME = 0.7
+"""Detections of different classes that overlap more are answers to the same object, of which one counts."""
 SHOWN = 4
 """Images in each row of the sheet of examples."""
 
@@ -90,32 +92,43 @@ class Detection(Task):
     def predictions(self, outputs):
         return self.head.predictions(outputs)
 
+    def answers(self, predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The `predictions` less those that are unsure, or that a surer one of whatever class stands for."""
+        classes = np.where(predictions["scores"] >= self.min_score, predictions["classes"], -1)
+        for own, found, scores in zip(classes, predictions["boxes"], predictions["scores"], strict=True):
+            sure = np.flatnonzero(own >= 0)
+            sure = sure[np.argsort(-scores[sure], kind="stable")]
+            same = np.tril(coco.overlaps(found[sure], found[sure], False) >= SAME, -1)
+            for row, place in enumerate(sure):
+                if (same[row] & (own[sure] >= 0)).any():
+                    own[place] = -1
+        return {**predictions, "classes": classes}
+
     def decode(self, predictions):
         return [
             [
-                {
-                    "class": self.class_names[predictions["classes"][image, place]],
-                    "score": float(predictions["scores"][image, place]),
-                    "box": predictions["boxes"][image, place].tolist(),
-                }
-                for place in np.flatnonzero(self._is_sure(predictions)[image])
+                {"class": self.class_names[k], "score": float(score), "box": box.tolist()}
+                for k, score, box in zip(classes, scores, boxes, strict=True)
+                if k >= 0
             ]
-            for image in range(len(predictions["classes"]))
-        ]
+            for classes, scores, boxes in zip(*map(self.answers(predictions).get, ("classes", "scores", "boxes")),
+                                              strict=True)
+        ]  # fmt: skip
 
     def draw(self, image, found):
         from cifar.drawing import boxes_on
 
-        shown = self._is_sure(found) if "scores" in found else found["classes"] >= 0
-        kept = {name: found[name][shown] for name in ("boxes", "classes", "scores") if name in found}
-        return boxes_on(image, kept["boxes"], kept["classes"], self.class_names, kept.get("scores"))
+        if "scores" in found:
+            found = {name: values[0] for name, values in self.answers({k: v[None] for k, v in found.items()}).items()}
+        return boxes_on(image, found["boxes"], found["classes"], self.class_names, found.get("scores"))
 
     def evaluate(self, predictions, split):
         from cifar import plots
 
         found = coco.results(predictions)
         judgement = coco.judge(found, coco.truth(split, self.class_names))
-        matches = coco.matched(predictions, split, len(self.class_names), self.min_score)
+        answers = self.answers(predictions)
+        matches = coco.matched(answers, split, len(self.class_names))
         names = (*self.class_names, "background")
         of_one = self._of_one(predictions, split) if isinstance(self.head, OneBox) else {}
         return Evaluation(
@@ -127,12 +140,9 @@ class Detection(Task):
             figures={
                 "precision_recall": plots.precision_recall(judgement.precision, self.class_names),
                 "confusion_matrix": plots.confusion_matrix(matches.matrix, names, "objects"),
-                "examples": self._examples(predictions, split, matches.quality),
+                "examples": self._examples(answers, split, matches.quality),
             },
         )
-
-    def _is_sure(self, predictions: Mapping[str, np.ndarray]) -> np.ndarray:
-        return (predictions["classes"] >= 0) & (predictions["scores"] >= self.min_score)
 
     def _of_one(self, predictions: Mapping[str, np.ndarray], split: Split) -> dict[str, float]:
         """The share of objects whose class is right, and the mean IoU of their boxes, one an image."""

@@ -122,11 +122,11 @@ class Places:
     def predictions(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Those that are left of each class after suppression of what overlaps them, the surest first.
 
-        The score is the root of the probabilities of class and centre, multiplied.
+        The score is the product of the probabilities of class and centre.
         """
         with tf.device("cpu"):
             outputs = tf.constant(outputs)
-            scores = tf.sqrt(tf.sigmoid(outputs[..., :-5]) * tf.sigmoid(outputs[..., -5:-4]))
+            scores = tf.sigmoid(outputs[..., :-5]) * tf.sigmoid(outputs[..., -5:-4])
             centres, height, width = self.grid.centres(), *self.grid.size
             edges = tf.concat([centres - outputs[..., -4:-2], centres + outputs[..., -2:]], axis=-1)
             edges = tf.clip_by_value(edges, 0.0, tf.constant([width, height, width, height], tf.float32))
