@@ -19,7 +19,7 @@ from pycocotools.cocoeval import COCOeval
 from test_models import backbone, tiny
 
 from cifar import boxes, layers, state, tracking
-from cifar.contracts import Dataset, Split
+from cifar.contracts import Dataset, Evaluation, Split
 from cifar.experiment import Experiment, _last_layers
 from cifar.registry import MODELS, TASKS
 from cifar.tasks import coco
@@ -316,10 +316,12 @@ class TestEvaluation:
         assert drawn.dtype == np.uint8 and drawn.any()
 
 
-@pytest.mark.parametrize("name", MODELS.names())
+@pytest.mark.parametrize("name", [*MODELS.names(), "airbench model.whitening_padding=valid"])
 def test_every_backbone_has_every_level(name):
+    """Also one that resizes images, and one that does not pad them."""
+    name, *more = name.split()
     image = (33, 40)
-    features = backbone(*tiny(name), *(["model.size=null"] if name == "pretrained" else []), shape=(*image, 3))
+    features = backbone(*tiny(name), *more, shape=(*image, 3))
     levels = [1, 2, 4]
     maps = pyramid(features, levels, 8)
     assert [x.shape for x in maps] == [(None, *map_size(image, level), 8) for level in levels]
@@ -356,6 +358,14 @@ def test_backbone_trains_a_step_and_is_saved_and_carried_elsewhere(name, head, c
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert {type(operation).__module__.split(".")[0] for operation in loaded.operations} == {"keras"}
     np.testing.assert_allclose(loaded(train.images), expected, atol=1e-4)
+
+    model.save_weights(tmp_path / "model.weights.h5")
+    other = backbone(*tiny(name), shape=prepared.dataset.image_shape)
+    alone = keras.Model(other.input, other.output[max(other.output, key=lambda level: int(level[1:]))])
+    alone.load_weights(tmp_path / "model.weights.h5")  # as model=from_run does
+    trained = [weight for layer in model.layers[: len(alone.layers)] for weight in layer.weights]
+    for weight, other_weight in zip(alone.weights, trained, strict=True):
+        np.testing.assert_array_equal(weight, other_weight)
 
 
 def test_outputs_are_float32_in_bfloat16(compose):
@@ -419,6 +429,27 @@ def test_an_interrupted_run_goes_on_to_the_bit(in_process, tmp_path, monkeypatch
     done = in_process(*RUN, "state.minutes=1e-6", "resume=auto", disturbed)
     assert done.code == 0 and "epoch 1/3" not in done.stdout
     assert tags_of(tmp_path / "disturbed") == tags_of(tmp_path / "undisturbed")
+
+
+def test_runs_are_listed_and_compared_by_their_own_metrics(compose, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ids = []
+    for lr, score in ((1e-3, 0.25), (1e-2, 0.75)):
+        prepared = experiment(compose, "cnn3", f"optimizer.lr={lr}")
+        tracking.connect(sqlite(tmp_path))
+        with tracking.start(prepared.settings.tracking) as run:
+            run.log_settings(prepared.settings)
+            run.log_dataset(prepared.dataset)
+            run.log_metrics({"train/loss": 1.0, "val/loss": 2.0, "val/iou": score}, step=1)
+            run.log_evaluation(Evaluation({"map": score, "loss": 1.0}, {"predictions.json": []}), "test")
+            ids.append(run.id)
+    listed = command(sqlite(tmp_path), "runs").stdout.splitlines()
+    assert "test/map" in listed[0] and "0.75" in listed[1] and "0.25" in listed[2]
+    done = command(sqlite(tmp_path), "compare", *ids)
+    assert (done.code, done.stderr) == (0, "")
+    assert "test/map" in done.stdout and "0.75" in done.stdout and "McNemar" not in done.stdout
+    assert "The runs do not name a class an image: nothing is tested" in done.stdout
+    assert "optimizer.lr" in (tmp_path / "comparison.html").read_text()
 
 
 @pytest.mark.parametrize(
