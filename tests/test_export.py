@@ -189,7 +189,8 @@ def test_several_outputs_by_name(tmp_path):
     model = keras.Model(image, outputs)
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), np.uint8)
     split, seen = SimpleNamespace(images=images), []
-    task = SimpleNamespace(evaluate=lambda outputs, split: seen.append(outputs) or SimpleNamespace(metrics={}))
+    task = SimpleNamespace(predictions=dict, by_place=False,
+                           evaluate=lambda found, split: seen.append(found) or SimpleNamespace(metrics={}))
     data = SimpleNamespace(val=split, test=split, class_names=("cat", "dog", "cow"), image_shape=(4, 4, 3))
     given = Source(SimpleNamespace(), SimpleNamespace(dataset=data, task=task), model)
     assert len(list(formats.write(given, list(formats.FORMATS), tmp_path))) == 6
