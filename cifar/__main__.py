@@ -1,4 +1,4 @@
-"""What one does with recorded runs: list, show, compare, evaluate, predict, send."""
+"""What one does with recorded runs: list, show, compare, evaluate, predict, serve, send."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cifar.errors import ExitCodes
 from cifar.experiment import check
 from cifar.images import read_image
 from cifar.lazy import load_tensorflow
+from cifar.serving import command as serving
 
 
 def main() -> None:
@@ -55,6 +56,11 @@ def main() -> None:
     command.add_argument("run_id", metavar="RUN")
     command.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
     command.set_defaults(run=predict)
+
+    command = commands.add_parser("serve", help="finished runs as a web service, until Ctrl-C or SIGTERM; at SIGHUP "
+                                  "it looks for the runs again")  # fmt: skip
+    serving.add_arguments(command)
+    command.set_defaults(run=serving.serve)
 
     command = commands.add_parser("sync", help="send the runs that were recorded here while their server was away")
     command.set_defaults(run=sync)

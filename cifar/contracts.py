@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -101,6 +101,16 @@ class Dataset:
     val: Split
     test: Split
     class_names: tuple[str, ...]
+
+    @classmethod
+    def blank(cls, name: str, class_names: Sequence[str], image_shape: Sequence[int]) -> Dataset:
+        """One that stands for a data set which is not at hand: each split is a black image of each class.
+
+        A model that is built for it differs from one built for the data in nothing but its weights.
+        """
+        classes = len(class_names)
+        split = Split(np.zeros((classes, *image_shape), np.uint8), {"label": np.arange(classes)})
+        return cls(name, split, split, split, tuple(class_names))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,10 +16,12 @@ from mlflow.entities import Param, Run, RunStatus, RunTag
 from cifar import environment
 from cifar.callbacks import WEIGHTS
 from cifar.config import Settings, TrackingSettings, identity, read, resumed
+from cifar.contracts import Dataset
 from cifar.errors import InputError
 from cifar.text import masked
 from cifar.tracking import queries, store
-from cifar.tracking.store import CONFIG, FAILURE, PROCESS, SWEEP, SYNC_RUN, SYNC_URI, WEIGHTS_FILE, file_sha256
+from cifar.tracking.store import CONFIG, DATASET, FAILURE, PROCESS, SWEEP, SYNC_RUN, SYNC_URI, WEIGHTS_FILE, file_sha256
+from cifar.untrusted import read_file, refusing
 
 PATIENCE = 60.0
 """Seconds for which a store is asked what there is to go on with."""
@@ -50,6 +53,25 @@ def stored_run(uri: str | None, run_id: str) -> tuple[Settings, Path, str]:
     store.connect(uri)
     run, config, weights = _stored(run_id, CONFIG, WEIGHTS)
     return read(config.read_text()), weights, run.data.tags.get("dataset_fingerprint", "")
+
+
+def finished_run(uri: str | None, run_id: str) -> tuple[queries.StoredRun, Settings, Path]:
+    """A finished run, its settings, and the path of its weights, which are those that its training ended with.
+
+    Raises `InputError`.
+    """
+    store.connect(uri)
+    (run,) = queries.find_runs([run_id])
+    if run.status != "FINISHED":
+        raise InputError(f"run {run_id}: the run is {run.status}, not finished")
+    return run, queries.settings(run), weights_of(run.id)
+
+
+def blank_dataset(run: queries.StoredRun) -> Dataset:
+    """What stands for the data of a run, to build its model where they are not at hand; raises `InputError`."""
+    _, path = _stored(run.id, DATASET)
+    with refusing(path, "name, class_names and image_shape of a data set"):
+        return Dataset.blank(**json.loads(read_file(path)))
 
 
 def with_model_of_run(settings: Settings) -> Settings:

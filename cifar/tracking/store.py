@@ -34,6 +34,7 @@ from mlflow.exceptions import MlflowException
 
 LOCAL = f"sqlite:///{environment.ROOT / 'mlflow.db'}"
 CONFIG = "config.yaml"
+DATASET = "dataset.json"
 PROCESS = "process"
 DESCRIBED = "described"
 FAILURE = "failure"

@@ -1,0 +1,194 @@
+"""What the service answers at which address."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from cifar import images
+from cifar.errors import InputError, known
+from cifar.serving import decoding, description
+from cifar.serving.batching import Full
+from cifar.serving.limits import Limits
+from cifar.serving.metrics import Metrics
+
+if TYPE_CHECKING:
+    from cifar.serving.models import Model
+
+AT_ONCE = 2**16
+"""Pixels that are decoded where they are; more are decoded in a thread, so that other requests go on."""
+DECODERS = 2
+
+
+class Service:
+    """The models by name, the first of them the one that is meant where none is named, and what they are told of."""
+
+    def __init__(self, limits: Limits):
+        self.limits = limits
+        self.models: dict[str, Model] = {}
+        self.metrics = Metrics(lambda: self.models)
+        self.is_ending = False
+        self._decoders = ThreadPoolExecutor(DECODERS, "decoder")
+
+    def model(self, name: str | None) -> Model:
+        """The model of this name; raises `HTTPException`."""
+        if name is None:
+            return next(iter(self.models.values()))
+        if name not in self.models:
+            raise HTTPException(404, f"model {name[:100]}: unknown; {known(name, self.models)}")
+        return self.models[name]
+
+    async def decoded(self, contents: Sequence[bytes], shape: decoding.Shape) -> np.ndarray:
+        """The images (n, height, width, channels) of PNG and JPEG files; raises `HTTPException`."""
+        opened = decoding.opened(contents, self.limits.max_pixels)
+
+        def fitted(number: int) -> np.ndarray:
+            return images.fitted(opened[number], shape, f"image {number}")
+
+        try:
+            if sum(image.width * image.height for image in opened) <= AT_ONCE:
+                return np.stack([fitted(number) for number in range(len(opened))])
+            loop = asyncio.get_running_loop()
+            jobs = [loop.run_in_executor(self._decoders, fitted, number) for number in range(len(opened))]
+            return np.stack(await asyncio.gather(*jobs))
+        except InputError as error:
+            raise HTTPException(422, str(error)) from None
+
+    async def outputs(self, model: Model, batch: np.ndarray, request: Request) -> Any:
+        """The outputs of the model for these images, unless the client goes away; raises `HTTPException`."""
+        try:
+            outputs = model.batcher.submit(batch)
+        except Full:
+            raise HTTPException(503, "too many images are waiting", {"Retry-After": "1"}) from None
+        gone = asyncio.ensure_future(request.receive())  # whose body has been read: nothing else comes
+        try:
+            await asyncio.wait((outputs, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not outputs.done():
+                raise ClientDisconnect
+            return outputs.result()
+        finally:
+            gone.cancel()
+            outputs.cancel()
+
+
+def build(service: Service) -> FastAPI:
+    """The application, without what `Guard` adds."""
+    app = FastAPI(
+        title="cifar",
+        description=description.INTRODUCTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers={HTTPException: _refused, RequestValidationError: _invalid, Exception: _failed},
+    )
+
+    @app.get("/livez", **description.of("Whether the process works", {200: "alive"}))
+    async def livez() -> Response:
+        return JSONResponse({"status": "alive"})
+
+    @app.get("/readyz", **description.of("Whether requests should be sent here", {200: "ready", 503: "ending"}))
+    async def readyz() -> Response:
+        if service.is_ending:
+            raise HTTPException(503, "the service is ending")
+        return JSONResponse({"status": "ready"})
+
+    @app.get("/metrics", **description.of("Figures for Prometheus", {200: description.TEXT}))
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type=service.metrics.content_type)
+
+    @app.get("/v1/models", **description.of("The models, and the runs behind them", {200: "the models"}))
+    async def models() -> Response:
+        return JSONResponse({"models": [_about(model) for model in service.models.values()]})
+
+    @app.get("/v1/models/{name}", **description.of("A model's state, as TensorFlow Serving tells it",
+                                                   {200: "the state", 404: "unknown model"}))  # fmt: skip
+    async def state(name: str) -> Response:
+        service.model(name)
+        status = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+        return JSONResponse({"model_version_status": [status]})
+
+    @app.post("/v1/models/{name}:predict", **description.PREDICT_ROWS)
+    async def predict_rows(name: str, request: Request) -> Response:
+        model = service.model(name)
+        _check_type(request, description.JSON_TYPES)
+        form, values = decoding.given(decoding.document(await request.body()))
+        if len(values) > service.limits.max_batch:
+            raise HTTPException(413, f"{form}: {len(values)} images; accepted: {service.limits.max_batch}")
+        contents = decoding.files(values)
+        if contents is None:
+            batch = decoding.pixels(values, model.image_shape)
+        else:
+            batch = await service.decoded(contents, model.image_shape)
+        columns = model.columns(await service.outputs(model, batch, request))
+        if form == "inputs":
+            return JSONResponse({"outputs": columns})
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return JSONResponse({"predictions": rows})
+
+    @app.post("/predict", **description.PREDICT_FILE)
+    async def predict_file(request: Request, model: str | None = None) -> Response:
+        chosen = service.model(model)
+        batch = await service.decoded([await _upload(request)], chosen.image_shape)
+        outputs = await service.outputs(chosen, batch, request)
+        (answer,) = chosen.task.decode(outputs)
+        return JSONResponse({"model": chosen.name, "run": chosen.run.id, "answer": answer})
+
+    return app
+
+
+async def _upload(request: Request) -> bytes:
+    """The file that a request is, or that its form has as `image`; raises `HTTPException`."""
+    kind = _check_type(request, description.UPLOAD_TYPES)
+    if kind != "multipart/form-data":
+        return await request.body()
+    async with request.form(max_files=1, max_fields=1) as form:
+        file = form.get("image")
+        if not isinstance(file, UploadFile):
+            raise HTTPException(400, "the form should have a file called image")
+        return await file.read()
+
+
+def _check_type(request: Request, accepted: Sequence[str]) -> str:
+    """The content type of a request; raises `HTTPException` where it is not among those `accepted`."""
+    kind = request.headers.get("content-type", accepted[0]).partition(";")[0].strip().lower()
+    if kind not in accepted:
+        raise HTTPException(415, f"content-type {kind[:100]}: accepted: {', '.join(accepted)}")
+    coding = request.headers.get("content-encoding", "identity")
+    if coding != "identity":
+        raise HTTPException(415, f"content-encoding {coding[:100]}: accepted: none")
+    return kind
+
+
+def _about(model: Model) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "run": model.run.id,
+        "run_name": model.run.name,
+        "experiment": model.run.experiment,
+        "class_names": model.class_names,
+        "image_shape": model.image_shape,
+        "metrics": model.run.metrics,
+    }
+
+
+async def _refused(request: Request, error: HTTPException) -> Response:
+    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+
+
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
+    return JSONResponse({"error": "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())}, 422)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """The answer to what should not happen; the traceback goes to stderr."""
+    return JSONResponse({"error": "internal error"}, 500)
