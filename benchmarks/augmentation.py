@@ -54,7 +54,7 @@ def ours(images: np.ndarray, *names: str) -> Iterable[Any]:
     for name in names:
         entry = yaml.safe_load((ROOT / "conf" / "augmentation" / f"{name}.yaml").read_text())[name]
         choices[name] = AUGMENTATIONS.build({"name": name, **entry})
-    task = SimpleNamespace(encode=lambda targets: tf.one_hot(targets["label"], 10))
+    task = SimpleNamespace(encode=lambda targets: tf.one_hot(targets["label"], 10), targets=("label",))
     split = Split(images, {"label": np.arange(len(images)) % 10})
     return training_batches(split, task, choices, seed=0, batch_size=BATCH, epochs=10**6)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import get_args
 
 from cifar.config import EvaluateSettings, Views
-from cifar.errors import ExitCodes
+from cifar.errors import ExitCodes, InputError
 from cifar.experiment import check
-from cifar.images import read_image
+from cifar.images import png, read_image, read_photo
 from cifar.lazy import load_tensorflow
 from cifar.serving import command as serving
 
@@ -52,7 +52,8 @@ def main() -> None:
     command.add_argument("--tta", choices=get_args(Views), help="views of an image; those of the run by default")
     command.set_defaults(run=evaluate)
 
-    command = commands.add_parser("predict", help="what a finished run's model sees in images of any size")
+    command = commands.add_parser("predict", help="what a finished run's model sees in images of any size, boxes and "
+                                   "masks drawn on them in IMAGE.predicted.png")
     command.add_argument("run_id", metavar="RUN")
     command.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
     command.set_defaults(run=predict)
@@ -126,13 +127,23 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 
 def predict(arguments: argparse.Namespace) -> None:
-    """Print the task's answer for each image as a line of JSON."""
+    """Print the task's answer for each image as a line of JSON; of places, beside the image too, and drawn on it."""
     for path in arguments.images:
         read_image(path, (1, 1, 3))
     experiment, model = _restore(arguments)
+    task, shape = experiment.task, experiment.dataset.image_shape
     for path in arguments.images:
-        outputs = model.predict(read_image(path, experiment.dataset.image_shape)[None], verbose=0)
-        print(json.dumps({"image": str(path), "answer": experiment.task.decode(outputs)[0]}))
+        if task.by_place:
+            photo, image, frame = read_photo(path, shape)
+            found = frame.in_photo(task.predictions(model.predict(image[None], verbose=0)))
+        else:
+            found = task.predictions(model.predict(read_image(path, shape)[None], verbose=0))
+        line = json.dumps({"image": str(path), "answer": task.decode(found)[0]})
+        print(line)
+        if task.by_place:
+            drawn = task.draw(photo, {name: values[0] for name, values in found.items()})
+            _write(Path(f"{path}.predicted.png"), png(drawn))
+            _write(Path(f"{path}.predicted.json"), f"{line}\n".encode())
 
 
 def sync(arguments: argparse.Namespace) -> None:
@@ -141,6 +152,13 @@ def sync(arguments: argparse.Namespace) -> None:
 
     for line in tracking.synchronise():
         print(line)
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _count(given: str) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from cifar.errors import InputError
 from cifar.lazy import np
 
 if TYPE_CHECKING:
@@ -27,12 +28,23 @@ def aligned(size: int) -> np.ndarray:
     return buffer[start : start + size]
 
 
+VOID = 255
+"""The value of a mask where a pixel has no class: it is neither learned nor evaluated."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Images with their targets.
 
-    `images` is uint8 of shape (n, height, width, channels), 0 to 255. `targets` maps a name to an array whose first
-    axis is n: classification has `{"label": (n,) int64}`.
+    `images` is uint8 of shape (n, height, width, channels), 0 to 255. `targets` maps names to arrays whose first axis
+    is n, of which a data set has those that its source gives:
+
+    - `label` int64 (n,): the class of the image;
+    - `boxes` float32 (n, m, 4): left, top, right, bottom of up to m objects, in pixels from the image's left upper
+      corner, so that the right edge of the last pixel is at the image's width; zeros where there is no object;
+    - `classes` int64 (n, m): the class of each object, -1 where there is none;
+    - `crowd` bool (n, m): objects that neither count nor hurt when boxes are evaluated;
+    - `mask` uint8 (n, height, width): of each pixel 0 for background, k + 1 for class k, `VOID` where none can say.
     """
 
     images: np.ndarray
@@ -117,6 +129,13 @@ class Dataset:
         """(height, width, channels)."""
         return self.train.images.shape[1:]
 
+    def need(self, *targets: str) -> None:
+        """Raises `InputError` where a target that a task learns is missing."""
+        for name in targets:
+            if name not in self.train.targets:
+                raise InputError(f"data={self.name}: its images have no {name}, which this task learns; they have "
+                                 f"{', '.join(sorted(self.train.targets))}")
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, of class names, images and targets of all splits in their order."""
@@ -155,8 +174,12 @@ class Task(abc.ABC):
     metric_names: tuple[str, ...]
     """The names of `metrics()`, known before any of them is built."""
 
-    mixable = False
-    """Whether `encode` gives one float tensor whose weighted means are targets too, so that images can be mixed."""
+    targets: tuple[str, ...]
+    """Which targets of a `Split` it learns."""
+
+    by_place = True
+    """Whether it speaks of places in an image. If not, `encode` gives one float tensor whose weighted means are targets
+    too, and the outputs for several views of an image have a mean, so that images can be mixed and views averaged."""
 
     @abc.abstractmethod
     def check_head(self, head: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,7 +191,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def encode(self, targets: Mapping[str, Any]) -> Any:
-        """The targets of a batch (tensors, by name) in the form that the loss takes; runs in the input pipeline."""
+        """The targets of a batch (tensors, by name) as one float tensor that the loss takes; in the input pipeline."""
 
     @abc.abstractmethod
     def loss(self) -> keras.losses.Loss:
@@ -179,9 +202,20 @@ class Task(abc.ABC):
         """The metrics to follow during training, beside the loss."""
 
     @abc.abstractmethod
-    def decode(self, outputs: np.ndarray) -> list[Any]:
-        """The outputs of a batch as one answer an image that JSON can hold."""
+    def predictions(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """What the model's `outputs` for a batch say, in arrays small enough to be kept of all images; first axis n."""
 
     @abc.abstractmethod
-    def evaluate(self, outputs: np.ndarray, split: Split) -> Evaluation:
-        """Metrics, tables and figures of the model's `outputs` on `split`."""
+    def evaluate(self, predictions: Mapping[str, np.ndarray], split: Split) -> Evaluation:
+        """Metrics beside the loss, tables and figures of the `predictions` for all images of `split`."""
+
+    @abc.abstractmethod
+    def decode(self, predictions: Mapping[str, np.ndarray]) -> list[Any]:
+        """One answer for each image that JSON can hold."""
+
+    def draw(self, image: np.ndarray, found: Mapping[str, np.ndarray]) -> np.ndarray:
+        """`image` uint8 (height, width, channels) with what its targets or predictions say drawn on it, for people.
+
+        Returns uint8 (height, width, 3), enlarged by a whole number where the image is small.
+        """
+        raise NotImplementedError(f"{type(self).__name__} speaks of no places")

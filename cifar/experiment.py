@@ -69,9 +69,8 @@ class Experiment:
         experiment = cls(settings, dataset, task)
         for phase in experiment.phases:
             experiment._schedule(phase)
-        for name, _ in parts(experiment.augmentation(), Mixing):
-            if not task.mixable:
-                raise InputError(f"augmentation.{name}: task={settings.task['name']} has targets that cannot be mixed")
+        if task.by_place:
+            experiment._check_places()
         return experiment
 
     @property
@@ -129,6 +128,17 @@ class Experiment:
     def callbacks(self, folder: Path) -> list[keras.callbacks.Callback]:
         """The callbacks of the settings; what they write goes to `folder`."""
         return [CALLBACKS.build(entry, folder=folder) for _, entry in entries(self.settings.callbacks)]
+
+    def _check_places(self) -> None:
+        """Raises `InputError` for what makes no sense where a task speaks of places in an image."""
+        told = f"task={self.settings.task['name']} speaks of places in an image"
+        for name, _ in parts(self.augmentation(), Mixing):
+            raise InputError(f"augmentation.{name}: {told}, so that images cannot be mixed")
+        if self.settings.evaluate.tta != "none":
+            raise InputError(f"evaluate.tta={self.settings.evaluate.tta}: {told}, so that views cannot be averaged")
+        if "boxes" in self.task.targets and self.settings.fill_mode in ("reflect", "wrap"):
+            raise InputError(f"fill_mode={self.settings.fill_mode}: shows objects again, of which there are no boxes; "
+                             f"task={self.settings.task['name']} takes nearest or constant")
 
     def _thaw(self, model: keras.Model, phase: Phase) -> None:
         """Let the layers from that of `phase` on learn, but for what the model's builder itself never lets."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -48,17 +50,65 @@ def fitted(image: Image.Image, shape: tuple[int, int, int], where: object) -> np
     from PIL import Image, ImageOps
 
     height, width, channels = shape
-    with refusing(where, _accepted()), image:
-        if image.mode.startswith(("I", "F")):  # Pillow would clip 16 bits to 255 without a word
-            raise ValueError(f"its mode is {image.mode}")
-        upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
-        return np.asarray(ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)).reshape(shape)
+    upright = _decoded(image, channels, where)
+    return np.asarray(ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)).reshape(shape)
 
 
-def _accepted() -> str:
+@dataclass(frozen=True)
+class Frame:
+    """Where a photo of `size` (height, width) lies in the image that a model takes: `scale` times as large, with its
+    left upper corner at pixel (`left`, `top`)."""
+
+    size: tuple[int, int]
+    scale: tuple[float, float]
+    """Down and across, which differ by what whole pixels need."""
+    left: int
+    top: int
+
+    def in_photo(self, predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """`predictions` for the model's image, with their boxes and masks in pixels of the photo."""
+        height, width = self.size
+        found = dict(predictions)
+        if "boxes" in found:
+            corner, scale = np.array([self.left, self.top] * 2), np.array(self.scale[::-1] * 2)
+            found["boxes"] = np.clip((found["boxes"] - corner) / scale, 0, [width, height] * 2)
+        if "mask" in found:
+            rows, columns = (((np.arange(length) + 0.5) * scale).astype(int) + first for length, scale, first in
+                             zip(self.size, self.scale, (self.top, self.left), strict=True))  # fmt: skip
+            found["mask"] = found["mask"][:, rows[:, None], columns]
+        return found
+
+
+def read_photo(path: str | Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, Frame]:
+    """The photo at `path`, uint8 (its height, its width, channels); all of it as uint8 of `shape`; and where in there.
+
+    It keeps its proportions; what it leaves open is black. Raises `InputError` as `read_image` does.
+    """
+    return framed(open_image(path, path), shape, path)
+
+
+def framed(
+    image: Image.Image, shape: tuple[int, int, int], where: object, most: int | None = None
+) -> tuple[np.ndarray, np.ndarray, Frame]:
+    """`image` decoded, and framed as `read_photo` tells; it is closed. Raises `InputError` about `where`.
+
+    The photo is made to fit `most` pixels a side, if they are given.
+    """
     from PIL import Image
 
-    return f"a PNG or JPEG image of 8 bits a channel, at most {Image.MAX_IMAGE_PIXELS} pixels"
+    height, width, channels = shape
+    photo = _decoded(image, channels, where)
+    if most:
+        photo.thumbnail((most, most))
+    ratio = min(height / photo.height, width / photo.width)
+    new_height, new_width = (max(1, round(ratio * length)) for length in (photo.height, photo.width))
+    top, left = (height - new_height) // 2, (width - new_width) // 2
+    image = np.zeros(shape, np.uint8)
+    resized = np.asarray(photo.resize((new_width, new_height), Image.Resampling.BILINEAR))
+    image[top : top + new_height, left : left + new_width] = resized.reshape(new_height, new_width, channels)
+    scale = new_height / photo.height, new_width / photo.width
+    frame = Frame((photo.height, photo.width), scale, left, top)
+    return np.asarray(photo).reshape(photo.height, photo.width, channels), image, frame
 
 
 def png(image: np.ndarray) -> bytes:
@@ -68,3 +118,19 @@ def png(image: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "PNG", optimize=True)
     return file.getvalue()
+
+
+def _decoded(image: Image.Image, channels: int, where: object) -> Image.Image:
+    """The whole image, upright, in grey or in colours; `image` is closed. Raises `InputError` about `where`."""
+    from PIL import ImageOps
+
+    with refusing(where, _accepted()), image:
+        if image.mode.startswith(("I", "F")):  # Pillow would clip 16 bits to 255 without a word
+            raise ValueError(f"its mode is {image.mode}")
+        return ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+
+
+def _accepted() -> str:
+    from PIL import Image
+
+    return f"a PNG or JPEG image of 8 bits a channel, at most {Image.MAX_IMAGE_PIXELS} pixels"

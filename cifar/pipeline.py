@@ -46,12 +46,12 @@ def training_batches(
     """All batches of a run from (`first_epoch`, `first_step`) to the end of epoch `epochs` - 1, both from 0.
 
     Yields (images, targets): uint8 (b, height, width, channels), and what `task.encode` makes of the batch's targets,
-    mixed as the images are.
+    moved and mixed as the images are.
     An epoch shows every image once, in an order of its own, and ends with the partial batch if there is one: give
     `steps_per_epoch` to `fit`, which takes its epochs from this one stream. Of each batch a process reads its `shard`.
     """
     steps = steps_per_epoch(len(split), batch_size)
-    take, rows_of = _taker(split), _reader(len(split), batch_size, shard)
+    take, rows_of = _taker(split, task), _reader(len(split), batch_size, shard)
     mixing = bool(parts(augmentation, Mixing))
 
     def positions(epoch):
@@ -66,7 +66,7 @@ def training_batches(
         needed = tf.range(tf.size(index)) if mixing else rows
         images, targets = take(tf.gather(index, needed))
         batch = Batch(seed, epoch, step, index)
-        images, targets = augment(images, task.encode(targets), augmentation, batch, fill_mode, needed)
+        images, targets = augment(images, targets, task.encode, augmentation, batch, fill_mode, needed)
         return (tf.gather(images, rows), tf.gather(targets, rows)) if mixing else (images, targets)
 
     total = (epochs - first_epoch) * steps - first_step
@@ -83,7 +83,7 @@ def evaluation_batches(split: Split, task: Task, batch_size: int, shard: Shard =
 
     Of each batch, the process reads its `shard`.
     """
-    take, rows_of = _taker(split), _reader(len(split), batch_size, shard)
+    take, rows_of = _taker(split, task), _reader(len(split), batch_size, shard)
 
     def evaluation_batch(step):
         first = step * batch_size
@@ -96,25 +96,45 @@ def evaluation_batches(split: Split, task: Task, batch_size: int, shard: Shard =
 
 
 def preview(
-    split: Split, augmentation: Choices, *, seed: int, rows: int, versions: int, fill_mode: FillMode = "nearest"
+    split: Split,
+    task: Task,
+    augmentation: Choices,
+    *,
+    seed: int,
+    rows: int,
+    versions: int,
+    fill_mode: FillMode = "nearest",
 ) -> tuple[np.ndarray, np.ndarray]:
     """The first `rows` images of `split`, and them as a batch of training in the first `versions` epochs.
 
-    Returns uint8 arrays (rows, height, width, channels) and (rows, versions, height, width, channels).
+    Returns uint8 arrays (rows, height, width, channels) and (rows, versions, height, width, channels). Where the task
+    speaks of places, its targets are drawn on them.
     """
-    originals = split.images[:rows]
+    first = split.take(np.arange(min(rows, len(split))))
+    targets = {name: tf.constant(first.targets[name]) for name in task.targets}
+    encode = dict if task.by_place else task.encode  # what is encoded can be mixed, but not drawn
     with tf.device("cpu"):
-        images, index, no_targets = tf.constant(originals), tf.range(len(originals)), tf.zeros([len(originals)])
-        batches = [Batch(seed, epoch, 0, index) for epoch in range(versions)]
-        augmented = [augment(images, no_targets, augmentation, batch, fill_mode)[0] for batch in batches]
-    return originals, np.stack(augmented, axis=1)
+        batches = [Batch(seed, epoch, 0, tf.range(len(first))) for epoch in range(versions)]
+        augmented = [augment(tf.constant(first.images), targets, encode, augmentation, batch, fill_mode)
+                     for batch in batches]  # fmt: skip
+    shown = [_shown(task, *version) for version in [(first.images, targets), *augmented]]
+    return shown[0], np.stack(shown[1:], axis=1)
 
 
-def _taker(split: Split) -> Callable[[tensorflow.Tensor], tuple[tensorflow.Tensor, dict[str, tensorflow.Tensor]]]:
-    """The images and targets at an index."""
+def _shown(task: Task, images: Any, targets: Any) -> np.ndarray:
+    if not task.by_place:
+        return np.asarray(images)
+    return np.stack([task.draw(np.asarray(image), {name: np.asarray(values[i]) for name, values in targets.items()})
+                     for i, image in enumerate(images)])  # fmt: skip
+
+
+def _taker(
+    split: Split, task: Task
+) -> Callable[[tensorflow.Tensor], tuple[tensorflow.Tensor, dict[str, tensorflow.Tensor]]]:
+    """The images at an index, and those targets of theirs that the task learns."""
     with tf.device("cpu"):
         images = _shared(split.images)
-        targets = {name: tf.constant(target) for name, target in split.targets.items()}
+        targets = {name: tf.constant(split.targets[name]) for name in task.targets}
 
     def take(index):
         return tf.gather(images, index), {name: tf.gather(target, index) for name, target in targets.items()}

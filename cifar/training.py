@@ -43,6 +43,7 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
     run.log_text(complexity.table(rows), "model.txt")
     originals, augmented = pipeline.preview(
         data.train,
+        experiment.task,
         experiment.augmentation(),
         seed=experiment.settings.seed,
         rows=PREVIEW_IMAGES,
@@ -194,10 +195,16 @@ def evaluate(experiment: Experiment, model: keras.Model, run: Run) -> None:
 
 def test(experiment: Experiment, model: keras.Model) -> Evaluation:
     """What the task says of the model's outputs on the test split, in the views that the settings name."""
-    split = experiment.dataset.test
-    model = views.averaged(model, experiment.settings.evaluate.tta)
-    outputs = model.predict(pipeline.evaluation_batches(split, experiment.task, EVALUATION_BATCH), verbose=0)
-    return experiment.task.evaluate(outputs, split)
+    split, task = experiment.dataset.test, experiment.task
+    model, loss = views.averaged(model, experiment.settings.evaluate.tta), task.loss()
+    total, found = 0.0, []
+    for images, targets in pipeline.evaluation_batches(split, task, EVALUATION_BATCH):
+        outputs = model.predict_on_batch(images)
+        total += len(images) * float(loss(targets, outputs))
+        found.append(task.predictions(outputs))
+    evaluation = task.evaluate({name: np.concatenate([part[name] for part in found]) for name in found[0]}, split)
+    evaluation.metrics = {"loss": total / len(split), **evaluation.metrics}
+    return evaluation
 
 
 def restore(settings: Settings, weights: Path, fingerprint: str) -> tuple[Experiment, keras.Model]:

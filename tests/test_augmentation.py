@@ -1,5 +1,6 @@
 """What each choice draws, that the matrices compose, and that one resampling puts pixels where they say."""
 
+import operator
 from pathlib import Path
 from typing import get_args
 
@@ -53,7 +54,8 @@ def augmented(images, choices, moment=(0, 0, 0), fill_mode="nearest"):
 def blended(images, choices, moment=(0, 0, 0), fill_mode="nearest"):
     """The same, and float32 (n, n): of which images of the batch each is made."""
     index = np.arange(len(images))
-    return augment(images, np.eye(len(images), dtype=np.float32), choices, Batch(*moment, index), fill_mode)
+    return augment(images, {"row": np.eye(len(images), dtype=np.float32)}, operator.itemgetter("row"), choices,
+                   Batch(*moment, index), fill_mode)
 
 
 def drawn(name, count=4000, shape=(10, 20, 1), moment=(0, 0, 0), **setting):

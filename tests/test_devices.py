@@ -58,21 +58,6 @@ def assert_same_training(store: Path, expected: Path) -> None:
             np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=TOLERANCE, err_msg=name)
 
 
-def test_tensorflow_comes_without_jax_which_can_be_loaded_afterwards():
-    script = """
-import sys
-from cifar.lazy import load_tensorflow
-load_tensorflow()
-import keras
-print(keras.backend.backend(), "jax" in sys.modules)
-import jax
-load_tensorflow()
-print(sys.modules["jax"] is jax)
-"""
-    done = python("-c", script)
-    assert (done.code, done.stdout.splitlines()) == (0, ["tensorflow False", "True"]), done
-
-
 class TestMirrored:
     # TensorFlow has no variable for this; the number of devices is asked for before anything else is.
     TWO_DEVICES = """

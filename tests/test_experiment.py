@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from cifar import experiment
+from cifar import experiment, training
 from cifar.errors import InputError
 from cifar.experiment import Experiment
 from cifar.registry import AUGMENTATIONS, CALLBACKS, OPTIMIZERS
@@ -120,13 +120,29 @@ class TestCheck:
         with pytest.raises(InputError, match=r"^model\.filters=\[4, 4, 4, 4\]: .* 8×8$"):
             prepare("model.filters=[4,4,4,4]").model()
 
-    def test_mixing_needs_a_task_with_targets_that_can_be_mixed(self, prepare, monkeypatch):
-        prepare("augmentation=[flip,cutmix]")
-        monkeypatch.setattr(Classification, "mixable", False)
+    @pytest.mark.parametrize(("override", "why"), [
+        ("augmentation=[flip,cutmix]", "augmentation.cutmix: {}, so that images cannot be mixed"),
+        ("evaluate.tta=flip", "evaluate.tta=flip: {}, so that views cannot be averaged"),
+    ])
+    def test_what_makes_no_sense_for_a_task_that_speaks_of_places(self, prepare, monkeypatch, override, why):
+        prepare(override)
+        monkeypatch.setattr(Classification, "by_place", True)
         prepare("augmentation=[flip,cutout]")
         with pytest.raises(InputError) as refused:
-            prepare("augmentation=[flip,cutmix]")
-        assert str(refused.value) == "augmentation.cutmix: task=classification has targets that cannot be mixed"
+            prepare(override)
+        assert str(refused.value) == why.format("task=classification speaks of places in an image")
+
+    def test_a_task_needs_its_targets(self, prepare):
+        with pytest.raises(InputError, match=r"^data=digits: its images have no boxes, .* they have label$"):
+            prepare().dataset.need("label", "boxes")
+
+    def test_loss_of_the_test_is_the_one_that_was_trained_with_over_all_images(self, prepare):
+        prepared = prepare("task.label_smoothing=0.3", "data.limit=400")
+        model, test = prepared.model(), prepared.dataset.test
+        assert len(test) % training.EVALUATION_BATCH
+        targets = 0.7 * np.eye(10)[test.targets["label"]] + 0.03
+        expected = -(targets * np.log(model.predict(test.images, verbose=0))).sum(axis=1).mean()
+        assert training.test(prepared, model).metrics["loss"] == pytest.approx(expected, rel=1e-5)
 
 
 class TestCallbacks:

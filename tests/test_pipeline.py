@@ -19,7 +19,7 @@ from cifar.registry import AUGMENTATIONS
 
 COUNT, BATCH, EPOCHS = 43, 8, 3
 STEPS = 6
-TASK = SimpleNamespace(encode=lambda targets: tf.one_hot(targets["label"], COUNT))
+TASK = SimpleNamespace(encode=lambda targets: tf.one_hot(targets["label"], COUNT), targets=("label",), by_place=False)
 SPLIT = Split(np.random.default_rng(0).integers(0, 256, (COUNT, 8, 8, 3), dtype=np.uint8), {"label": np.arange(COUNT)})
 CHOICES = {entry["name"]: AUGMENTATIONS.build(entry) for entry in (
     {"name": "rotation", "degrees": 15}, {"name": "contrast", "amount": 0.2})}
@@ -85,7 +85,7 @@ def test_a_batch_is_what_permutation_and_augmentation_make_of_seed_epoch_and_ste
         index = permutation(COUNT, 5, epoch).numpy()[step * BATCH : (step + 1) * BATCH]
         np.testing.assert_array_equal(targets, np.eye(COUNT)[index])
         batch = Batch(5, epoch, step, index)
-        expected, _ = augment(SPLIT.images[index], np.zeros(len(index)), CHOICES, batch, "nearest")
+        expected, _ = augment(SPLIT.images[index], {}, len, CHOICES, batch, "nearest")
         np.testing.assert_array_equal(images, expected)
 
 
@@ -178,19 +178,20 @@ def test_shards_make_up_batches_that_are_mixed():
 
 
 def test_preview_is_what_training_does():
-    originals, augmented = preview(SPLIT, CHOICES, seed=5, rows=4, versions=3)
+    originals, augmented = preview(SPLIT, TASK, CHOICES, seed=5, rows=4, versions=3)
     np.testing.assert_array_equal(originals, SPLIT.images[:4])
     assert augmented.shape == (4, 3, 8, 8, 3) and augmented.dtype == np.uint8
     for epoch in range(3):
-        expected, _ = augment(originals, np.zeros(4), CHOICES, Batch(5, epoch, 0, np.arange(4)), "nearest")
+        expected, _ = augment(originals, {}, len, CHOICES, Batch(5, epoch, 0, np.arange(4)), "nearest")
         np.testing.assert_array_equal(augmented[:, epoch], expected)
     assert (augmented[:, 0] != augmented[:, 1]).any(axis=(1, 2, 3)).all()
 
 
 def test_preview_shows_what_is_mixed():
-    originals, augmented = preview(SPLIT, MIXUP, seed=5, rows=4, versions=3)
+    originals, augmented = preview(SPLIT, TASK, MIXUP, seed=5, rows=4, versions=3)
     for epoch in range(3):
-        _, shares = augment(originals, np.eye(4, dtype=np.float32), MIXUP, Batch(5, epoch, 0, np.arange(4)), "nearest")
+        batch = Batch(5, epoch, 0, np.arange(4))
+        _, shares = augment(originals, {}, lambda _: np.eye(4, dtype=np.float32), MIXUP, batch, "nearest")
         np.testing.assert_allclose(augmented[:, epoch], np.einsum("ij,jhwc->ihwc", shares, originals), atol=0.501)
 
 
@@ -200,5 +201,5 @@ def test_images_and_targets_are_mixed_alike():
 
 
 def test_preview_without_augmentation():
-    originals, augmented = preview(SPLIT, {}, seed=5, rows=2, versions=3)
+    originals, augmented = preview(SPLIT, TASK, {}, seed=5, rows=2, versions=3)
     np.testing.assert_array_equal(augmented, np.repeat(originals[:, None], 3, axis=1))

@@ -3,7 +3,7 @@
 A choice is a registered function that returns one of these kinds:
 
 - `Geometric` draws an affine matrix per image. The matrices of all geometric choices are multiplied and the image is
-  resampled once; the same matrix moves boxes and masks.
+  resampled once; the same matrix moves its boxes and its mask.
 - `Photometric` changes the pixels, after all geometry.
 - `Mixing` blends images with others of their batch, and their targets likewise, at last; of several, one a batch.
 
@@ -22,7 +22,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from cifar.augmentation.resampling import resample
+from cifar.augmentation.boxes import ABSENT, moved
+from cifar.augmentation.resampling import resample, resample_mask
 from cifar.lazy import tf
 
 if TYPE_CHECKING:
@@ -164,26 +165,47 @@ def compose(choices: Choices, batch: Batch, shape: tuple[int, int, int]) -> Tens
 
 
 def augment(
-    images: Tensor, targets: Any, choices: Choices, batch: Batch, fill_mode: FillMode, rows: Tensor | None = None
+    images: Tensor,
+    targets: Mapping[str, Tensor],
+    encode: Callable[[Mapping[str, Tensor]], Any],
+    choices: Choices,
+    batch: Batch,
+    fill_mode: FillMode,
+    rows: Tensor | None = None,
 ) -> tuple[Tensor, Any]:
-    """`images` uint8 (n, height, width, channels) and `targets` after all `choices`; rounded and clipped to uint8 once.
+    """`images` uint8 (n, height, width, channels) and their encoded `targets` after all `choices`.
 
     They are those of the `batch`, or of its `rows`, (n,) integers. Where choices mix, they must be those of all of it,
-    and `targets` a float tensor whose first axis is the images.
+    and what `encode` returns a float tensor whose first axis is the images. The `targets` are those of a `Split`, moved
+    before they are encoded. Images are rounded and clipped to uint8 once.
     """
     if not choices:
-        return images, targets
+        return images, encode(targets)
     rows, shape = tf.range(tf.size(batch.index)) if rows is None else rows, tuple(images.shape[1:])
     if parts(choices, Geometric):
-        x = resample(images, tf.gather(compose(choices, batch, shape), rows), fill_mode)
+        matrix = tf.gather(compose(choices, batch, shape), rows)
+        x, targets = resample(images, matrix, fill_mode), _move(targets, matrix, shape, fill_mode)
     else:
         x = tf.cast(images, tf.float32)
     for name, choice in parts(choices, Photometric):
         numbers = choice.sample(Draw(name, batch, shape))
         x = choice.apply(tf.nest.map_structure(lambda drawn: tf.gather(drawn, rows), numbers), x)
+    targets = encode(targets)
     if mixing := parts(choices, Mixing):
         x, targets = _mix(x, targets, mixing, Draw("mixing", batch, shape))
     return tf.saturate_cast(tf.round(x), tf.uint8), targets
+
+
+def _move(
+    targets: Mapping[str, Tensor], matrix: Tensor, shape: tuple[int, int, int], fill_mode: FillMode
+) -> dict[str, Tensor]:
+    """Boxes and masks moved as the image is."""
+    targets = dict(targets)
+    if "boxes" in targets:
+        targets |= moved({name: targets[name] for name in ABSENT if name in targets}, matrix, shape[:2])
+    if "mask" in targets:
+        targets["mask"] = resample_mask(targets["mask"], matrix, fill_mode)
+    return targets
 
 
 def _mix(x: Tensor, targets: Tensor, mixing: list[tuple[str, Mixing]], draw: Draw) -> tuple[Tensor, Tensor]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from cifar import images
 from cifar.errors import InputError, known
 from cifar.serving import decoding, description
-from cifar.serving.batching import Full
+from cifar.serving.batching import Batcher, Full
 from cifar.serving.limits import Limits
 from cifar.serving.metrics import Metrics
 
@@ -48,26 +49,46 @@ class Service:
             raise HTTPException(404, f"model {name[:100]}: unknown; {known(name, self.models)}")
         return self.models[name]
 
-    async def decoded(self, contents: Sequence[bytes], shape: decoding.Shape) -> np.ndarray:
-        """The images (n, height, width, channels) of PNG and JPEG files; raises `HTTPException`."""
+    async def decoded(
+        self, contents: Sequence[bytes], shape: decoding.Shape, read: Callable[..., Any] = images.fitted
+    ) -> list[Any]:
+        """What `read` makes, for a model's `shape`, of the images in PNG and JPEG files; raises `HTTPException`."""
         opened = decoding.opened(contents, self.limits.max_pixels)
 
-        def fitted(number: int) -> np.ndarray:
-            return images.fitted(opened[number], shape, f"image {number}")
+        def fitted(number: int) -> Any:
+            return read(opened[number], shape, f"image {number}")
 
         try:
             if sum(image.width * image.height for image in opened) <= AT_ONCE:
-                return np.stack([fitted(number) for number in range(len(opened))])
-            loop = asyncio.get_running_loop()
-            jobs = [loop.run_in_executor(self._decoders, fitted, number) for number in range(len(opened))]
-            return np.stack(await asyncio.gather(*jobs))
+                return [fitted(number) for number in range(len(opened))]
+            return await asyncio.gather(*(self.threaded(fitted, number) for number in range(len(opened))))
         except InputError as error:
             raise HTTPException(422, str(error)) from None
 
-    async def outputs(self, model: Model, batch: np.ndarray, request: Request) -> Any:
-        """The outputs of the model for these images, unless the client goes away; raises `HTTPException`."""
+    async def found(
+        self, model: Model, content: bytes, request: Request, most: int | None = None
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The image in a file, and what the model says of it, as a batch of one; raises `HTTPException`.
+
+        Where the task speaks of places, they are pixels of the whole image, which is made to fit `most` pixels a side;
+        else the image is what the model sees of it.
+        """
+        shape = model.image_shape
+        if model.task.by_place:
+            ((image, seen, frame),) = await self.decoded([content], shape, partial(images.framed, most=most))
+            outputs = await self.outputs(model.batcher, seen[None], request)
+            return image, frame.in_photo(model.task.predictions(outputs))
+        (image,) = await self.decoded([content], shape)
+        return image, model.task.predictions(await self.outputs(model.batcher, image[None], request))
+
+    def threaded(self, function: Callable[..., Any], *arguments: Any) -> asyncio.Future:
+        """What `function` returns, from a thread that decodes and draws while other requests go on."""
+        return asyncio.get_running_loop().run_in_executor(self._decoders, function, *arguments)
+
+    async def outputs(self, batcher: Batcher, batch: Sequence[Any], request: Request) -> Any:
+        """What is computed for these images, unless the client goes away; raises `HTTPException`."""
         try:
-            outputs = model.batcher.submit(batch)
+            outputs = batcher.submit(batch)
         except Full:
             raise HTTPException(503, "too many images are waiting", {"Retry-After": "1"}) from None
         gone = asyncio.ensure_future(request.receive())  # whose body has been read: nothing else comes
@@ -128,8 +149,8 @@ def build(service: Service) -> FastAPI:
         if contents is None:
             batch = decoding.pixels(values, model.image_shape)
         else:
-            batch = await service.decoded(contents, model.image_shape)
-        columns = model.columns(await service.outputs(model, batch, request))
+            batch = np.stack(await service.decoded(contents, model.image_shape))
+        columns = model.columns(await service.outputs(model.batcher, batch, request))
         if form == "inputs":
             return JSONResponse({"outputs": columns})
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -138,9 +159,8 @@ def build(service: Service) -> FastAPI:
     @app.post("/predict", **description.PREDICT_FILE)
     async def predict_file(request: Request, model: str | None = None) -> Response:
         chosen = service.model(model)
-        batch = await service.decoded([await _upload(request)], chosen.image_shape)
-        outputs = await service.outputs(chosen, batch, request)
-        (answer,) = chosen.task.decode(outputs)
+        _, found = await service.found(chosen, await _upload(request), request)
+        (answer,) = await service.threaded(chosen.task.decode, found)
         return JSONResponse({"model": chosen.name, "run": chosen.run.id, "answer": answer})
 
     return app

@@ -27,6 +27,7 @@ def classification(
     Where a class has a weight, the losses of its targets count so many times, and the mean is still over the images.
     `balanced` weights are inverse to how often a class is among the training images, where their mean is 1.
     """
+    dataset.need(*Classification.targets)
     gamma = focal_gamma if loss == "focal" else 0.0
     return Classification(dataset.class_names, label_smoothing, gamma, _weights(class_weights, dataset))
 
@@ -73,8 +74,9 @@ def classifier(
 class Classification(Task):
     """Targets `label` (n,) int64; outputs (n, classes) float32 probabilities."""
 
+    targets = ("label",)
     metric_names = ("accuracy",)
-    mixable = True
+    by_place = False
 
     def __init__(
         self,
@@ -110,18 +112,23 @@ class Classification(Task):
     def metrics(self):
         return [keras.metrics.CategoricalAccuracy(name="accuracy")]
 
-    def decode(self, outputs, top=5):
+    def predictions(self, outputs):
+        return {"probabilities": outputs}
+
+    def decode(self, predictions, top=5):
+        outputs = predictions["probabilities"]
         best = np.argsort(-outputs, axis=1, kind="stable")[:, :top]
         return [
             [{"class": self.class_names[k], "probability": float(row[k])} for k in order]
             for row, order in zip(outputs, best, strict=True)
         ]
 
-    def evaluate(self, outputs, split):
+    def evaluate(self, predictions, split):
         from sklearn import metrics as sk
 
         from cifar import plots
 
+        outputs = predictions["probabilities"]
         labels, predicted, confidence = split.targets["label"], outputs.argmax(axis=1), outputs.max(axis=1)
         classes = np.arange(len(self.class_names))
         names = {"labels": classes, "target_names": self.class_names, "zero_division": 0}
@@ -132,7 +139,7 @@ class Classification(Task):
             tables={
                 "classification_report.txt": sk.classification_report(labels, predicted, digits=3, **names),
                 "classification_report.json": report,
-                "predictions.csv": self._predictions(outputs, labels),
+                "predictions.csv": self._rows(outputs, labels),
             },
             figures={
                 "confusion_matrix": plots.confusion_matrix(matrix, self.class_names),
@@ -148,9 +155,7 @@ class Classification(Task):
         from sklearn import metrics as sk
 
         predicted = outputs.argmax(axis=1)
-        onehot = np.eye(len(self.class_names), dtype="float32")[labels]
         scores = {
-            "loss": float(self.loss()(onehot, outputs)),
             "accuracy": float((predicted == labels).mean()),
             "kappa": float(sk.cohen_kappa_score(labels, predicted, labels=np.arange(len(self.class_names)))),
             "calibration_error": expected_calibration_error(outputs.max(axis=1), predicted == labels),
@@ -163,7 +168,7 @@ class Classification(Task):
             scores["top5_accuracy"] = float((top5 == labels[:, None]).any(axis=1).mean())
         return scores
 
-    def _predictions(self, outputs: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
+    def _rows(self, outputs: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
         predicted = outputs.argmax(axis=1)
         return [
             {
