@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -123,7 +123,7 @@ def build(service: Service) -> FastAPI:
             raise HTTPException(503, "the service is ending")
         return JSONResponse({"status": "ready"})
 
-    @app.get("/metrics", **description.of("Figures for Prometheus", {200: description.TEXT}))
+    @app.get("/metrics", **description.of("Figures for Prometheus", {200: "figures"}, "text/plain"))
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type=service.metrics.content_type)
 
@@ -132,7 +132,7 @@ def build(service: Service) -> FastAPI:
         return JSONResponse({"models": [_about(model) for model in service.models.values()]})
 
     @app.get("/v1/models/{name}", **description.of("A model's state, as TensorFlow Serving tells it",
-                                                   {200: "the state", 404: "unknown model"}))  # fmt: skip
+                                                   {200: "the state", "4XX": "unknown model"}))  # fmt: skip
     async def state(name: str) -> Response:
         service.model(name)
         status = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
@@ -162,6 +162,10 @@ def build(service: Service) -> FastAPI:
         _, found = await service.found(chosen, await _upload(request), request)
         (answer,) = await service.threaded(chosen.task.decode, found)
         return JSONResponse({"model": chosen.name, "run": chosen.run.id, "answer": answer})
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(description.page(app.openapi()))
 
     return app
 
