@@ -35,7 +35,7 @@ def open_image(file: str | Path | BinaryIO, where: object) -> Image.Image:
 
     Raises `InputError` about `where`, a `PixelsError` for more than Pillow holds to be safe.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     with refusing(where, _accepted()), warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -43,6 +43,8 @@ def open_image(file: str | Path | BinaryIO, where: object) -> Image.Image:
             return Image.open(file, formats=("PNG", "JPEG"))
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise PixelsError(f"{where}: cannot be read ({error}); accepted: {_accepted()}") from None
+        except UnidentifiedImageError:  # whose text has the address of an object in memory
+            raise InputError(f"{where}: cannot be read (no such image is in it); accepted: {_accepted()}") from None
 
 
 def fitted(image: Image.Image, shape: tuple[int, int, int], where: object) -> np.ndarray:

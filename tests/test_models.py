@@ -16,6 +16,7 @@ from cifar import config, layers
 from cifar.contracts import Dataset
 from cifar.errors import InputError
 from cifar.registry import MODELS
+from cifar.serving.explaining import grad_cam
 from cifar.tasks.classification import Classification
 
 TINY = {
@@ -112,6 +113,11 @@ def test_overfits_and_is_saved_and_carried_elsewhere(name, digits, tmp_path):
     assert {type(operation).__module__.split(".")[0] for operation in portable._flatten_layers()} == {"keras"}
     assert {type(operation).__module__.split(".")[0] for operation in portable.operations} == {"keras"}
     np.testing.assert_allclose(portable(images), expected, atol=1e-5)
+
+    # Of each it can be told where in an image its answer comes from.
+    heat = grad_cam(model)(tf.constant(images), tf.constant(targets.argmax(axis=1), tf.int32)).numpy()
+    assert min(heat.shape[1:]) >= 7
+    assert (heat.min(), heat.max()) == (0, 1)
 
     # Settings, classes, image shape and weights are all of it: those who have a run need not have its data.
     model.save_weights(tmp_path / "model.weights.h5")

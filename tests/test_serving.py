@@ -188,8 +188,9 @@ class TestAnswers:
 
     def test_description(self, service):
         described = service.ask("GET", "/openapi.json").content
-        assert described["paths"].keys() == {"/livez", "/readyz", "/metrics", "/predict", "/v1/models",
-                                             "/v1/models/{name}", "/v1/models/{name}:predict"}  # fmt: skip
+        assert described["paths"].keys() == {"/livez", "/readyz", "/metrics", "/predict", "/explain", "/examples",
+                                             "/v1/models", "/v1/models/{name}",
+                                             "/v1/models/{name}:predict"}  # fmt: skip
         page = service.ask("GET", "/docs").content
         assert all(f"{path}</code>" in page for path in described["paths"])
         assert "src=" not in page

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from cifar import images
+from cifar import drawing, images
 from cifar.errors import InputError, known
-from cifar.serving import decoding, description
+from cifar.serving import decoding, description, page
 from cifar.serving.batching import Batcher, Full
 from cifar.serving.limits import Limits
 from cifar.serving.metrics import Metrics
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 AT_ONCE = 2**16
 """Pixels that are decoded where they are; more are decoded in a thread, so that other requests go on."""
 DECODERS = 2
+DRAWN = 1024
+"""Pixels of the longer side of an image that is drawn on."""
 
 
 class Service:
@@ -163,11 +166,36 @@ def build(service: Service) -> FastAPI:
         (answer,) = await service.threaded(chosen.task.decode, found)
         return JSONResponse({"model": chosen.name, "run": chosen.run.id, "answer": answer})
 
+    @app.post("/explain", **description.EXPLAIN)
+    async def explain(
+        request: Request, model: str | None = None, class_name: Annotated[str | None, Query(alias="class")] = None
+    ) -> Response:
+        chosen = service.model(model)
+        image, found = await service.found(chosen, await _upload(request), request, most=DRAWN)
+        about = {"model": chosen.name, "run": chosen.run.id}
+        if chosen.task.by_place:
+            drawn = partial(chosen.task.draw, image, {name: values[0] for name, values in found.items()})
+        else:
+            k = _class(class_name, chosen) if class_name is not None else int(found["probabilities"][0].argmax())
+            (heat,) = await service.outputs(chosen.explainer, [(image, k)], request)
+            about |= {"class": chosen.class_names[k], "heat": heat.round(4).tolist()}
+            drawn = partial(drawing.heat_on, image, heat)
+        picture = await service.threaded(lambda: base64.b64encode(images.png(drawn())).decode())
+        return JSONResponse({**about, "picture": {"b64": picture}})
+
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         return HTMLResponse(description.page(app.openapi()))
 
+    page.mount(app, service)
     return app
+
+
+def _class(name: str, model: Model) -> int:
+    """The number of a class; raises `HTTPException`."""
+    if name not in model.class_names:
+        raise HTTPException(422, f"class {name[:100]}: unknown; {known(name, model.class_names)}")
+    return model.class_names.index(name)
 
 
 async def _upload(request: Request) -> bytes:
@@ -199,6 +227,7 @@ def _about(model: Model) -> dict[str, Any]:
         "run": model.run.id,
         "run_name": model.run.name,
         "experiment": model.run.experiment,
+        "task": model.task_name,
         "class_names": model.class_names,
         "image_shape": model.image_shape,
         "metrics": model.run.metrics,

@@ -36,6 +36,11 @@ _REFUSALS = {
     503: "too much is waiting, or the service is ending",
 }
 _FILE = {"type": "string", "format": "binary"}
+_UPLOAD = {
+    "multipart/form-data": {"type": "object", "required": ["image"], "properties": {"image": _FILE}},
+    "image/png": _FILE,
+    "image/jpeg": _FILE,
+}
 _IMAGES = {
     "type": "array",
     "minItems": 1,
@@ -82,14 +87,12 @@ PREDICT_ROWS = with_body(
         }
     },
 )
-PREDICT_FILE = with_body(
-    "What the model sees in an image file",
-    "the answer of the model's task",
-    {
-        "multipart/form-data": {"type": "object", "required": ["image"], "properties": {"image": _FILE}},
-        "image/png": _FILE,
-        "image/jpeg": _FILE,
-    },
+PREDICT_FILE = with_body("What the model sees in an image file", "the answer of the model's task", _UPLOAD)
+EXPLAIN = with_body(
+    "A picture of the answer: boxes or masks, or where in the image it comes from",
+    "`picture`, a PNG file in base64; of a classifier also `class`, the most probable one unless another is asked for, "
+    "and `heat` from 0 to 1 at each place of the image, by Grad-CAM",
+    _UPLOAD,
 )
 
 

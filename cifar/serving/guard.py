@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cifar.serving import page
 from cifar.serving.app import Service
 
 HEADERS = {
@@ -21,7 +22,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
 }
-OPEN = ("/livez", "/readyz")
+OPEN = ("/livez", "/readyz", *page.FILES)
 """What is answered without a token."""
 DRAINED_BYTES, DRAINED_SECONDS = 2**26, 2.0
 """How much of a body that is too large is read and dropped, so that its sender comes to read the answer."""

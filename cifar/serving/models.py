@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from cifar import tracking, training
 from cifar.experiment import Experiment
+from cifar.serving import explaining
 from cifar.serving.batching import Batcher
 from cifar.serving.limits import Limits
 from cifar.tracking.queries import StoredRun
@@ -36,6 +37,8 @@ class Model:
         experiment = Experiment.prepare(settings.model_copy(update=here), dataset)
         network = training.with_weights(experiment, weights)
         self.task, self.class_names, self.image_shape = experiment.task, dataset.class_names, dataset.image_shape
+        self.task_name = settings.task["name"]
+        self.examples = tracking.examples(self.run)
         self._output_names = list(network.output) if isinstance(network.output, dict) else network.output_names
         self._function = tf.function(
             lambda images: network(images, training=False),
@@ -44,7 +47,10 @@ class Model:
         ).get_concrete_function()
         self._observe = observe
         self._warm_up(limits.max_batch)
-        self.batcher = Batcher(self._compute, most=limits.max_batch, wait=limits.max_wait, queue=limits.queue)
+        sizes = {"most": limits.max_batch, "wait": limits.max_wait, "queue": limits.queue}
+        self.batcher = Batcher(self._compute, **sizes)
+        if not self.task.by_place:
+            self.explainer = Batcher(explaining.explainer(network), **sizes)
 
     def columns(self, outputs: Any) -> dict[str, list[Any]]:
         """The outputs of some images as the exported SavedModel gives them: by name, with the names of the classes."""

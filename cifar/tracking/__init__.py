@@ -3,6 +3,7 @@
 from cifar.tracking.run import Run, start, unrecorded
 from cifar.tracking.runs import (
     blank_dataset,
+    examples,
     find_resumable,
     finished_run,
     serve_ui,
@@ -20,6 +21,7 @@ __all__ = [
     "SweepRun",
     "blank_dataset",
     "connect",
+    "examples",
     "find_resumable",
     "finished_run",
     "serve_ui",
