@@ -261,7 +261,7 @@ class TestGuard:
             model = SimpleNamespace(batcher=Batcher(sums := Sums(), most=1, wait=0, queue=2))
             other = model.batcher.submit(images(1))
             with pytest.raises(ClientDisconnect):
-                await service.outputs(model, images(1), SimpleNamespace(receive=gone))
+                await service.outputs(model.batcher, images(1), SimpleNamespace(receive=gone))
             await other
             await asyncio.sleep(0.05)
             assert sums.batches == [[1]]
@@ -274,7 +274,7 @@ class TestGuard:
         async def main():
             model = SimpleNamespace(batcher=Batcher(Sums(), most=1, wait=0, queue=0))
             with pytest.raises(HTTPException) as error:
-                await service.outputs(model, images(1), None)
+                await service.outputs(model.batcher, images(1), None)
             assert (error.value.status_code, error.value.headers) == (503, {"Retry-After": "1"})
 
         asyncio.run(main())
