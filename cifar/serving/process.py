@@ -70,7 +70,7 @@ def serve(
         loop="uvloop",
         ws="none",
         lifespan="off",
-        log_level="warning",
+        log_level="error",
         access_log=False,
         server_header=False,
         proxy_headers=False,
