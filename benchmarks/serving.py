@@ -2,14 +2,16 @@
 
     python benchmarks/serving.py RUN [--tracking-uri URI] [--requests 10000] [--seconds 60] [--only ours …]
 
-Each server is alone on the machine with the generator of load, which is a process of its own: 1, 8 and 64 clients, each
-with one connection that it keeps, send the next request when the last is answered. All send the same JSON: one image
-as nested lists. A measurement is of so many requests, or as many as were answered within the seconds.
+The generator of load is a process of its own beside the server: 1, 8 and 64 clients, each with one connection that it
+keeps, send the next request when the last is answered. All send the same JSON: one image as nested lists. A measurement
+is of so many requests, or as many as were answered within the seconds. CPU is the time, user and system, that the
+server's processes took for a request: what does not change where other work shares the machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -19,8 +21,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 CLIENTS = (1, 8, 64)
@@ -41,17 +43,20 @@ def servers(run: str, uri: str, port: int) -> dict[str, tuple[list[str], str, st
     }
 
 
-@contextmanager
-def started(command: list[str], url: str, uri: str) -> Iterator[None]:
-    """Inside the `with`, the server of this command answers at `url`."""
-    variables = {**os.environ, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
+@contextlib.contextmanager
+def started(command: list[str], url: str, uri: str) -> Iterator[int]:
+    """Inside the `with`, the server of this command answers at `url`; gives the id of its processes' group."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where MLflow finds uvicorn
+    variables = {**os.environ, "MLFLOW_TRACKING_URI": uri, "CUDA_VISIBLE_DEVICES": "-1", "PATH": path,
+                 "PYTHONPATH": str(ROOT)}  # fmt: skip
     process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=variables, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
     try:
         wait_for(lambda: answers(url), process)
-        yield
+        yield process.pid
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(60)
 
 
@@ -71,14 +76,25 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen, seconds: 
         time.sleep(0.2)
 
 
-def measure(port: int, path: str, shape: list[int], clients: int, requests: int, seconds: float) -> dict[str, float]:
-    """What the generator of load tells after a short warm-up."""
+def cpu_seconds(group: int) -> float:
+    """What the processes of a group have taken."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # of a process that has ended
+            fields = path.read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12]) if int(fields[2]) == group else 0
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def measure(group: int, given: dict[str, Any], requests: int) -> dict[str, float]:
+    """What the generator of load tells after a short warm-up, and the milliseconds of CPU for a request."""
     generator = ROOT / "benchmarks" / "peers" / "load.py"
-    given = {"port": port, "path": path, "shape": shape, "clients": clients, "seconds": seconds}
-    for count in (4 * clients, requests):
+    for count in (4 * given["clients"], requests):
+        before = cpu_seconds(group)
         done = subprocess.run([sys.executable, str(generator), json.dumps({**given, "requests": count})],
                               stdout=subprocess.PIPE, text=True, check=True)  # fmt: skip
-    return json.loads(done.stdout)
+    found = json.loads(done.stdout)
+    return {**found, "cpu": 1000 * (cpu_seconds(group) - before) / max(1, found["requests"])}
 
 
 def shape_of(run: str, uri: str) -> list[int]:
@@ -100,16 +116,19 @@ def main() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shape = shape_of(arguments.run, arguments.tracking_uri)
-    print(f"{'':26}{'clients':>8}{'requests':>10}{'errors':>8}{'per second':>12}{'p50 ms':>9}{'p90 ms':>9}{'p99 ms':>9}"
-          f"{'p99/p50':>9}")  # fmt: skip
+    columns = ("clients", "requests", "errors", "per second", "p50 ms", "p90 ms", "p99 ms", "p99/p50", "CPU ms")
+    print(f"{'':24}", *(f"{column:>10}" for column in columns), sep="")
     for name, (command, path, ready) in servers(arguments.run, arguments.tracking_uri, port).items():
         if arguments.only and not name.startswith(tuple(arguments.only)):
             continue
-        with started(command, f"http://127.0.0.1:{port}{ready}", arguments.tracking_uri):
+        with started(command, f"http://127.0.0.1:{port}{ready}", arguments.tracking_uri) as group:
             for clients in CLIENTS:
-                got = measure(port, path, shape, clients, arguments.requests, arguments.seconds)
-                print(f"{name:26}{clients:8}{got['requests']:10}{got['errors']:8}{got['rate']:12.1f}{got['p50']:9.1f}"
-                      f"{got['p90']:9.1f}{got['p99']:9.1f}{got['p99'] / got['p50']:9.2f}", flush=True)  # fmt: skip
+                given = {"port": port, "path": path, "shape": shape, "clients": clients, "seconds": arguments.seconds}
+                got = measure(group, given, arguments.requests)
+                figures = (got["rate"], got["p50"], got["p90"], got["p99"], got["p99"] / got["p50"], got["cpu"])
+                print(f"{name:24}{clients:10}{got['requests']:10}{got['errors']:10}",
+                      *(f"{figure:10.2f}" for figure in figures), sep="", flush=True)  # fmt: skip
+    print(f"load average in the end: {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores")
 
 
 if __name__ == "__main__":

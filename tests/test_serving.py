@@ -295,6 +295,7 @@ class TestRefusals:
         answer = service.ask("GET", "/predict")
         self.check(answer, 405)
         assert answer.headers["allow"] == "POST"
+        assert service.ask("PUT", "/v1/models/digits:predict").headers["allow"] == "POST"
         for verb in ("DELETE", "PUT", "PATCH", "OPTIONS"):
             self.check(service.ask(verb, "/v1/models"), 405)
 

@@ -24,6 +24,7 @@ from cifar.serving.app import Service, build
 from cifar.serving.batching import Batcher, Full
 from cifar.serving.guard import HEADERS, Guard
 from cifar.serving.limits import Limits
+from cifar.serving.models import batch_sizes
 
 
 def images(count: int, value: int = 0) -> np.ndarray:
@@ -113,6 +114,12 @@ class TestBatcher:
             assert isinstance(told[1], ValueError)
 
         asyncio.run(main())
+
+
+def test_sizes_of_batches():
+    assert batch_sizes(1) == [1]
+    assert batch_sizes(20) == [1, 2, 3, 4, 6, 8, 12, 16, 20]
+    assert batch_sizes(64)[-3:] == [32, 48, 64]
 
 
 ROWS = [[[1], [2]], [[3], [255]]]

@@ -134,13 +134,7 @@ def build(service: Service) -> FastAPI:
     async def models() -> Response:
         return JSONResponse({"models": [_about(model) for model in service.models.values()]})
 
-    @app.get("/v1/models/{name}", **description.of("A model's state, as TensorFlow Serving tells it",
-                                                   {200: "the state", "4XX": "unknown model"}))  # fmt: skip
-    async def state(name: str) -> Response:
-        service.model(name)
-        status = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
-        return JSONResponse({"model_version_status": [status]})
-
+    # Before the next, whose name would take the end of this address too.
     @app.post("/v1/models/{name}:predict", **description.PREDICT_ROWS)
     async def predict_rows(name: str, request: Request) -> Response:
         model = service.model(name)
@@ -158,6 +152,13 @@ def build(service: Service) -> FastAPI:
             return JSONResponse({"outputs": columns})
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         return JSONResponse({"predictions": rows})
+
+    @app.get("/v1/models/{name}", **description.of("A model's state, as TensorFlow Serving tells it",
+                                                   {200: "the state", "4XX": "unknown model"}))  # fmt: skip
+    async def state(name: str) -> Response:
+        service.model(name)
+        status = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+        return JSONResponse({"model_version_status": [status]})
 
     @app.post("/predict", **description.PREDICT_FILE)
     async def predict_file(request: Request, model: str | None = None) -> Response:

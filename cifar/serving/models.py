@@ -46,11 +46,13 @@ class Model:
             autograph=False,
         ).get_concrete_function()
         self._observe = observe
-        self._warm_up(limits.max_batch)
-        sizes = {"most": limits.max_batch, "wait": limits.max_wait, "queue": limits.queue}
-        self.batcher = Batcher(self._compute, **sizes)
+        self._sizes = batch_sizes(limits.max_batch)
+        for size in self._sizes:  # so that no request waits for what the first one makes
+            self._function(tf.zeros((size, *self.image_shape), tf.uint8))
+        waiting = {"most": limits.max_batch, "wait": limits.max_wait, "queue": limits.queue}
+        self.batcher = Batcher(self._compute, **waiting)
         if not self.task.by_place:
-            self.explainer = Batcher(explaining.explainer(network), **sizes)
+            self.explainer = Batcher(explaining.explainer(network), **waiting)
 
     def columns(self, outputs: Any) -> dict[str, list[Any]]:
         """The outputs of some images as the exported SavedModel gives them: by name, with the names of the classes."""
@@ -63,15 +65,20 @@ class Model:
     def _compute(self, requests: list[np.ndarray]) -> list[Any]:
         """The outputs for the images of each request, from one batch of them all."""
         began = time.perf_counter()
-        images = requests[0] if len(requests) == 1 else np.concatenate(requests)
+        count = sum(map(len, requests))
+        size = next(size for size in self._sizes if size >= count)
+        images = np.concatenate([*requests, np.zeros((size - count, *self.image_shape), np.uint8)])
         outputs = tf.nest.map_structure(lambda x: x.numpy(), self._function(tf.constant(images)))
-        self._observe(len(images), time.perf_counter() - began)
+        self._observe(count, time.perf_counter() - began)
         ends = itertools.accumulate(map(len, requests))
         rows = [slice(end - len(own), end) for own, end in zip(requests, ends, strict=True)]
         return [tf.nest.map_structure(operator.itemgetter(own), outputs) for own in rows]
 
-    def _warm_up(self, most: int) -> None:
-        """Compute batches of 1, 2, 4, … and `most` images, so that no request waits for what a first one makes."""
-        sizes = {most, *(2**power for power in range(most.bit_length()))}
-        for size in sorted(sizes):
-            self._function(tf.zeros((size, *self.image_shape), tf.uint8))
+
+def batch_sizes(most: int) -> list[int]:
+    """The sizes that batches are filled up to: 1, 2, 3, 4, 6, 8, 12, 16, … and `most`.
+
+    For each size oneDNN makes, and keeps, code of its own at its first time.
+    """
+    powers = [2**power for power in range(most.bit_length())]
+    return sorted({size for size in (most, *powers, *(3 * power for power in powers)) if size <= most})
