@@ -118,10 +118,18 @@ class Dataset:
     def blank(cls, name: str, class_names: Sequence[str], image_shape: Sequence[int]) -> Dataset:
         """One that stands for a data set which is not at hand: each split is a black image of each class.
 
-        A model that is built for it differs from one built for the data in nothing but its weights.
+        It has the targets of every task. A model that is built for it differs from one built for the data in nothing
+        but its weights.
         """
         classes = len(class_names)
-        split = Split(np.zeros((classes, *image_shape), np.uint8), {"label": np.arange(classes)})
+        targets = {
+            "label": np.arange(classes),
+            "boxes": np.zeros((classes, 1, 4), np.float32),
+            "classes": np.arange(classes)[:, None],
+            "crowd": np.zeros((classes, 1), bool),
+            "mask": np.zeros((classes, *image_shape[:2]), np.uint8),
+        }
+        split = Split(np.zeros((classes, *image_shape), np.uint8), targets)
         return cls(name, split, split, split, tuple(class_names))
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import socket
 import time
@@ -13,6 +14,7 @@ import pytest
 from conftest import composed, record, refused, sqlite
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -343,3 +345,35 @@ def test_task_and_backbone_are_built_where_the_data_is_not():
     experiment = Experiment.prepare(stated, blank)
     assert experiment.task.class_names == tuple("0123456789")
     assert experiment.model().input_shape == (None, 16, 16, 1)
+
+
+class Marks:
+    """A task that finds one box in the model's image, and a mask that is its left half."""
+
+    by_place = True
+
+    def predictions(self, outputs):
+        mask = np.zeros((1, 20, 20), np.uint8)
+        mask[:, :, :10] = 1
+        return {"boxes": np.array([[[0.0, 5.0, 10.0, 15.0]]]), "mask": mask}
+
+
+@pytest.mark.parametrize(("most", "size"), [(None, (400, 800)), (100, (50, 100))])
+def test_places_are_pixels_of_the_photo(most, size):
+    service, _ = guarded()
+    content = io.BytesIO()
+    Image.new("RGB", (800, 400), "red").save(content, "PNG")  # in the model's image from row 5 to 15
+
+    async def main():
+        model = SimpleNamespace(task=Marks(), image_shape=(20, 20, 1),
+                                batcher=Batcher(lambda requests: requests, most=1, wait=0, queue=1))  # fmt: skip
+        request = SimpleNamespace(receive=asyncio.Event().wait)
+        return await service.found(model, content.getvalue(), request, most)
+
+    photo, found = asyncio.run(main())
+    height, width = size
+    assert photo.shape == (height, width, 1)
+    np.testing.assert_allclose(found["boxes"], [[[0, 0, width / 2, height]]])
+    assert found["mask"].shape == (1, height, width)
+    assert (found["mask"][0, :, : width // 2] == 1).all()
+    assert not found["mask"][0, :, width // 2 :].any()

@@ -177,7 +177,8 @@ async function view() {
   const {image_shape: [height, width]} = model;
   if (!isDrawn) {
     $("picture").hidden = true;
-    $("caption").textContent = `The model sees it as ${width}\u00a0×\u00a0${height} pixels.`;
+    const hint = isClassifier() ? " Press a class to see why." : "";
+    $("caption").textContent = `The model sees it as ${width}\u00a0×\u00a0${height} pixels.${hint}`;
   } else {
     if (!drawings.has(shown)) drawings.set(shown, await ask(`explain${query(shown ? {class: shown} : {})}`, file, leaving.signal));
     const {picture, class: name, heat} = drawings.get(shown);
@@ -198,7 +199,7 @@ function explain(name, heat) {
   if (!heat.flat().some(Boolean)) return $("caption").replaceChildren(`Nothing here speaks for ${name}.`);
   const scale = element("span", `Speaks for ${name}: little `);
   scale.append(element("i"), " much");
-  $("caption").replaceChildren(scale, element("span", `Grad-CAM, of ${heat[0].length}\u00a0×\u00a0${heat.length} places. Press another class for its own.`));
+  $("caption").replaceChildren(scale, element("span", `Grad-CAM, of ${heat[0].length}\u00a0×\u00a0${heat.length} places`));
 }
 
 const take = (files) => files[0] && attempt(() => look(files[0]));
