@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from cifar.contracts import VOID
 from cifar.errors import InputError
 from cifar.lazy import np
 from cifar.untrusted import refusing
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+PHOTO = "a PNG or JPEG image of 8 bits a channel"
 
 
 class PixelsError(InputError):
@@ -30,21 +35,27 @@ def read_image(path: str | Path, shape: tuple[int, int, int]) -> np.ndarray:
     return fitted(open_image(path, path), shape, path)
 
 
-def open_image(file: str | Path | BinaryIO, where: object) -> Image.Image:
-    """The PNG or JPEG image in `file`, of which no more than the header is read.
+def open_image(
+    file: str | Path | BinaryIO,
+    where: object,
+    formats: Sequence[str] = ("PNG", "JPEG"),
+    accepted: str = PHOTO,
+) -> Image.Image:
+    """The image in `file`, of one of Pillow's `formats`, of which no more than the header is read.
 
     Raises `InputError` about `where`, a `PixelsError` for more than Pillow holds to be safe.
     """
     from PIL import Image, UnidentifiedImageError
 
-    with refusing(where, _accepted()), warnings.catch_warnings():
+    accepted = _bounded(accepted)
+    with refusing(where, accepted), warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            return Image.open(file, formats=("PNG", "JPEG"))
+            return Image.open(file, formats=formats)
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            raise PixelsError(f"{where}: cannot be read ({error}); accepted: {_accepted()}") from None
+            raise PixelsError(f"{where}: cannot be read ({error}); accepted: {accepted}") from None
         except UnidentifiedImageError:  # whose text has the address of an object in memory
-            raise InputError(f"{where}: cannot be read (no such image is in it); accepted: {_accepted()}") from None
+            raise InputError(f"{where}: cannot be read (no such image is in it); accepted: {accepted}") from None
 
 
 def fitted(image: Image.Image, shape: tuple[int, int, int], where: object) -> np.ndarray:
@@ -80,6 +91,18 @@ class Frame:
             found["mask"] = found["mask"][:, rows[:, None], columns]
         return found
 
+    def boxes_in_image(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes in pixels of the photo, (…, 4), in those of the model's image."""
+        return boxes * np.array(self.scale[::-1] * 2) + np.array([self.left, self.top] * 2)
+
+    def mask_in_image(self, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """A mask of the photo, uint8, as that of the model's image of `shape`: the nearest pixel, `VOID` around it."""
+        found = np.full(shape[:2], VOID, np.uint8)
+        rows, columns = (((np.arange(round(length * scale)) + 0.5) / scale).astype(int) for length, scale in
+                         zip(self.size, self.scale, strict=True))  # fmt: skip
+        found[self.top : self.top + len(rows), self.left : self.left + len(columns)] = mask[rows[:, None], columns]
+        return found
+
 
 def read_photo(path: str | Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, Frame]:
     """The photo at `path`, uint8 (its height, its width, channels); all of it as uint8 of `shape`; and where in there.
@@ -113,6 +136,25 @@ def framed(
     return np.asarray(photo).reshape(photo.height, photo.width, channels), image, frame
 
 
+def read_values(path: str | Path) -> np.ndarray:
+    """The value of each pixel, grey or index of a palette, of the PNG image at `path`: uint8 (height, width).
+
+    Raises `InputError` for a file that is no such image.
+    """
+    with _file(path, ("PNG",), "a PNG image of one channel, grey or of a palette, of 8 bits at most") as image:
+        if image.mode not in ("1", "L", "P"):
+            raise ValueError(f"its mode is {image.mode}")
+        return np.asarray(image).astype(np.uint8)
+
+
+def read_colours(path: str | Path) -> np.ndarray:
+    """The PNG image at `path` as uint8 (height, width, 3); raises `InputError` as `read_values` does."""
+    with _file(path, ("PNG",), "a PNG image of 8 bits a channel") as image:
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"its mode is {image.mode}")
+        return np.asarray(image.convert("RGB"))
+
+
 def png(image: np.ndarray) -> bytes:
     """The PNG file of a uint8 image (height, width, 1 or 3)."""
     from PIL import Image
@@ -126,13 +168,20 @@ def _decoded(image: Image.Image, channels: int, where: object) -> Image.Image:
     """The whole image, upright, in grey or in colours; `image` is closed. Raises `InputError` about `where`."""
     from PIL import ImageOps
 
-    with refusing(where, _accepted()), image:
+    with refusing(where, _bounded(PHOTO)), image:
         if image.mode.startswith(("I", "F")):  # Pillow would clip 16 bits to 255 without a word
             raise ValueError(f"its mode is {image.mode}")
         return ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
 
 
-def _accepted() -> str:
+@contextlib.contextmanager
+def _file(path: str | Path, formats: Sequence[str], accepted: str) -> Iterator[Image.Image]:
+    """The image at `path`, not read yet; errors inside are told as an `InputError`."""
+    with open_image(path, path, formats, accepted) as image, refusing(path, _bounded(accepted)):
+        yield image
+
+
+def _bounded(accepted: str) -> str:
     from PIL import Image
 
-    return f"a PNG or JPEG image of 8 bits a channel, at most {Image.MAX_IMAGE_PIXELS} pixels"
+    return f"{accepted}, at most {Image.MAX_IMAGE_PIXELS} pixels"
