@@ -171,4 +171,7 @@ def portable(model: keras.Model) -> keras.Model:
     uncompiled = keras.Model(model.input, model.output, name=model.name)
     copy = keras.models.clone_model(uncompiled, clone_function=stock, recursive=True)
     copy.set_weights(model.get_weights())
+    for layer in copy.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # which works with what it has read from its weights here
     return copy

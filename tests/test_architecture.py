@@ -90,6 +90,8 @@ PLUGINS = ("optuna_sweeper", "process_launcher", "shared_store")
         ("optuna", {"cifar/study", "cifar/sweep"}),
         ("sklearn", {"cifar/data", "cifar/tasks"}),
         ("matplotlib", {"cifar/plots"}),
+        ("fastapi", {"cifar/serving"}),
+        ("uvicorn", {"cifar/serving"}),
     ],
 )
 def test_only_these_import(library, importers):

@@ -32,7 +32,7 @@ from cifar.lazy import keras
 from cifar.text import masked
 from cifar.tracking import store
 from cifar.tracking.runs import end_stale
-from cifar.tracking.store import CONFIG, DESCRIBED, FAILURE, PROCESS, SYNC_RUN, SYNC_URI, WEIGHTS_FILE, Result
+from cifar.tracking.store import CONFIG, DATASET, DESCRIBED, FAILURE, PROCESS, SYNC_RUN, SYNC_URI, WEIGHTS_FILE, Result
 
 
 class Run:
@@ -97,7 +97,7 @@ class Run:
             self.log_text(diff, "git.diff")
 
     def log_dataset(self, dataset: Dataset) -> None:
-        """Name, shape and fingerprints of the data."""
+        """Name, classes, shape and fingerprints of the data: with the settings, all that its model is built from."""
         entity = mlflow.data.from_numpy(
             dataset.train.images,
             name=dataset.name,
@@ -107,6 +107,8 @@ class Run:
         inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
         self._try(lambda client: client.log_inputs(self._id, inputs))
         self.log_tags({"dataset_fingerprint": dataset.fingerprint, "test_fingerprint": dataset.test_fingerprint})
+        described = {"name": dataset.name, "class_names": dataset.class_names, "image_shape": dataset.image_shape}
+        self.log_text(json.dumps(described, indent=2), DATASET)
 
     def log_evaluation(self, evaluation: Evaluation, prefix: str) -> None:
         """Metrics under `prefix/`, tables and pictures as artifacts in folders of their own."""
