@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import socket
+import threading
 import time
 from types import SimpleNamespace
 
@@ -38,11 +39,14 @@ class Sums:
 
     def __init__(self, seconds: float = 0.02):
         self.batches: list[list[int]] = []
+        self.may_end = threading.Event()
+        self.may_end.set()
         self._seconds = seconds
 
     def __call__(self, requests):
         self.batches.append([len(request) for request in requests])
         time.sleep(self._seconds)
+        self.may_end.wait(60)
         if any((request == 13).any() for request in requests):
             raise ValueError("unlucky")
         return [request.sum() for request in requests]
@@ -73,7 +77,7 @@ class TestBatcher:
 
     def test_waits_for_as_many_as_before_but_not_for_ever(self):
         async def main():
-            batcher = Batcher(sums := Sums(0), most=8, wait=300, queue=8)
+            batcher = Batcher(sums := Sums(0), most=8, wait=1000, queue=8)
             await asyncio.gather(*(batcher.submit(images(1)) for _ in range(3)))
             first = batcher.submit(images(1))
             await asyncio.sleep(0.05)
@@ -267,13 +271,15 @@ class TestGuard:
             return {"type": "http.disconnect"}
 
         async def main():
-            model = SimpleNamespace(batcher=Batcher(sums := Sums(), most=1, wait=0, queue=2))
-            other = model.batcher.submit(images(1))
+            model = SimpleNamespace(batcher=Batcher(sums := Sums(), most=1, wait=0, queue=3))
+            sums.may_end.clear()
+            before = model.batcher.submit(images(1))
             with pytest.raises(ClientDisconnect):
                 await service.outputs(model.batcher, images(1), SimpleNamespace(receive=gone))
-            await other
-            await asyncio.sleep(0.05)
-            assert sums.batches == [[1]]
+            after = model.batcher.submit(images(1))
+            sums.may_end.set()
+            await asyncio.gather(before, after)
+            assert sums.batches == [[1], [1]]
 
         asyncio.run(main())
 

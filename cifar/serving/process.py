@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import signal
@@ -30,9 +31,9 @@ models = Lazy("cifar.serving.models")  # all that needs TensorFlow
 KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than proxies keep theirs, so that they are the ones who close."""
 HEAD_BYTES = 2**16
-NOTICE, LINGER, LAST = 1.0, 0.5, 5.0
-"""Seconds after SIGTERM: in which `readyz` tells of it and new requests are answered still; in which those who have
-connected by then send theirs; in which what is in hand is finished."""
+NOTICE, LINGER, LAST = 1.0, 2.0, 5.0
+"""Seconds after SIGTERM: in which `readyz` tells of it and new requests are answered still; at most, in which those who
+have connected by then send theirs; at most, in which what is in hand is finished."""
 
 
 def load(runs: dict[str, StoredRun], service: Service, uri: str | None) -> dict[str, Model]:
@@ -90,6 +91,7 @@ class Server(uvicorn.Server):
         self._reloading: asyncio.Task | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._door = sockets[0].dup()
         await super().startup(sockets)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         host, port = sockets[0].getsockname()[:2]
@@ -109,10 +111,28 @@ class Server(uvicorn.Server):
         """
         self._service.is_ending = True
         await asyncio.sleep(0 if self.force_exit else NOTICE)
-        for server in self.servers:
-            server.close()
-        await asyncio.sleep(0 if self.force_exit else LINGER)
+        await self._close_door()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LINGER
+        while loop.time() < end and any(one.is_new for one in self.server_state.connections) and not self.force_exit:
+            await asyncio.sleep(0.05)
         await super().shutdown(sockets)
+
+    async def _close_door(self) -> None:
+        """Let in who has connected by now, and nobody else; the kernel would reset those who wait in its queue."""
+        for server in self.servers:
+            server.close()  # the event loop's own hold on the socket
+        self._door.setblocking(False)
+        entered = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                entered.append(self._door.accept()[0])
+        self._door.close()
+        loop = asyncio.get_running_loop()
+        for connection in entered:
+            await loop.connect_accepted_socket(
+                lambda: Protocol(self.config, self.server_state, self.lifespan.state, loop), connection
+            )
 
     def _reload(self) -> None:
         if self._reloading is None or self._reloading.done():
@@ -134,6 +154,11 @@ class Server(uvicorn.Server):
 
 class Protocol(HttpToolsProtocol):
     """Uvicorn's protocol with a limit to the size and the time of a request's head, and refusals in JSON."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no request has come yet."""
+        return self.cycle is None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
