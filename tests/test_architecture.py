@@ -16,7 +16,7 @@ FLOORS = {
     0: ("errors", "schema", "lazy", "registry", "contracts", "environment", "interrupts", "config", "mistakes",
         "untrusted", "objective", "reporting", "text"),
     1: ("devices", "layers", "muon", "views", "plots", "study", "calibration", "statistics", "images", "complexity",
-        "drawing", "progress", "state", "data", "models", "tasks", "augmentation", "optimizers", "schedules",
+        "boxes", "drawing", "progress", "state", "data", "models", "tasks", "augmentation", "optimizers", "schedules",
         "averaging", "callbacks"),
     2: ("pipeline", "experiment"),
     3: ("tracking", "recording", "training", "rehearsal"),

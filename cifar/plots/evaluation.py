@@ -17,8 +17,8 @@ from cifar.plots.style import BLUE, GREY, GRID, ORANGE, SKY, SMALL, TEXT, TITLE,
 ANNOTATED = 15  # classes up to which the cells of a confusion matrix have room for numbers
 
 
-def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """How often each class is taken for each: counts, and percent of the true class.
+def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], counted: str = "images") -> Figure:
+    """How often each class is taken for each: counts of what is `counted`, and percent of the true class.
 
     `matrix` is (k, k) int, rows true, columns predicted. Right answers (blue) and mistakes (orange) have a colour scale
     each, so that the diagonal does not drown the mistakes.
@@ -34,7 +34,7 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
     height = 6.75 + 0.055 * max(map(len, names)) + (0 if len(counts) <= ANNOTATED else 1)
     figure, axes = new_figure(title, height, 1, 2, "compressed")
     rates = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    _heatmap(axes[0, 0], counts, diagonal, names, "images")
+    _heatmap(axes[0, 0], counts, diagonal, names, counted)
     _heatmap(axes[0, 1], rates, diagonal, names, "percent of the true class")
     axes[0, 0].set_ylabel("true class", fontsize=TEXT)
     axes[0, 1].set_yticks([])
