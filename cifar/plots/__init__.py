@@ -8,6 +8,7 @@ from cifar.plots.comparison import COLOURS, class_accuracies, overlaid_curves, s
 from cifar.plots.curves import learning_curves
 from cifar.plots.evaluation import confusion_matrix, per_class_bars, reliability_diagram
 from cifar.plots.images import augmented_sheet, confident_mistakes, image_sheet
+from cifar.plots.masks import mask_sheet
 from cifar.plots.style import DPI, WIDTH
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "confusion_matrix",
     "image_sheet",
     "learning_curves",
+    "mask_sheet",
     "overlaid_curves",
     "per_class_bars",
     "reliability_diagram",
