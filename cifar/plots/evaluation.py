@@ -17,11 +17,11 @@ from cifar.plots.style import BLUE, GREY, GRID, ORANGE, SKY, SMALL, TEXT, TITLE,
 ANNOTATED = 15  # classes up to which the cells of a confusion matrix have room for numbers
 
 
-def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], unit: str = "images") -> Figure:
-    """How often each class is taken for each: counts, and percent of the true class.
+def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], counted: str = "images") -> Figure:
+    """How often each class is taken for each: counts of what is `counted`, and percent of the true class.
 
-    `matrix` is (k, k) int, rows true, columns predicted; a `unit` is what they count. Right answers (blue) and mistakes
-    (orange) have a colour scale each, so that the diagonal does not drown the mistakes.
+    `matrix` is (k, k) int, rows true, columns predicted. Right answers (blue) and mistakes (orange) have a colour scale
+    each, so that the diagonal does not drown the mistakes.
     """
     counts = np.asarray(matrix)
     names = [short(name) for name in class_names]
@@ -34,7 +34,7 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], unit: str =
     height = 6.75 + 0.055 * max(map(len, names)) + (0 if len(counts) <= ANNOTATED else 1)
     figure, axes = new_figure(title, height, 1, 2, "compressed")
     rates = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    _heatmap(axes[0, 0], counts, diagonal, names, unit)
+    _heatmap(axes[0, 0], counts, diagonal, names, counted)
     _heatmap(axes[0, 1], rates, diagonal, names, "percent of the true class")
     axes[0, 0].set_ylabel("true class", fontsize=TEXT)
     axes[0, 1].set_yticks([])
@@ -68,11 +68,12 @@ def _count(value: float) -> str:
 
 
 def per_class_bars(report: Mapping[str, Any], class_names: Sequence[str], score: str = "f1-score", label: str = "F1",
-                   unit: str = "images") -> Figure:
+                   counted: str = "images") -> Figure:
     """The `score` of each class as a bar with its precision and recall, best first, beside the macro average.
 
-    `report` maps each class name to `precision`, `recall`, the score (0 to 1) and `support` (of a `unit`), as does
-    scikit-learn's `classification_report(output_dict=True)`. Of more than 40 classes, the 20 best and 20 worst show.
+    `report` maps each class name to `precision`, `recall`, the score (0 to 1) and `support`, of what is `counted`, as
+    does scikit-learn's `classification_report(output_dict=True)`. Of more than 40 classes, the 20 best and 20 worst
+    show.
     """
     ranked = sorted(class_names, key=lambda name: -report[name][score])
     macro = float(np.mean([report[name][score] for name in ranked]))
@@ -91,7 +92,7 @@ def per_class_bars(report: Mapping[str, Any], class_names: Sequence[str], score:
     ax.axvline(macro, color=GREY, linestyle="--", linewidth=1.2, label=f"macro average of {label}")
     for row, value, images in zip(y, f1, support, strict=True):
         ax.text(1.02, row, f"{value:.3f}", va="center", fontsize=SMALL, fontweight="bold")
-        ax.text(1.09, row, f"{images:,.0f} {unit}", va="center", fontsize=SMALL, color=GREY)
+        ax.text(1.09, row, f"{images:,.0f} {counted}", va="center", fontsize=SMALL, color=GREY)
     if cut:
         ax.text(0.01, 20, f"⋮  {len(ranked) - 40} more between", va="center", fontsize=SMALL, color=GREY)
     ax.set_yticks(y, [short(name, 24) for name in shown])
