@@ -1,4 +1,4 @@
-"""What one does with recorded runs: list, show, compare, evaluate, predict, send."""
+"""What one does with recorded runs: list, show, compare, evaluate, predict, export, send."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+from cifar import interrupts
 from cifar.config import EvaluateSettings, Views
 from cifar.errors import ExitCodes, InputError
 from cifar.experiment import check
+from cifar.export import formats, place
 from cifar.images import png, read_image, read_photo
 from cifar.lazy import load_tensorflow
 
@@ -56,6 +58,12 @@ def main() -> None:
     command.add_argument("run_id", metavar="RUN")
     command.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
     command.set_defaults(run=predict)
+
+    command = commands.add_parser("export", help="a finished run's model as files that other programs take")
+    command.add_argument("run_id", metavar="RUN")
+    command.add_argument("folder", metavar="DIR", type=Path, help="gets a folder with the next number: DIR/1 at first")
+    command.add_argument("--format", metavar="NAME,…", default=",".join(formats.FORMATS), help="(default: %(default)s)")
+    command.set_defaults(run=export)
 
     command = commands.add_parser("sync", help="send the runs that were recorded here while their server was away")
     command.set_defaults(run=sync)
@@ -138,6 +146,27 @@ def predict(arguments: argparse.Namespace) -> None:
             drawn = task.draw(photo, {name: values[0] for name, values in found.items()})
             _write(Path(f"{path}.predicted.png"), png(drawn))
             _write(Path(f"{path}.predicted.json"), f"{line}\n".encode())
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Write the model in each format, print a line as each is held against Keras, and tell where all of it is."""
+    names = formats.chosen(arguments.format)
+    from cifar import tracking
+
+    run, settings, weights = tracking.finished_run(arguments.tracking_uri, arguments.run_id)
+    settings = settings.model_copy(update={"backend": "tensorflow", "distribute": "none", "precision": "float32"})
+    check(settings)
+    with interrupts.handled(), place.partial(arguments.folder) as folder:
+        load_tensorflow()
+        from cifar.export import card, source
+
+        restored = source.restore(run, settings, weights)
+        written = []
+        for model in formats.write(restored, names, folder):
+            written.append(model)
+            print(card.line(restored, model, written[0]), flush=True)
+        card.write(restored, written[0], written[1:], folder)
+        print(card.summary(restored, place.publish(folder)))
 
 
 def sync(arguments: argparse.Namespace) -> None:

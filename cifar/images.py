@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cifar.contracts import VOID
 from cifar.lazy import np
 from cifar.untrusted import refusing
 
@@ -54,6 +56,19 @@ class Frame:
         return found
 
 
+    def boxes_in_image(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes in pixels of the photo, (…, 4), in those of the model's image."""
+        return boxes * np.array(self.scale[::-1] * 2) + np.array([self.left, self.top] * 2)
+
+    def mask_in_image(self, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """A mask of the photo, uint8, as that of the model's image of `shape`: the nearest pixel, `VOID` around it."""
+        found = np.full(shape[:2], VOID, np.uint8)
+        rows, columns = (((np.arange(round(length * scale)) + 0.5) / scale).astype(int) for length, scale in
+                         zip(self.size, self.scale, strict=True))  # fmt: skip
+        found[self.top : self.top + len(rows), self.left : self.left + len(columns)] = mask[rows[:, None], columns]
+        return found
+
+
 def read_photo(path: str | Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, Frame]:
     """The photo at `path`, uint8 (its height, its width, channels); all of it as uint8 of `shape`; and where in there.
 
@@ -74,6 +89,25 @@ def read_photo(path: str | Path, shape: tuple[int, int, int]) -> tuple[np.ndarra
     return np.asarray(photo).reshape(photo.height, photo.width, channels), image, frame
 
 
+def read_values(path: str | Path) -> np.ndarray:
+    """The value of each pixel, grey or index of a palette, of the PNG image at `path`: uint8 (height, width).
+
+    Raises `InputError` for a file that is no such image.
+    """
+    with _file(path, ("PNG",), "a PNG image of one channel, grey or of a palette, of 8 bits at most") as image:
+        if image.mode not in ("1", "L", "P"):
+            raise ValueError(f"its mode is {image.mode}")
+        return np.asarray(image).astype(np.uint8)
+
+
+def read_colours(path: str | Path) -> np.ndarray:
+    """The PNG image at `path` as uint8 (height, width, 3); raises `InputError` as `read_values` does."""
+    with _file(path, ("PNG",), "a PNG image of 8 bits a channel") as image:
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"its mode is {image.mode}")
+        return np.asarray(image.convert("RGB"))
+
+
 def png(image: np.ndarray) -> bytes:
     """The PNG file of a uint8 image (height, width, 1 or 3)."""
     from PIL import Image
@@ -85,13 +119,22 @@ def png(image: np.ndarray) -> bytes:
 
 def _opened(path: str | Path, channels: int) -> Image:
     """The whole image, upright, in grey or in colours; raises `InputError`."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    with refusing(path, f"a PNG or JPEG image of 8 bits a channel, at most {Image.MAX_IMAGE_PIXELS} pixels"):
+    with _file(path, ("PNG", "JPEG"), "a PNG or JPEG image of 8 bits a channel") as image:
+        if image.mode.startswith(("I", "F")):  # Pillow would clip 16 bits to 255 without a word
+            raise ValueError(f"its mode is {image.mode}")
+        return ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+
+
+@contextlib.contextmanager
+def _file(path: str | Path, formats: tuple[str, ...], accepted: str) -> Iterator[Image]:
+    """The image at `path`, not read yet; errors inside are told as an `InputError`."""
+    from PIL import Image
+
+    with refusing(path, f"{accepted}, at most {Image.MAX_IMAGE_PIXELS} pixels"):
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=("PNG", "JPEG"))
+            image = Image.open(path, formats=formats)
         with image:
-            if image.mode.startswith(("I", "F")):  # Pillow would clip 16 bits to 255 without a word
-                raise ValueError(f"its mode is {image.mode}")
-            return ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+            yield image

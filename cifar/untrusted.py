@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import itertools
 import pickle
 import tarfile
 import zipfile
 from collections.abc import Container, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
+from xml.etree import ElementTree
+from xml.parsers import expat
 
 from cifar.errors import InputError
 from cifar.lazy import np
 
 LIMIT = 2**29
 """Bytes that one file may unpack to: 512 MiB, three times what any CIFAR file holds."""
+NODES = 100_000
+"""Elements that one XML file may have."""
 
 
 @contextlib.contextmanager
@@ -31,13 +36,49 @@ def refusing(where: object, accepted: str) -> Iterator[None]:
         raise InputError(f"{where}: cannot be read ({reason[:200]}); accepted: {accepted}") from None
 
 
-def read_file(path: Path) -> bytes:
-    """The content of `path`; raises `ValueError` beyond `LIMIT`."""
+def read_file(path: Path, limit: int | None = None) -> bytes:
+    """The content of `path`; raises `ValueError` beyond `limit` bytes, `LIMIT` by default."""
+    limit = limit or LIMIT
     with path.open("rb") as file:
-        content = file.read(LIMIT + 1)
-    if len(content) > LIMIT:
-        raise ValueError(f"more than {LIMIT} bytes")
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"more than {limit} bytes")
     return content
+
+
+def member(folder: Path, name: str) -> Path:
+    """The file that is called `name` in `folder`; raises `InputError` for a name that leads out of it."""
+    path = PurePosixPath(name)
+    too_long = any(len(part.encode(errors="replace")) > 255 for part in path.parts)
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name or too_long:
+        raise InputError(f"{folder}: {name[:100]!r} is no name of a file in it; accepted: names that do not "
+                         f"lead out of it, of at most 255 bytes")
+    return folder / path
+
+
+class Node(ElementTree.Element):
+    """An element of an XML file, and the line that it begins in."""
+
+    line = 0
+
+
+def xml_tree(content: bytes) -> Node:
+    """The root element of an XML file; raises nearly anything, also where entities are declared, which could grow."""
+    parser, builder, nodes = expat.ParserCreate(), ElementTree.TreeBuilder(element_factory=Node), itertools.count(1)
+
+    def refuse(*_: Any) -> None:
+        raise ValueError(f"line {parser.CurrentLineNumber}: a document type is declared, which is forbidden")
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        builder.start(tag, attributes).line = parser.CurrentLineNumber
+        if next(nodes) > NODES:
+            raise ValueError(f"line {parser.CurrentLineNumber}: more than {NODES} elements")
+
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler, parser.EndElementHandler = start, builder.end
+    parser.CharacterDataHandler = builder.data
+    parser.Parse(content, True)
+    return builder.close()
 
 
 def tar_members(path: Path, wanted: Container[str]) -> Iterator[tuple[str, bytes]]:

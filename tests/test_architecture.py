@@ -20,7 +20,7 @@ FLOORS = {
         "schedules", "averaging", "callbacks"),
     2: ("pipeline", "experiment"),
     3: ("tracking", "recording", "training", "rehearsal"),
-    4: ("__main__", "comparison", "listing", "serving", "sweep"),
+    4: ("__main__", "comparison", "export", "listing", "serving", "sweep"),
 }  # fmt: skip
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 FAMILIES = {"data", "models", "tasks", "augmentation", "optimizers", "schedules", "averaging", "callbacks"}

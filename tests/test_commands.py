@@ -178,7 +178,7 @@ class TestCommandLine:
     def test_help_names_the_commands(self):
         done = python("-m", "cifar", "--help")
         assert (done.code, done.stderr) == (0, "")
-        assert all(command in done.stdout for command in ("runs", "compare", "ui", "evaluate", "predict"))
+        assert all(command in done.stdout for command in ("runs", "compare", "ui", "evaluate", "predict", "export"))
 
     @pytest.mark.parametrize("arguments", [(), ("nothing",), ("predict",), ("predict", "run"), ("ui", "--port", "x")])
     def test_usage_is_told_for_what_is_no_command(self, command, arguments):

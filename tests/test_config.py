@@ -27,7 +27,7 @@ class TestComposition:
     @pytest.mark.parametrize("choice", CHOICES)
     def test_every_yaml_composes_and_is_accepted(self, compose, tmp_path, choice):
         needed = {
-            "data=folder": [f"data.path={tmp_path}"],
+            **{f"data={name}": [f"data.path={tmp_path}"] for name in ("folder", "coco", "voc", "masks", "pets")},
             "callbacks=reduce_lr": ["schedule=constant"],
             "model=from_run": ["model.run=abcd"],
             "experiment=transfer": ["model.run=abcd"],

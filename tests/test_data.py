@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gzip
 import hashlib
 import io
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from annotated_files import WRITERS
 from conftest import composed
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,7 +143,8 @@ def settings(request, tmp_path):
         return {**found, "source": stated("digits"), "train": 30, "val": 20, "test": 20}
     sources = {"cifar10": lambda: write_pickled(tmp_path, cifar.CIFAR10),
                "cifar100": lambda: write_archive(tmp_path, cifar.CIFAR100, each=10),
-               "folder": lambda: write_folder(tmp_path)}  # fmt: skip
+               "folder": lambda: write_folder(tmp_path),
+               **{kind: functools.partial(write, tmp_path) for kind, write in WRITERS.items()}}  # fmt: skip
     return {**found, "path": str(sources[name]()), "val_fraction": 0.25} if name in sources else found
 
 

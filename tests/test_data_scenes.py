@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
 import pytest
-from conftest import composed
+from conftest import composed, python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -99,6 +100,23 @@ def test_a_scene_depends_on_nothing_but_its_number_and_the_seed(monkeypatch):
     assert not (other.train.images == dataset.train.images).all(axis=(1, 2, 3)).any()
 
 
+SCRIPT = """
+import json, sys
+from cifar.registry import DATASETS
+print(DATASETS.build(json.loads(sys.argv[1]), seed=5).fingerprint)
+"""
+
+
+def test_scenes_are_the_same_on_other_processors():
+    """Numpy and its BLAS then choose the instructions of other processors, with other last bits."""
+    stated = OmegaConf.to_container(composed("data=scenes", "data@data.source=digits").data)
+    settings = json.dumps({**stated, "train": 100, "val": 3, "test": 3})
+    older = {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4", "OPENBLAS_CORETYPE": "Nehalem"}
+    found = [python("-W", "ignore", "-c", SCRIPT, settings, **variables) for variables in ({}, older)]
+    assert [done.code for done in found] == [0, 0], found
+    assert found[0].stdout == found[1].stdout != ""
+
+
 def test_objects_come_from_the_matching_split(monkeypatch):
     taken = []
     compose = scenes._compose
@@ -128,7 +146,7 @@ def test_resizing_is_that_of_pillow(side):
     found = cutouts.resized(image, np.full((1, 2), side, np.float32), 24)[0].transpose(1, 2, 0)
     inner = slice(12 - side // 2, 12 + side // 2)
     expected = Image.fromarray(image[0]).resize((side, side), Image.Resampling.BILINEAR)
-    assert np.abs(found[inner, inner] - np.asarray(expected)).max() <= 1
+    assert np.abs(found[inner, inner] - np.asarray(expected)).max() < 2
 
 
 def test_shapes_differ_and_fill_their_frame():

@@ -87,7 +87,9 @@ def test_builder_has_its_yaml_and_a_docstring(registry, name):
         stated = content[name]
     else:
         assert content.get("builder", content["name"]) == name
-        stated = {key: value for key, value in content.items() if key not in ("name", "builder", "head")}
+        choices = [key for entry in content.pop("defaults", []) if isinstance(entry, dict) for key in entry]
+        parts = {choice.partition("@")[2]: {} for choice in choices}
+        stated = parts | {key: value for key, value in content.items() if key not in ("name", "builder", "head")}
     assert ("head" in content) == (registry.group == "model")
     builder = registry._builders[name]
     assert list(stated) == list(settings_of(builder).model_fields), "the settings in the order of the signature"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cifar.data.exact import cosine, length, shares, sine
 from cifar.lazy import np
 
 if TYPE_CHECKING:
@@ -26,13 +27,12 @@ def resized(images: np.ndarray, sides: Sides, patch: int) -> np.ndarray:
 
 
 def _resampling(side: np.ndarray, pixels: int, patch: int) -> np.ndarray:
-    """For each row the matrix (patch, pixels) that resizes a line of `pixels` to `side`."""
+    """For each row the matrix (patch, pixels), of 8 bits, that resizes a line of `pixels` to `side`."""
     scale = (pixels / side)[:, None, None].astype(np.float32)
     place = np.arange(patch, dtype=np.float32)[:, None] + np.float32(0.5 - patch / 2)
     place = np.clip(place * scale + np.float32(pixels / 2), 0.5, pixels - 0.5)
     near = np.arange(pixels, dtype=np.float32) + np.float32(0.5)
-    weight = np.maximum(1 - np.abs(place - near) / np.maximum(scale, 1), 0)
-    return weight / weight.sum(axis=2, keepdims=True)
+    return shares(np.maximum(1 - np.abs(place - near) / np.maximum(scale, 1), 0), 8)
 
 
 def shapes(numbers: np.ndarray, sides: Sides, patch: int) -> np.ndarray:
@@ -42,48 +42,49 @@ def shapes(numbers: np.ndarray, sides: Sides, patch: int) -> np.ndarray:
     and does not leave it.
     """
     directions = 8 * patch  # less than half a pixel apart at the patch's edge
-    angle = np.arange(directions, dtype=np.float32) * np.float32(2 * np.pi / directions)
+    turns = np.arange(directions, dtype=np.float32) / np.float32(directions)
     kind = np.floor(3 * numbers[:, -1])
     radius = np.empty((len(sides), directions), np.float32)
     for number, outline in enumerate((_ellipse, _polygon, _blob)):
         rows = np.flatnonzero(kind == number)
-        radius[rows] = outline(numbers[rows, :, None], angle)
+        radius[rows] = outline(numbers[rows, :, None], turns)
     height, width = (sides / 2).T[..., None]
-    edge = np.minimum(height / np.maximum(np.abs(np.sin(angle)), 1e-6), width / np.maximum(np.abs(np.cos(angle)), 1e-6))
-    radius = np.minimum(radius * np.hypot(height * np.sin(angle), width * np.cos(angle)), edge)
+    down, across = height * sine(turns), width * cosine(turns)
+    farthest = np.maximum(np.maximum(np.abs(sine(turns)) / height, np.abs(cosine(turns)) / width), 1e-6)
+    radius = np.minimum(radius * length(down, across), 1 / farthest)
 
     y, x = np.mgrid[:patch, :patch].astype(np.float32) + np.float32(0.5 - patch / 2)
     direction = (np.arctan2(y, x) * np.float32(directions / (2 * np.pi)) + 0.5).astype(np.int64) % directions
     covered = np.take(radius, direction, axis=1)
-    covered -= np.hypot(y, x) - np.float32(0.5)
+    covered -= length(y, x) - np.float32(0.5)
     return np.clip(covered, 0, 1, out=covered)
 
 
 # Outlines: how far it is from the centre in each direction, (n, directions); 1 is the largest ellipse in the frame.
 
 
-def _ellipse(numbers: np.ndarray, angle: np.ndarray) -> np.ndarray:
+def _ellipse(numbers: np.ndarray, turns: np.ndarray) -> np.ndarray:
     long, short = 0.9 + 0.2 * numbers[:, 0], 0.65 + 0.3 * numbers[:, 1]
-    turned = angle - np.float32(np.pi) * numbers[:, 2]
-    return 1 / np.hypot(np.cos(turned) / long, np.sin(turned) / short)
+    turned = turns - numbers[:, 2]
+    return 1 / length(cosine(turned) / long, sine(turned) / short)
 
 
-def _polygon(numbers: np.ndarray, angle: np.ndarray) -> np.ndarray:
+def _polygon(numbers: np.ndarray, turns: np.ndarray) -> np.ndarray:
     """Four to eight sides, each at its own distance."""
     sides = 4 + np.floor(5 * numbers[:, 0])
-    radius = np.full((len(numbers), len(angle)), 2, np.float32)
+    radius = np.full((len(numbers), len(turns)), 2, np.float32)
     for side in range(8):
-        normal = 2 * np.pi * (numbers[:, 1] + (side + 0.5 * numbers[:, 2 + side]) / sides)
-        towards = np.cos(angle - normal.astype(np.float32))
+        normal = numbers[:, 1] + (side + 0.5 * numbers[:, 2 + side]) / sides
+        towards = cosine(turns - normal)
         distance = np.where(side < sides, 0.7 + 0.3 * numbers[:, 10 + side], 2)
         np.minimum(radius, distance / np.maximum(towards, 1e-3), out=radius)
     return radius
 
 
-def _blob(numbers: np.ndarray, angle: np.ndarray) -> np.ndarray:
+def _blob(numbers: np.ndarray, turns: np.ndarray) -> np.ndarray:
     """A circle with waves of two to five periods."""
-    radius = np.full((len(numbers), len(angle)), 0.88, np.float32)
+    radius = np.full((len(numbers), len(turns)), 0.88, np.float32)
     for number, periods in enumerate((2, 3, 4, 5)):
         height, shift = numbers[:, 2 * number], numbers[:, 2 * number + 1]
-        radius += 0.3 / periods * height * np.cos(periods * angle + np.float32(2 * np.pi) * shift)
+        radius += 0.3 / periods * height * cosine(periods * turns + shift)
     return radius

@@ -67,14 +67,24 @@ def stratified_cut(labels: np.ndarray, fraction: float, seed: int, class_names: 
     if counts[smallest] < 2:
         raise InputError(f"{setting}={fraction}: class {class_names[smallest]!r} has {counts[smallest]} images to cut; "
                          f"accepted: at least 2 of each class (see data.limit)")
-    taken = np.floor(counts * fraction + 0.5).astype(np.int64)
+    taken = _taken(counts, fraction)
     if (taken == 0).any() or (taken == counts).any():
         least = math.ceil(5000 / counts[smallest]) / 10000
         raise InputError(f"{setting}={fraction}: leaves one part of class {class_names[smallest]!r}, which has "
                          f"{counts[smallest]} images, empty; accepted: {least} to {1 - least:.4g}")
-    rank = _rank_in_class(labels, np.random.PCG64(seed).random_raw(len(labels)))
-    is_cut = rank < taken[labels]
+    return proportional_cut(labels, fraction, seed)
+
+
+def proportional_cut(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `stratified_cut`, but a class with few images may be missing in one of the parts."""
+    taken = _taken(np.bincount(labels), fraction)
+    is_cut = _rank_in_class(labels, np.random.PCG64(seed).random_raw(len(labels))) < taken[labels]
     return np.flatnonzero(~is_cut), np.flatnonzero(is_cut)
+
+
+def _taken(counts: np.ndarray, fraction: float) -> np.ndarray:
+    """How many of each class a cut takes."""
+    return np.floor(counts * fraction + 0.5).astype(np.int64)
 
 
 def _rank_in_class(labels: np.ndarray, key: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cifar.data.draws import Draws
+from cifar.data.exact import cosine, length, shares, sine
 from cifar.lazy import np
 
 OCTAVES = (3, 6, 12, 24)
@@ -36,19 +37,23 @@ def _clouds(draw: Draws, size: int) -> tuple[np.ndarray, np.ndarray]:
     octaves = []
     for cells in OCTAVES:
         rise = _interpolation(size, cells)
-        octaves.append(rise @ draw(cells, cells) @ rise.T)
+        grid = draw.bytes(cells * cells).reshape(-1, cells, cells).astype(np.float32) * np.float32(2**-8)
+        octaves.append(rise @ grid @ rise.T)
     roughness = draw.between(0.3, 0.8, 1, 1)
-    weights = [roughness**number for number in range(len(OCTAVES))]
-    total = sum(weight * octave for weight, octave in zip(weights, octaves, strict=True))
-    clouds = np.float32(0.5) + 2 * (total / sum(weights) - np.float32(0.5))  # a mean of many has little contrast
+    total, weight, weights = np.zeros_like(octaves[0]), np.ones_like(roughness), np.zeros_like(roughness)
+    for octave in octaves:
+        total += weight * octave
+        weights += weight
+        weight = weight * roughness
+    clouds = np.float32(0.5) + 2 * (total / weights - np.float32(0.5))  # a mean of many has little contrast
     return np.clip(clouds, 0, 1, out=clouds), octaves[0]
 
 
 def _interpolation(size: int, cells: int) -> np.ndarray:
-    """The matrix (size, cells) that interpolates between `cells` values, with no kinks at them."""
+    """The matrix (size, cells), of 7 bits, that interpolates between `cells` values, with no kinks at them."""
     place = np.arange(size, dtype=np.float32)[:, None] * np.float32((cells - 1) / max(size - 1, 1))
     near = np.clip(1 - np.abs(place - np.arange(cells, dtype=np.float32)), 0, 1)
-    return near * near * (3 - 2 * near)
+    return shares(near * near * (3 - 2 * near), 7)
 
 
 def _pattern(draw: Draws, size: int, clouds: np.ndarray) -> np.ndarray:
@@ -56,23 +61,23 @@ def _pattern(draw: Draws, size: int, clouds: np.ndarray) -> np.ndarray:
     steps = np.linspace(-0.5, 0.5, size, dtype=np.float32)
     y, x = steps[:, None], steps[None, :]
     kind = draw.below(4)
-    angle, phase = (2 * np.pi * draw(2, 1, 1)).transpose(1, 0, 2, 3).astype(np.float32)
+    angle, phase = draw(2, 1, 1).transpose(1, 0, 2, 3)
     cycles, bend, sharpness = draw.between(1.5, 9, 1, 1), draw.between(0, 0.6, 1, 1), draw.between(0.4, 2.5, 1, 1)
     centre = draw.between(-0.8, 0.8, 2, 1, 1)
     pattern = np.empty_like(clouds)
 
     def wave(rows: np.ndarray, along: np.ndarray) -> np.ndarray:
-        turns = cycles[rows] * along + bend[rows] * clouds[rows]
-        return np.sin(np.float32(2 * np.pi) * turns + phase[rows])
+        return sine(cycles[rows] * along + bend[rows] * clouds[rows] + phase[rows])
 
     def axis(rows: np.ndarray, turned: float) -> np.ndarray:
-        return np.cos(angle[rows] + np.float32(turned)) * x + np.sin(angle[rows] + np.float32(turned)) * y
+        turns = angle[rows] + np.float32(turned)
+        return cosine(turns) * x + sine(turns) * y
 
     gradient, stripes, checks, rings = (np.flatnonzero(kind == number) for number in range(4))
     pattern[gradient] = np.clip(np.float32(0.5) + axis(gradient, 0), 0, 1)
     pattern[stripes] = wave(stripes, axis(stripes, 0))
-    pattern[checks] = wave(checks, axis(checks, 0)) * wave(checks, axis(checks, np.pi / 2))
-    pattern[rings] = wave(rings, np.hypot(x - centre[rings, 0], y - centre[rings, 1]))
+    pattern[checks] = wave(checks, axis(checks, 0)) * wave(checks, axis(checks, 0.25))
+    pattern[rings] = wave(rings, length(x - centre[rings, 0], y - centre[rings, 1]))
     waves = np.flatnonzero(kind > 0)
     pattern[waves] = np.clip(np.float32(0.5) + sharpness[waves] * pattern[waves], 0, 1)
     return pattern

@@ -1,7 +1,15 @@
 """Runs as MLflow records them; the only package that knows MLflow."""
 
 from cifar.tracking.run import Run, start, unrecorded
-from cifar.tracking.runs import find_resumable, serve_ui, stored_run, synchronise, weights_of, with_model_of_run
+from cifar.tracking.runs import (
+    find_resumable,
+    finished_run,
+    serve_ui,
+    stored_run,
+    synchronise,
+    weights_of,
+    with_model_of_run,
+)
 from cifar.tracking.store import Claim, connect
 from cifar.tracking.sweeps import SweepRun, sweep
 
@@ -11,6 +19,7 @@ __all__ = [
     "SweepRun",
     "connect",
     "find_resumable",
+    "finished_run",
     "serve_ui",
     "start",
     "stored_run",

@@ -52,6 +52,18 @@ def stored_run(uri: str | None, run_id: str) -> tuple[Settings, Path, str]:
     return read(config.read_text()), weights, run.data.tags.get("dataset_fingerprint", "")
 
 
+def finished_run(uri: str | None, run_id: str) -> tuple[queries.StoredRun, Settings, Path]:
+    """A finished run, its settings, and the path of its weights, which are those that its training ended with.
+
+    Raises `InputError`.
+    """
+    store.connect(uri)
+    (run,) = queries.find_runs([run_id])
+    if run.status != "FINISHED":
+        raise InputError(f"run {run_id}: the run is {run.status}, not finished")
+    return run, queries.settings(run), weights_of(run.id)
+
+
 def with_model_of_run(settings: Settings) -> Settings:
     """`settings` of `model=from_run` with what that run's model is made of; all others as they are.
 

@@ -1,0 +1,27 @@
+"""The model as one TensorFlow graph with its weights as constants: what converters to other formats begin with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+
+def frozen(named: keras.Model, batch_size: int | None) -> Any:
+    """The concrete function of `named`, a model from images to a dictionary of outputs, without variables.
+
+    Its input is the tensor `image:0`, uint8; each output is one of its own name, in the order of the model's.
+    """
+
+    def answer(image):
+        outputs = named(image, training=False)
+        return [tf.identity(outputs[name], name=name) for name in named.output]
+
+    return convert_variables_to_constants_v2(tf.function(answer).get_concrete_function(image(named, batch_size)))
+
+
+def image(model: keras.Model, batch_size: int | None = None) -> tf.TensorSpec:
+    """What a batch of images is to `model`; without a size, of any."""
+    return tf.TensorSpec((batch_size, *model.input_shape[1:]), tf.uint8, name="image")

@@ -1,0 +1,48 @@
+"""ONNX, by tf2onnx from the frozen graph; checked with ONNX Runtime on a CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import tf2onnx
+
+from cifar.export import graph
+from cifar.export.source import Source, Written, batches
+
+NAME = "model.onnx"
+OPSET = 18
+"""That of ONNX 1.13 (2022), which runtimes of today know."""
+BATCH = 128
+
+
+def write(source: Source, folder: Path) -> list[Written]:
+    names = list(source.named.output)
+    model, _ = tf2onnx.convert.from_graph_def(
+        graph.frozen(source.named, None).graph.as_graph_def(),
+        input_names=["image:0"],
+        output_names=[f"{name}:0" for name in names],
+        tensors_to_rename={f"{name}:0": name for name in ("image", *names)},
+        opset=OPSET,
+        custom_op_handlers={"Erfc": (_erfc, [])},
+    )
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.checker.check_model(model)
+    onnx.save(model, folder / NAME)
+    session = onnxruntime.InferenceSession(folder / NAME, providers=["CPUExecutionProvider"])
+
+    def predict(images):
+        return dict(zip(names, session.run(names, {"image": images}), strict=True))
+
+    return [Written("onnx", [NAME], lambda images: batches(predict, images, BATCH), tolerance=1e-4)]
+
+
+def _erfc(context: Any, node: Any, name: str, arguments: list[Any]) -> None:
+    """1 − erf(x), since ONNX has no complementary error function; Keras's GELU is made of it."""
+    node.type = "Erf"
+    one = context.make_const(f"{name}_one", np.float32(1)).output[0]
+    context.insert_new_node_on_output("Sub", node.output[0], f"{name}_complement", inputs=[one, node.output[0]])

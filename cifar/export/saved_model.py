@@ -1,0 +1,90 @@
+"""TensorFlow's SavedModel, as TensorFlow Serving takes it: the folder of an export is a version of the model.
+
+`serving_default` takes `image`, uint8 of the run's shape; `serving_bytes` takes `image_bytes`, whole PNG or JPEG files
+of any size. Both give the model's outputs and `class_names`, which stand once for each image, since a reply of
+TensorFlow Serving in rows needs that.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cifar.export import graph
+from cifar.export.source import Source, Written, batches
+
+BATCH = 128
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+"""How the files begin."""
+GREY = (19595, 38470, 7471)
+"""What red, green and blue count in 65536ths of grey, after ITU-R BT.601; Pillow rounds them so."""
+
+
+def write(source: Source, folder: Path) -> list[Written]:
+    archive = keras.export.ExportArchive()  # without `track`, which would write each variable once more
+    names, shape = list(source.experiment.dataset.class_names), source.experiment.dataset.image_shape
+    task = source.experiment.task
+
+    def answer(image):
+        repeated = tf.tile(tf.constant([names]), [tf.shape(image)[0], 1])
+        return {**source.named(image, training=False), "class_names": repeated}
+
+    def answer_bytes(image_bytes):
+        return answer(tf.map_fn(lambda file: decoded(file, shape, task.by_place), image_bytes,
+                                fn_output_signature=tf.TensorSpec(shape, tf.uint8)))  # fmt: skip
+
+    archive.add_endpoint("serving_default", answer, [graph.image(source.named)])
+    archive.add_endpoint("serving_bytes", answer_bytes, [tf.TensorSpec((None,), tf.string, name="image_bytes")])
+    archive.write_out(folder, verbose=False)
+    files = ["saved_model.pb", "fingerprint.pb", *(f"variables/{path.name}" for path in folder.glob("variables/*"))]
+    signature = tf.saved_model.load(folder).signatures["serving_default"]
+
+    def predict(images):
+        outputs = signature(image=tf.constant(images))
+        return {name: outputs[name].numpy() for name in source.named.output}
+
+    return [Written("savedmodel", files, lambda images: batches(predict, images, BATCH), tolerance=1e-5)]
+
+
+def decoded(file: tf.Tensor, shape: tuple[int, int, int], whole: bool) -> tf.Tensor:
+    """The PNG or JPEG image whose bytes are `file`, a scalar, as uint8 of `shape` (height, width, channels).
+
+    It is fitted as `cifar.images` does it: resized until it covers the shape, and its centre cut out, or if `whole`
+    until it fits, and black around. That rounds once more, hence differs by 1 now and then, and an orientation that
+    EXIF tells is not heeded here. Raises TensorFlow's errors for bytes that are no such image.
+    """
+    height, width, channels = shape
+    is_jpeg, is_png = (tf.strings.substr(file, 0, len(start)) == start for start in (JPEG, PNG))
+    tf.debugging.Assert(tf.logical_or(is_jpeg, is_png), ["image_bytes: should be PNG or JPEG files"])
+    pixels = tf.cond(
+        is_jpeg,
+        lambda: tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE"),  # as Pillow decodes it
+        lambda: tf.io.decode_png(file, channels=3),
+    )
+    if channels == 1:
+        weighted = tf.reduce_sum(tf.cast(pixels, tf.int32) * GREY, axis=-1, keepdims=True)
+        pixels = tf.cast((weighted + 2**15) // 2**16, tf.uint8)
+    target, size = np.array([height, width], "float32"), tf.cast(tf.shape(pixels)[:2], tf.float32)
+    if whole:
+        fitted = tf.maximum(1.0, tf.round(tf.reduce_min(target / size) * size))
+        first = tf.floor((target - fitted) / 2)
+    else:
+        fitted = tf.reduce_max(target / size) * size
+        first = (target - fitted) / 2
+    resized = tf.raw_ops.ScaleAndTranslate(
+        images=pixels[None],
+        size=[height, width],
+        scale=fitted / size,
+        translation=first,
+        kernel_type="triangle",
+        antialias=True,
+    )[0]
+    rows, columns = (tf.range(length, dtype=tf.float32) + 0.5 for length in (height, width))
+    within = ((rows > first[0]) & (rows < first[0] + fitted[0]))[:, None] & (
+        (columns > first[1]) & (columns < first[1] + fitted[1])
+    )
+    rounded = tf.cast(tf.clip_by_value(tf.floor(resized + 0.5), 0, 255), tf.uint8)
+    return tf.where(within[..., None], rounded, tf.zeros((), tf.uint8))

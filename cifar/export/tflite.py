@@ -1,0 +1,93 @@
+"""TFLite, by now LiteRT: in float32, and with weights and activations of 8 bits; one image at a time.
+
+Both take uint8 images as they are and give float32. What lies between is, in the second, of integers alone; its ranges
+come from images of the validation split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from cifar import environment
+from cifar.export import graph
+from cifar.export.source import Source, Written, batches
+
+CALIBRATION_IMAGES = 256
+
+
+def write(source: Source, folder: Path) -> list[Written]:
+    images = source.experiment.dataset.val.images
+    chosen = np.linspace(0, len(images) - 1, min(len(images), CALIBRATION_IMAGES)).astype(int)
+    named = lowerable(source.named)
+    return [
+        _written("tflite", _converter(named), folder / "model.tflite", tolerance=1e-4),
+        _written("tflite-int8", _quantizing(_converter(named), images[chosen]), folder / "model_int8.tflite", None),
+    ]
+
+
+def lowerable(model: keras.Model) -> keras.Model:
+    """`model` with a plain product for each `EinsumDense` that sums over nothing.
+
+    The converter takes any einsum for a product of matrices, which that is not.
+    """
+
+    def clone(layer):
+        kind = type(layer)
+        if kind is keras.layers.EinsumDense and _is_scaling(layer.equation):
+            kind = Scaling
+        return kind.from_config(layer.get_config())
+
+    copy = keras.models.clone_model(model, clone_function=clone)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+class Scaling(keras.layers.EinsumDense):
+    """One whose kernel is multiplied with the last axes of its input."""
+
+    def call(self, inputs):
+        x = inputs * self.kernel if self.bias is None else inputs * self.kernel + self.bias
+        return x if self.activation is None else self.activation(x)
+
+
+def _is_scaling(equation: str) -> bool:
+    """Whether an equation such as "npw,w->npw" multiplies without a sum."""
+    operands, output = equation.split("->")
+    image, kernel = operands.split(",")
+    return image == output and image.endswith(kernel)
+
+
+def _converter(named: keras.Model) -> tf.lite.TFLiteConverter:
+    function, names = graph.frozen(named, 1), list(named.output)
+    module = tf.Module()
+    module.answer = tf.function(lambda image: dict(zip(names, function(image), strict=True)))
+    return tf.lite.TFLiteConverter.from_concrete_functions(
+        [module.answer.get_concrete_function(graph.image(named, 1))], module
+    )
+
+
+def _quantizing(converter: tf.lite.TFLiteConverter, images: np.ndarray) -> tf.lite.TFLiteConverter:
+    def calibration() -> Iterator[list[np.ndarray]]:
+        for image in images:
+            yield [image[None]]
+
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = calibration
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    return converter
+
+
+def _written(name: str, converter: tf.lite.TFLiteConverter, path: Path, tolerance: float | None) -> Written:
+    path.write_bytes(converter.convert())
+    answer = Interpreter(str(path), num_threads=len(environment.cores())).get_signature_runner()
+
+    def predict(images):
+        return {output: value.copy() for output, value in answer(image=images).items()}
+
+    return Written(name, [path.name], lambda images: batches(predict, images, 1), tolerance)
