@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from pycocotools import mask as coco
 from sklearn import metrics as sk
-from test_devices import assert_same_training, only_run
+from test_devices import history, only_run, weights
 
 from cifar import config, layers, masks, pixelwise, tracking, training
 from cifar.contracts import VOID, Dataset, Split
@@ -439,14 +439,14 @@ class TestRun:
 
 # 29 images in batches of 8 leave 5 for the last, of which two devices get 2 and 3; what turns in from outside is void.
 WITH_VOID = (*SCENES, *TINY, "data.train=29", "batch_size=8", "task.dropout=0", "task.loss=cross_entropy_dice",
-             "augmentation=[rotation]", "fill_mode=constant", "schedule=constant", "optimizer=sgd", "optimizer.lr=0.1",
-             "tracking.experiment=digits")  # fmt: skip
+             "augmentation=[rotation]", "fill_mode=constant", "schedule=constant", "optimizer=sgd", "optimizer.lr=0.01",
+             "optimizer.momentum=0", "tracking.experiment=digits")  # fmt: skip
 TWO_DEVICES = """
 import runpy, sys
 import tensorflow as tf
 processor, = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(processor, 2 * [tf.config.LogicalDeviceConfiguration()])
-from conftest import composed, python, sqlite
+from conftest import composed
 main = runpy.run_path("run.py")["main"]
 for distribute in ("none", "mirrored"):
     uri = f"sqlite:///{sys.argv[1]}/{distribute}/mlflow.db"
@@ -458,7 +458,13 @@ for distribute in ("none", "mirrored"):
 def test_two_devices_train_as_one_does(tmp_path):
     done = python("-c", TWO_DEVICES, tmp_path, *WITH_VOID, PYTHONPATH="tests")
     assert done.code == 0, done.stderr
-    assert_same_training(tmp_path / "mirrored", tmp_path / "none")
+    for read in (weights, history):
+        ours, theirs = (read(tmp_path / distribute) for distribute in ("mirrored", "none"))
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            # A pixel whose class is a tie may fall to either side.
+            tolerance = 1e-4 if name.endswith(("accuracy", "iou", "dice", "boundary_f")) else 1e-5
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=tolerance, err_msg=name)
 
 
 @pytest.mark.slow
