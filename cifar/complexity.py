@@ -126,17 +126,17 @@ def _on_jax(operation: keras.Operation, arguments: tuple, keywords: dict[str, An
     """The same, on tracers."""
     has_variables = isinstance(operation, keras.Layer)
     groups = (operation.trainable_variables, operation.non_trainable_variables) if has_variables else ()
+    leaves, structure = jax.tree.flatten(arguments)
+    tensors = [leaf for leaf in leaves if hasattr(leaf, "shape")]
 
-    def alone(variables: list, *inputs: Any) -> Any:
+    def alone(variables: list, tensors: list) -> Any:
+        given = iter(tensors)
+        inputs = structure.unflatten([next(given) if hasattr(leaf, "shape") else leaf for leaf in leaves])
         if has_variables:
             return operation.stateless_call(*variables, *inputs, **keywords)[0]
         return operation(*inputs, **keywords)
 
     values = [[variable.value for variable in group] for group in groups]
-    shapes = jax.tree.map(_shape_on_jax, (values, *arguments))
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (values, tensors))
     flops = jax.jit(alone).lower(*shapes).cost_analysis().get("flops", 0)
     return operation(*arguments, **keywords), int(flops)
-
-
-def _shape_on_jax(x: Any) -> Any:
-    return jax.ShapeDtypeStruct(x.shape, x.dtype) if hasattr(x, "shape") else x

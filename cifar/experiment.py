@@ -151,7 +151,7 @@ class Experiment:
 
     def _optimizer(self, model: keras.Model, phase: Phase) -> keras.Optimizer:
         settings = {**self.settings.optimizer, "lr": phase.lr}
-        optimizer = OPTIMIZERS.build(settings, schedule=self._schedule(phase), head=model.output_names)
+        optimizer = OPTIMIZERS.build(settings, schedule=self._schedule(phase), head=_last_layers(model))
         spared = [variable for variable in model.trainable_variables if len(variable.shape) < 2]
         optimizer.exclude_from_weight_decay(spared)
         return AVERAGING.build(self.settings.averaging, optimizer=optimizer)
@@ -184,6 +184,18 @@ def _first_layer(model: keras.Model, phase: Phase) -> int:
     if not any(layer.weights for layer in model.layers[first:]):
         raise InputError(f"finetune.from_layer={phase.from_layer}: no layer from there on has weights")
     return first
+
+
+def _last_layers(model: keras.Model) -> set[str]:
+    """The names of the layers with weights that are the last on their ways to the outputs."""
+    found, tensors = set(), list(model.outputs)
+    while tensors:
+        operation, node, _ = tensors.pop()._keras_history
+        if getattr(operation, "weights", ()):
+            found.add(operation.name)
+        elif operation._inbound_nodes:
+            tensors.extend(operation._inbound_nodes[node].input_tensors)
+    return found
 
 
 def _backbone(model: Mapping[str, Any]) -> dict[str, Any]:

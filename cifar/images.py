@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -36,18 +35,15 @@ def read_image(path: str | Path, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def open_image(
-    file: str | Path | BinaryIO,
-    where: object,
-    formats: Sequence[str] = ("PNG", "JPEG"),
-    accepted: str = PHOTO,
+    file: str | Path | BinaryIO, where: object, formats: tuple[str, ...] = ("PNG", "JPEG"), accepted: str = PHOTO
 ) -> Image.Image:
-    """The image in `file`, of one of Pillow's `formats`, of which no more than the header is read.
+    """The image in `file`, of which no more than the header is read.
 
     Raises `InputError` about `where`, a `PixelsError` for more than Pillow holds to be safe.
     """
     from PIL import Image, UnidentifiedImageError
 
-    accepted = _bounded(accepted)
+    accepted = f"{accepted}, at most {Image.MAX_IMAGE_PIXELS} pixels"
     with refusing(where, accepted), warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
@@ -141,7 +137,8 @@ def read_values(path: str | Path) -> np.ndarray:
 
     Raises `InputError` for a file that is no such image.
     """
-    with _file(path, ("PNG",), "a PNG image of one channel, grey or of a palette, of 8 bits at most") as image:
+    accepted = "a PNG image of one channel, grey or of a palette, of 8 bits at most"
+    with refusing(path, accepted), open_image(path, path, ("PNG",), accepted) as image:
         if image.mode not in ("1", "L", "P"):
             raise ValueError(f"its mode is {image.mode}")
         return np.asarray(image).astype(np.uint8)
@@ -149,7 +146,8 @@ def read_values(path: str | Path) -> np.ndarray:
 
 def read_colours(path: str | Path) -> np.ndarray:
     """The PNG image at `path` as uint8 (height, width, 3); raises `InputError` as `read_values` does."""
-    with _file(path, ("PNG",), "a PNG image of 8 bits a channel") as image:
+    accepted = "a PNG image of 8 bits a channel"
+    with refusing(path, accepted), open_image(path, path, ("PNG",), accepted) as image:
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"its mode is {image.mode}")
         return np.asarray(image.convert("RGB"))
@@ -168,20 +166,7 @@ def _decoded(image: Image.Image, channels: int, where: object) -> Image.Image:
     """The whole image, upright, in grey or in colours; `image` is closed. Raises `InputError` about `where`."""
     from PIL import ImageOps
 
-    with refusing(where, _bounded(PHOTO)), image:
+    with refusing(where, PHOTO), image:
         if image.mode.startswith(("I", "F")):  # Pillow would clip 16 bits to 255 without a word
             raise ValueError(f"its mode is {image.mode}")
         return ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
-
-
-@contextlib.contextmanager
-def _file(path: str | Path, formats: Sequence[str], accepted: str) -> Iterator[Image.Image]:
-    """The image at `path`, not read yet; errors inside are told as an `InputError`."""
-    with open_image(path, path, formats, accepted) as image, refusing(path, _bounded(accepted)):
-        yield image
-
-
-def _bounded(accepted: str) -> str:
-    from PIL import Image
-
-    return f"{accepted}, at most {Image.MAX_IMAGE_PIXELS} pixels"

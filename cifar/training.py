@@ -198,7 +198,7 @@ def test(experiment: Experiment, model: keras.Model) -> Evaluation:
     split, task = experiment.dataset.test, experiment.task
     model, loss = views.averaged(model, experiment.settings.evaluate.tta), task.loss()
     total, found = 0.0, []
-    for images, targets in pipeline.evaluation_batches(split, task, EVALUATION_BATCH):
+    for images, targets in pipeline.evaluation_batches(split, task, EVALUATION_BATCH).as_numpy_iterator():
         outputs = model.predict_on_batch(images)
         total += len(images) * float(loss(targets, outputs))
         found.append(task.predictions(outputs))

@@ -313,3 +313,35 @@ def test_svg_is_the_same_each_time_and_needs_no_font():
     first, second = (plots.svg(plots.overlaid_curves({"A 名": [history(3)]})) for _ in range(2))
     assert first == second
     assert first.startswith(b"<?xml") and b"<text" not in first
+
+
+# Detection
+
+
+def test_precision_recall_has_a_curve_for_each_class_with_objects_and_their_mean():
+    recall = np.linspace(0, 1, 101)
+    precision = np.stack([1 - recall, np.full(101, -1.0), (recall <= 0.5).astype(float)], axis=1)
+    figure = drawn(plots.precision_recall(precision, THREE))
+    (ax,) = figure.axes
+    assert figure.get_suptitle().startswith("Mean average precision 0.502 at IoU 0.5; best: ship, worst: cat")
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["mean of 2 classes  0.502", "ship  0.505", "cat  0.500"]
+    mean = next(line for line in ax.lines if line.get_label().startswith("mean"))
+    np.testing.assert_allclose(mean.get_ydata(), precision[:, [0, 2]].mean(axis=1))
+
+
+@pytest.mark.parametrize("k", [1, 80])
+def test_precision_recall_of_any_number_of_classes(k):
+    figure = drawn(plots.precision_recall(RANDOM.random((101, k)), names(k)))
+    assert len(figure.axes[0].lines) == k + 1
+    assert len(figure.legends[0].get_texts()) == min(k, 10) + 1
+
+
+def test_what_was_found_stands_below_what_is_there():
+    there, found = pictures(2)
+    figure = drawn(plots.found_and_true({"best": [(there, found, "quality 0.50")], "worst": []}, "Mean quality 0.5"))
+    above, below = figure.axes[:2]
+    np.testing.assert_array_equal(above.images[0].get_array(), there)
+    np.testing.assert_array_equal(below.images[0].get_array(), found)
+    assert above.get_title(loc="left") == "best: there"
+    assert below.get_title(loc="left") == "found, quality 0.50"

@@ -70,7 +70,7 @@ def render(comparison: Comparison) -> str:
         comparison=comparison,
         runs=[run for group in groups for run in group.runs],
         data=sorted({run.params.get("data.name", "") for group in groups for run in group.runs} - {""}),
-        images=len(next(iter(comparison.answers.values())).label),
+        images=len(next(iter(comparison.answers.values())).label) if comparison.same_images else 0,
         colours=colours,
         letters=list(colours),
         curves=_curves(comparison),

@@ -14,6 +14,7 @@ from cifar.comparison.tables import Histories, Table
 from cifar.tracking import queries
 
 OTHER_IMAGES = "The runs have different test images: nothing is tested, and neither classes nor images are compared."
+OTHER_ANSWERS = "The runs do not name a class an image: nothing is tested, and neither classes nor images are compared."
 BY_EPOCH = ("train/", "val/", "images_per_second")
 ROWS = 20
 """Of a table, that the terminal shows."""
@@ -24,7 +25,8 @@ CLASSES = 3
 class Comparison:
     """Groups of runs, their answers on the test images, how they learned, and tests of the pairs.
 
-    There are no pairs where the runs have different test images. What is `ignored` tells no groups apart.
+    There are no answers where a run has another task than to classify images, and then, as where the runs have
+    different test images, no pairs. What is `ignored` tells no groups apart.
     """
 
     groups: Sequence[Group]
@@ -38,16 +40,19 @@ class Comparison:
     def of(cls, groups: Sequence[Group], ignored: Sequence[str] = ()) -> Comparison:
         """Reads what the comparison needs; raises `InputError` for a run without predictions."""
         runs = [run for group in groups for run in group.runs]
-        answers = {run.id: queries.predictions(run) for run in runs}
+        classify = all(run.params.get("task.name", "classification") == "classification" for run in runs)
+        answers = {run.id: queries.predictions(run) for run in runs} if classify else {}
         histories = {run.id: queries.history(run, [name for name in run.metrics if name.startswith(BY_EPOCH)])
                      for run in runs}  # fmt: skip
-        same_images = have_same_images(groups, answers)
+        same_images = classify and have_same_images(groups, answers)
         pairs = tested(groups, answers) if same_images else []
         return cls(groups, answers, histories, same_images, pairs, ignored)
 
     @property
     def verdict(self) -> str:
-        return tables.verdict(self.groups, self.answers, self.pairs) if self.same_images else OTHER_IMAGES
+        if not self.same_images:
+            return OTHER_IMAGES if self.answers else OTHER_ANSWERS
+        return tables.verdict(self.groups, self.answers, self.pairs)
 
     def tables(self) -> list[Table]:
         """The tables that both the terminal and the page show."""

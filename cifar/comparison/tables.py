@@ -16,7 +16,9 @@ from cifar.comparison.groups import Group, differing
 from cifar.objective import lower_is_better
 from cifar.statistics import Interval, bootstrap_interval, wilson_interval
 
-MAIN = ("test/accuracy", "test/f1_macro", "test/loss", "best/accuracy")
+MAIN = ("test/accuracy", "test/map", "test/map50", "test/iou", "test/mean_iou", "test/f1_macro", "test/loss",
+        "best/accuracy")  # fmt: skip
+"""Of which runs have those of their task; the first that they have is the one that is told with its deviation."""
 PROPORTIONS = ("test/accuracy", "test/top5_accuracy")
 """Metrics that are a share of the test images."""
 ALPHA = 0.05
@@ -46,18 +48,19 @@ class Table:
 
 
 def results(groups: Sequence[Group], answers: Answers) -> Table:
-    """The main metrics of each group, with deviation and interval of the test accuracy."""
+    """The main metrics of each group, with deviation and interval of the first, such as the test accuracy."""
     names = [name for name in MAIN if any(group.aggregate(name) for group in groups)]
     columns = {"": [group.letter for group in groups]}
     for name in names:
-        columns[name] = [_mean(group, name, deviation=name == MAIN[0]) for group in groups]
-        if name == MAIN[0]:
+        columns[name] = [_mean(group, name, deviation=name == names[0]) for group in groups]
+        if name == names[0]:
             columns["95 % interval"] = [_range(_interval(group, name, answers)) for group in groups]
     several = any(len(group.runs) > 1 for group in groups)
-    note = "Of several runs: mean ± standard deviation, and bootstrap interval of the mean; of one: " if several else ""
-    note += "Wilson's interval over the test images"
+    notes = ["Of several runs: mean ± standard deviation, and bootstrap interval of the mean"] if several else []
+    notes += ["Wilson's interval over the test images"] if answers else []
     best = {(row, list(columns).index(name)) for name in names for row in _best(groups, name)}
     rows = [list(columns), *zip(*columns.values(), strict=True)]
+    note = "; of one: ".join(notes)
     return Table("Results", rows, note, frozenset(best), optional=("best/accuracy", "test/loss", "test/f1_macro"))
 
 
@@ -157,12 +160,13 @@ def metrics(groups: Sequence[Group], answers: Answers) -> Table:
 
 def runs(groups: Sequence[Group]) -> Table:
     """Every run that is compared."""
-    rows = [["", "run", "name", "seed", "status", "started", "time", "test/accuracy"]]
+    metric = next((name for name in MAIN for group in groups for run in group.runs if name in run.metrics), MAIN[0])
+    rows = [["", "run", "name", "seed", "status", "started", "time", metric]]
     for group in groups:
         for run in group.runs:
-            accuracy = run.metrics.get(MAIN[0], math.nan)
+            value = run.metrics.get(metric, math.nan)
             rows.append([group.letter, run.id, run.name, run.params.get("seed", "—"), run.status,
-                         f"{run.start:%Y-%m-%d %H:%M}", text.duration(run.seconds), text.number(accuracy)])
+                         f"{run.start:%Y-%m-%d %H:%M}", text.duration(run.seconds), text.number(value)])
     return Table("Runs", rows)
 
 
@@ -207,7 +211,7 @@ def _mean(group: Group, metric: str, deviation: bool) -> str:
 
 def _interval(group: Group, metric: str, answers: Answers) -> Interval:
     found = group.aggregate(metric)
-    if found and found.count == 1 and metric in PROPORTIONS and 0 <= found.mean <= 1:
+    if found and found.count == 1 and metric in PROPORTIONS and answers and 0 <= found.mean <= 1:
         images = len(answers[group.runs[0].id].label)
         return wilson_interval(round(found.mean * images), images)
     return found.interval if found else Interval(math.nan, math.nan)

@@ -6,8 +6,10 @@ reference. Their title says what the picture shows.
 
 from cifar.plots.comparison import COLOURS, class_accuracies, overlaid_curves, svg
 from cifar.plots.curves import learning_curves
+from cifar.plots.detection import found_and_true, precision_recall
 from cifar.plots.evaluation import confusion_matrix, per_class_bars, reliability_diagram
 from cifar.plots.images import augmented_sheet, confident_mistakes, image_sheet
+from cifar.plots.masks import mask_sheet
 from cifar.plots.style import DPI, WIDTH
 
 __all__ = [
@@ -18,10 +20,13 @@ __all__ = [
     "class_accuracies",
     "confident_mistakes",
     "confusion_matrix",
+    "found_and_true",
     "image_sheet",
     "learning_curves",
+    "mask_sheet",
     "overlaid_curves",
     "per_class_bars",
+    "precision_recall",
     "reliability_diagram",
     "svg",
 ]

@@ -38,7 +38,7 @@ def image_sheet(images: np.ndarray, titles: Sequence[str] | None = None, title: 
     for ax in axes.flat:
         ax.axis("off")
     for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
-        _image(ax, image)
+        draw_image(ax, image)
         if titles is not None:
             ax.set_title(titles[i], fontsize=SMALL)
     return figure
@@ -55,14 +55,14 @@ def augmented_sheet(originals: np.ndarray, augmented: np.ndarray) -> Figure:
     cell = min(WIDTH / (versions + 1.3), 1.8)
     figure, axes = new_figure(f"Augmentation: {versions} versions of each image", 0.9 + rows * cell * height / width)
     ax = axes[0, 0]
-    _image(ax, np.concatenate([left, gutter, right], axis=1))
+    draw_image(ax, np.concatenate([left, gutter, right], axis=1))
     for column, text in ((0, "original"), (left.shape[1] + width // 4, "augmented")):
         ax.text(column - 0.5, -0.5 - height / 16, text, fontsize=TEXT)
     ax.set_anchor("NW")
     return figure
 
 
-def _image(ax: Axes, image: np.ndarray) -> None:
+def draw_image(ax: Axes, image: np.ndarray) -> None:
     """Draws (height, width, 1 or 3); `auto` enlarges by nearest neighbours, so that small images show their pixels."""
     ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255, interpolation="auto")
     ax.axis("off")

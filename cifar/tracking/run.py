@@ -28,7 +28,7 @@ from cifar.callbacks import WEIGHTS
 from cifar.config import Settings, TrackingSettings, flatten, identity
 from cifar.contracts import Dataset, Evaluation
 from cifar.errors import InputError, Interrupted, Pruned, TrainingError, warn
-from cifar.lazy import keras
+from cifar.lazy import keras, layers
 from cifar.text import masked
 from cifar.tracking import store
 from cifar.tracking.runs import end_stale
@@ -129,7 +129,7 @@ class Run:
         self._try(lambda client: client.log_text(self._id, text, name))
 
     def log_model(self, model: keras.Model, example: np.ndarray) -> None:
-        """The model in MLflow's own form, so that `mlflow models serve` takes it; `example` is a batch of images."""
+        """A model of Keras's own layers in MLflow's form, for `mlflow models serve`; `example` is a batch of images."""
         outputs = model.predict(example, verbose=0)
         signature = ModelSignature(
             Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))]),
@@ -139,7 +139,7 @@ class Run:
 
         def send(client: mlflow.MlflowClient) -> None:
             # MLflow tries the model on the example, under a progress bar.
-            with mlflow.start_run(self._id), redirect_stdout(io.StringIO()):
+            with mlflow.start_run(self._id), redirect_stdout(io.StringIO()), layers.unregistered():
                 # Not `mlflow.keras`, whose `save_model` fails on any input example in 3.17.2; the file is the same.
                 mlflow.tensorflow.log_model(
                     model,
