@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 AT_ONCE = 2**16
 """Pixels that are decoded where they are; more are decoded in a thread, so that other requests go on."""
 DECODERS = 2
-DRAWN = 1024
+DRAWN = 768
 """Pixels of the longer side of an image that is drawn on."""
 
 

@@ -143,12 +143,12 @@ function clear() {
 }
 
 function tell(answer, milliseconds) {
-  const rows = answer.map((entry) => ({name: entry.class, value: entry.probability ?? entry.score ?? entry.share}));
-  const names = new Set(rows.map(({name}) => name));
-  names.delete("background");
-  const title = isClassifier() ? rows[0].name : [...names].join(", ") || "Nothing found";
-  const sure = isClassifier() ? `${percent(rows[0].value)} sure · ` : "";
-  $("said").replaceChildren(element("b", title), element("span", `${sure}answered in ${Math.max(1, Math.round(milliseconds))} ms`));
+  const rows = answer.map((entry) => ({name: entry.class, value: entry.probability ?? entry.score ?? entry.share}))
+    .filter(({name}) => isClassifier() || name !== "background");
+  const found = [...new Set(rows.map(({name}) => name))].join(", ");
+  const title = isClassifier() ? rows[0].name : found || "Nothing found";
+  const told = isClassifier() ? `${percent(rows[0].value)} sure · ` : found && ("share" in answer[0] ? "shares of the image · " : "scores · ");
+  $("said").replaceChildren(element("b", title), element("span", `${told}answered in ${Math.max(1, Math.round(milliseconds))} ms`));
   $("classes").replaceChildren(...rows.map(row));
   $("beneath").hidden = false;
 }
