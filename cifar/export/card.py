@@ -52,7 +52,8 @@ def content(source: Source, reference: Checked, exported: Sequence[Checked], fol
 
 def line(source: Source, model: Checked, reference: Checked) -> str:
     """What came of a format, with its metrics and how far they are from those of `reference`."""
-    shown = [name for name in source.experiment.task.metric_names if name in model.metrics]
+    told = [name for name in model.metrics if name != "loss"]
+    shown = [name for name in source.experiment.task.metric_names if name in told] or told[:2]
     if model is reference:
         metrics = "  ".join(f"{name} {model.metrics[name]:.4f}" for name in shown)
         return f"run {source.run.id} in float32: {metrics} on the test images"

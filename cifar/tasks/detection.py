@@ -105,14 +105,12 @@ class Detection(Task):
         return {**predictions, "classes": classes}
 
     def decode(self, predictions):
+        found = self.answers(predictions)
+        images = zip(found["classes"], found["scores"], found["boxes"], strict=True)
         return [
-            [
-                {"class": self.class_names[k], "score": float(score), "box": box.tolist()}
-                for k, score, box in zip(classes, scores, boxes, strict=True)
-                if k >= 0
-            ]
-            for classes, scores, boxes in zip(*map(self.answers(predictions).get, ("classes", "scores", "boxes")),
-                                              strict=True)
+            [{"class": self.class_names[k], "score": float(score), "box": box.tolist()}
+             for k, score, box in zip(*image, strict=True) if k >= 0]
+            for image in images
         ]  # fmt: skip
 
     def draw(self, image, found):
