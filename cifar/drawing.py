@@ -16,6 +16,8 @@ SMALL = 384
 """Pixels: an image whose sides are shorter is enlarged, so that lines and names have room."""
 TINT = 0.45
 """How much of a mask's colour goes over the image."""
+NAMED = 0.005
+"""The share of an image that a region of its mask has at least whose name is written on it."""
 
 Colour = tuple[int, int, int]
 
@@ -62,8 +64,8 @@ def boxes_on(
 def mask_on(image: np.ndarray, mask: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
     """`image` uint8 (height, width, 1 or 3) with the classes of its pixels, `mask` uint8 (height, width), as tints.
 
-    Class k is k + 1 in the mask; the background, 0, stays clear, and what is void is grey. Returns uint8
-    (height, width, 3), enlarged by a whole number where the image is small.
+    Class k is k + 1 in the mask; the background, 0, stays clear, and what is void is grey. All regions but the smallest
+    have their names. Returns uint8 (height, width, 3), enlarged by a whole number where the image is small.
     """
     from PIL import Image, ImageDraw
     from scipy import ndimage
@@ -83,10 +85,15 @@ def mask_on(image: np.ndarray, mask: np.ndarray, class_names: Sequence[str]) -> 
     picture = Image.fromarray(blended)
     draw = ImageDraw.Draw(picture)
     for value in seen:
-        # The name stands where the region is widest.
-        depth = ndimage.distance_transform_edt(np.pad(mask == value, 1))[1:-1, 1:-1]
-        row, column = np.unravel_index(depth.argmax(), depth.shape)
-        _label(draw, class_names[value - 1], value - 1, int(column), int(row), canvas, centred=True)
+        regions, _ = ndimage.label(mask == value)
+        for number, (rows, columns) in enumerate(ndimage.find_objects(regions), 1):
+            region = regions[rows, columns] == number
+            if np.count_nonzero(region) >= NAMED * mask.size:
+                # The name stands where the region is widest.
+                depth = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
+                row, column = np.unravel_index(depth.argmax(), depth.shape)
+                left, top = int(column) + columns.start, int(row) + rows.start
+                _label(draw, class_names[value - 1], value - 1, left, top, canvas, centred=True)
     return np.asarray(picture)
 
 
