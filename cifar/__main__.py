@@ -1,4 +1,4 @@
-"""What one does with recorded runs: list, show, compare, evaluate, predict, export, send."""
+"""What one does with recorded runs: list, show, compare, evaluate, predict, export, serve, send."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from cifar.experiment import check
 from cifar.export import formats, place
 from cifar.images import png, read_image, read_photo
 from cifar.lazy import load_tensorflow
+from cifar.serving import command as serving
 
 
 def main() -> None:
@@ -64,6 +65,11 @@ def main() -> None:
     command.add_argument("folder", metavar="DIR", type=Path, help="gets a folder with the next number: DIR/1 at first")
     command.add_argument("--format", metavar="NAME,…", default=",".join(formats.FORMATS), help="(default: %(default)s)")
     command.set_defaults(run=export)
+
+    command = commands.add_parser("serve", help="finished runs as a web service, until Ctrl-C or SIGTERM; at SIGHUP "
+                                  "it looks for the runs again")  # fmt: skip
+    serving.add_arguments(command)
+    command.set_defaults(run=serving.serve)
 
     command = commands.add_parser("sync", help="send the runs that were recorded here while their server was away")
     command.set_defaults(run=sync)

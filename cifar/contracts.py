@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -113,6 +113,24 @@ class Dataset:
     val: Split
     test: Split
     class_names: tuple[str, ...]
+
+    @classmethod
+    def blank(cls, name: str, class_names: Sequence[str], image_shape: Sequence[int]) -> Dataset:
+        """One that stands for a data set which is not at hand: each split is a black image of each class.
+
+        It has the targets of every task. A model that is built for it differs from one built for the data in nothing
+        but its weights.
+        """
+        classes = len(class_names)
+        targets = {
+            "label": np.arange(classes),
+            "boxes": np.zeros((classes, 1, 4), np.float32),
+            "classes": np.arange(classes)[:, None],
+            "crowd": np.zeros((classes, 1), bool),
+            "mask": np.zeros((classes, *image_shape[:2]), np.uint8),
+        }
+        split = Split(np.zeros((classes, *image_shape), np.uint8), targets)
+        return cls(name, split, split, split, tuple(class_names))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -16,8 +16,18 @@ SMALL = 384
 """Pixels: an image whose sides are shorter is enlarged, so that lines and names have room."""
 TINT = 0.45
 """How much of a mask's colour goes over the image."""
+NAMED = 0.005
+"""The share of an image that a region of its mask has at least whose name is written on it."""
 
 Colour = tuple[int, int, int]
+
+INFERNO: tuple[Colour, ...] = (
+    (0, 0, 4), (22, 11, 57), (66, 10, 104), (106, 23, 110), (147, 38, 103), (188, 55, 84), (221, 81, 58),
+    (243, 120, 25), (252, 165, 10), (246, 215, 70), (252, 255, 164),
+)  # fmt: skip
+"""Colours of 0, 0.1, … 1, whose steps look equally large: matplotlib's `inferno`, and near it in between."""
+GLOW = 0.5
+"""How much of the colour of heat goes over the image."""
 
 
 def boxes_on(
@@ -54,8 +64,8 @@ def boxes_on(
 def mask_on(image: np.ndarray, mask: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
     """`image` uint8 (height, width, 1 or 3) with the classes of its pixels, `mask` uint8 (height, width), as tints.
 
-    Class k is k + 1 in the mask; the background, 0, stays clear, and what is void is grey. Returns uint8
-    (height, width, 3), enlarged by a whole number where the image is small.
+    Class k is k + 1 in the mask; the background, 0, stays clear, and what is void is grey. All regions but the smallest
+    have their names. Returns uint8 (height, width, 3), enlarged by a whole number where the image is small.
     """
     from PIL import Image, ImageDraw
     from scipy import ndimage
@@ -75,11 +85,31 @@ def mask_on(image: np.ndarray, mask: np.ndarray, class_names: Sequence[str]) -> 
     picture = Image.fromarray(blended)
     draw = ImageDraw.Draw(picture)
     for value in seen:
-        # The name stands where the region is widest.
-        depth = ndimage.distance_transform_edt(np.pad(mask == value, 1))[1:-1, 1:-1]
-        row, column = np.unravel_index(depth.argmax(), depth.shape)
-        _label(draw, class_names[value - 1], value - 1, int(column), int(row), canvas, centred=True)
+        regions, _ = ndimage.label(mask == value)
+        for number, (rows, columns) in enumerate(ndimage.find_objects(regions), 1):
+            region = regions[rows, columns] == number
+            if np.count_nonzero(region) >= NAMED * mask.size:
+                # The name stands where the region is widest.
+                depth = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
+                row, column = np.unravel_index(depth.argmax(), depth.shape)
+                left, top = int(column) + columns.start, int(row) + rows.start
+                _label(draw, class_names[value - 1], value - 1, left, top, canvas, centred=True)
     return np.asarray(picture)
+
+
+def heat_on(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """`image` uint8 (height, width, 1 or 3) in grey, with heat (rows, columns) from 0 to 1 spread over it in colours.
+
+    Each pixel of the image has one colour. Returns uint8 (height, width, 3), enlarged as `boxes_on` does.
+    """
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    spread = np.asarray(Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
+    steps = np.linspace(0, 1, len(INFERNO))
+    colours = np.stack([np.interp(spread, steps, shade) for shade in zip(*INFERNO, strict=True)], axis=-1)
+    grey = image.mean(axis=-1, keepdims=True)
+    return _enlarged(((1 - GLOW) * grey + GLOW * colours).round().astype(np.uint8))[0]
 
 
 def colour(k: int) -> Colour:

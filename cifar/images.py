@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from cifar.contracts import VOID
+from cifar.errors import InputError
 from cifar.lazy import np
 from cifar.untrusted import refusing
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL import Image
+
+
+PHOTO = "a PNG or JPEG image of 8 bits a channel"
+
+
+class PixelsError(InputError):
+    """An image that declares more pixels than are safe to decode."""
 
 
 def read_image(path: str | Path, shape: tuple[int, int, int]) -> np.ndarray:
@@ -24,11 +31,36 @@ def read_image(path: str | Path, shape: tuple[int, int, int]) -> np.ndarray:
     It is resized until it covers the shape, and its centre is cut out. Raises `InputError` for a file that is missing
     or no such image, has more than 8 bits a channel, or declares more pixels than Pillow holds to be safe.
     """
+    return fitted(open_image(path, path), shape, path)
+
+
+def open_image(
+    file: str | Path | BinaryIO, where: object, formats: tuple[str, ...] = ("PNG", "JPEG"), accepted: str = PHOTO
+) -> Image.Image:
+    """The image in `file`, of which no more than the header is read.
+
+    Raises `InputError` about `where`, a `PixelsError` for more than Pillow holds to be safe.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    accepted = f"{accepted}, at most {Image.MAX_IMAGE_PIXELS} pixels"
+    with refusing(where, accepted), warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return Image.open(file, formats=formats)
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise PixelsError(f"{where}: cannot be read ({error}); accepted: {accepted}") from None
+        except UnidentifiedImageError:  # whose text has the address of an object in memory
+            raise InputError(f"{where}: cannot be read (no such image is in it); accepted: {accepted}") from None
+
+
+def fitted(image: Image.Image, shape: tuple[int, int, int], where: object) -> np.ndarray:
+    """`image` decoded and made to fit, as `read_image` tells; it is closed. Raises `InputError` about `where`."""
     from PIL import Image, ImageOps
 
     height, width, channels = shape
-    fitted = ImageOps.fit(_opened(path, channels), (width, height), Image.Resampling.BILINEAR)
-    return np.asarray(fitted).reshape(shape)
+    upright = _decoded(image, channels, where)
+    return np.asarray(ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -55,7 +87,6 @@ class Frame:
             found["mask"] = found["mask"][:, rows[:, None], columns]
         return found
 
-
     def boxes_in_image(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes in pixels of the photo, (…, 4), in those of the model's image."""
         return boxes * np.array(self.scale[::-1] * 2) + np.array([self.left, self.top] * 2)
@@ -74,10 +105,22 @@ def read_photo(path: str | Path, shape: tuple[int, int, int]) -> tuple[np.ndarra
 
     It keeps its proportions; what it leaves open is black. Raises `InputError` as `read_image` does.
     """
+    return framed(open_image(path, path), shape, path)
+
+
+def framed(
+    image: Image.Image, shape: tuple[int, int, int], where: object, most: int | None = None
+) -> tuple[np.ndarray, np.ndarray, Frame]:
+    """`image` decoded, and framed as `read_photo` tells; it is closed. Raises `InputError` about `where`.
+
+    The photo is made to fit `most` pixels a side, if they are given.
+    """
     from PIL import Image
 
     height, width, channels = shape
-    photo = _opened(path, channels)
+    photo = _decoded(image, channels, where)
+    if most:
+        photo.thumbnail((most, most))
     ratio = min(height / photo.height, width / photo.width)
     new_height, new_width = (max(1, round(ratio * length)) for length in (photo.height, photo.width))
     top, left = (height - new_height) // 2, (width - new_width) // 2
@@ -94,7 +137,8 @@ def read_values(path: str | Path) -> np.ndarray:
 
     Raises `InputError` for a file that is no such image.
     """
-    with _file(path, ("PNG",), "a PNG image of one channel, grey or of a palette, of 8 bits at most") as image:
+    accepted = "a PNG image of one channel, grey or of a palette, of 8 bits at most"
+    with refusing(path, accepted), open_image(path, path, ("PNG",), accepted) as image:
         if image.mode not in ("1", "L", "P"):
             raise ValueError(f"its mode is {image.mode}")
         return np.asarray(image).astype(np.uint8)
@@ -102,7 +146,8 @@ def read_values(path: str | Path) -> np.ndarray:
 
 def read_colours(path: str | Path) -> np.ndarray:
     """The PNG image at `path` as uint8 (height, width, 3); raises `InputError` as `read_values` does."""
-    with _file(path, ("PNG",), "a PNG image of 8 bits a channel") as image:
+    accepted = "a PNG image of 8 bits a channel"
+    with refusing(path, accepted), open_image(path, path, ("PNG",), accepted) as image:
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"its mode is {image.mode}")
         return np.asarray(image.convert("RGB"))
@@ -113,28 +158,15 @@ def png(image: np.ndarray) -> bytes:
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "PNG", optimize=True)
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "PNG")
     return file.getvalue()
 
 
-def _opened(path: str | Path, channels: int) -> Image:
-    """The whole image, upright, in grey or in colours; raises `InputError`."""
+def _decoded(image: Image.Image, channels: int, where: object) -> Image.Image:
+    """The whole image, upright, in grey or in colours; `image` is closed. Raises `InputError` about `where`."""
     from PIL import ImageOps
 
-    with _file(path, ("PNG", "JPEG"), "a PNG or JPEG image of 8 bits a channel") as image:
+    with refusing(where, PHOTO), image:
         if image.mode.startswith(("I", "F")):  # Pillow would clip 16 bits to 255 without a word
             raise ValueError(f"its mode is {image.mode}")
         return ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
-
-
-@contextlib.contextmanager
-def _file(path: str | Path, formats: tuple[str, ...], accepted: str) -> Iterator[Image]:
-    """The image at `path`, not read yet; errors inside are told as an `InputError`."""
-    from PIL import Image
-
-    with refusing(path, f"{accepted}, at most {Image.MAX_IMAGE_PIXELS} pixels"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=formats)
-        with image:
-            yield image

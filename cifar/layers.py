@@ -8,6 +8,8 @@ all else goes the way of Keras.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import keras
 from keras import ops
@@ -171,4 +173,19 @@ def portable(model: keras.Model) -> keras.Model:
     uncompiled = keras.Model(model.input, model.output, name=model.name)
     copy = keras.models.clone_model(uncompiled, clone_function=stock, recursive=True)
     copy.set_weights(model.get_weights())
+    for layer in copy.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # which works with what it has read from its weights here
     return copy
+
+
+@contextmanager
+def unregistered() -> Iterator[None]:
+    """Inside the `with`, Keras knows no layer by name but its own: MLflow pickles all others beside any model."""
+    registered = keras.saving.get_custom_objects()
+    others = dict(registered)
+    registered.clear()
+    try:
+        yield
+    finally:
+        registered.update(others)

@@ -213,10 +213,15 @@ def restore(settings: Settings, weights: Path, fingerprint: str) -> tuple[Experi
     if experiment.dataset.fingerprint != fingerprint:
         raise InputError(f"data: the images are not those of the run, whose fingerprint is {fingerprint[:12]}…, not "
                          f"{experiment.dataset.fingerprint[:12]}…")
+    return experiment, with_weights(experiment, weights)
+
+
+def with_weights(experiment: Experiment, weights: Path) -> keras.Model:
+    """The experiment's model with the weights of a file; raises `InputError` where they are not its own."""
     model = experiment.model()
     with refusing(weights, "the weights of this run's model"):
         model.load_weights(weights)
-    return experiment, model
+    return model
 
 
 def weights_sha256(model: keras.Model) -> str:

@@ -16,8 +16,8 @@ FLOORS = {
     0: ("errors", "schema", "lazy", "registry", "contracts", "environment", "interrupts", "config", "mistakes",
         "untrusted", "objective", "reporting", "text"),
     1: ("devices", "layers", "muon", "views", "plots", "study", "calibration", "statistics", "images", "complexity",
-        "boxes", "drawing", "progress", "state", "data", "models", "tasks", "augmentation", "optimizers", "schedules",
-        "averaging", "callbacks"),
+        "boxes", "drawing", "masks", "pixelwise", "progress", "state", "data", "models", "tasks", "augmentation",
+        "optimizers", "schedules", "averaging", "callbacks"),
     2: ("pipeline", "experiment"),
     3: ("tracking", "recording", "training", "rehearsal"),
     4: ("__main__", "comparison", "export", "listing", "serving", "sweep"),
@@ -90,6 +90,8 @@ PLUGINS = ("optuna_sweeper", "process_launcher", "shared_store")
         ("optuna", {"cifar/study", "cifar/sweep"}),
         ("sklearn", {"cifar/data", "cifar/tasks"}),
         ("matplotlib", {"cifar/plots"}),
+        ("fastapi", {"cifar/serving"}),
+        ("uvicorn", {"cifar/serving"}),
     ],
 )
 def test_only_these_import(library, importers):

@@ -46,6 +46,18 @@ def test_masks_leave_the_background_and_grey_the_void():
     assert (drawn[110, 150] != image[110, 150]).any() and not coloured(drawn, 0)[110, 150]
 
 
+def test_each_region_that_has_room_has_its_name():
+    mask = np.zeros((400, 400), np.uint8)
+    mask[50:150, 50:150] = mask[250:350, 250:350] = 1  # two of one class
+    mask[300:306, 20:26] = 2
+    drawn = mask_on(np.full((400, 400, 3), 200, np.uint8), mask, NAMES)
+    named = [coloured(drawn, 0)[top : top + 100, top : top + 100][10:90, 10:90] for top in (50, 250)]
+    assert all(ground.any() for ground in named)
+    np.testing.assert_array_equal(*named)
+    rows, columns = np.nonzero(coloured(drawn, 1))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (300, 305, 20, 25)
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 80), st.integers(1, 80), st.integers(0, 2**32 - 1))
 def test_any_box_and_any_mask_can_be_drawn(height, width, seed):

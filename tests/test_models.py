@@ -13,8 +13,10 @@ from conftest import composed
 from sklearn.datasets import load_digits
 
 from cifar import config, layers
+from cifar.contracts import Dataset
 from cifar.errors import InputError
 from cifar.registry import MODELS
+from cifar.serving.explaining import grad_cam
 from cifar.tasks.classification import Classification
 
 TINY = {
@@ -111,6 +113,19 @@ def test_overfits_and_is_saved_and_carried_elsewhere(name, digits, tmp_path):
     assert {type(operation).__module__.split(".")[0] for operation in portable._flatten_layers()} == {"keras"}
     assert {type(operation).__module__.split(".")[0] for operation in portable.operations} == {"keras"}
     np.testing.assert_allclose(portable(images), expected, atol=1e-5)
+
+    # Of each it can be told where in an image its answer comes from.
+    heat = grad_cam(model)(tf.constant(images), tf.constant(targets.argmax(axis=1), tf.int32)).numpy()
+    assert min(heat.shape[1:]) >= 7
+    assert (heat.min(), heat.max()) == (0, 1)
+
+    # Settings, classes, image shape and weights are all of it: those who have a run need not have its data.
+    model.save_weights(tmp_path / "model.weights.h5")
+    blank, (made_of, head) = Dataset.blank("digits", "0123456789", (16, 16, 1)), settings(*tiny(name))
+    body = MODELS.build(made_of, image_shape=blank.image_shape, train_images=blank.train.images, start=None)
+    rebuilt = Classification(blank.class_names).model(body, head)
+    rebuilt.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_allclose(rebuilt(images), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", MODELS.names())

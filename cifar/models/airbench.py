@@ -40,7 +40,11 @@ def airbench(
     sample = train_images[:WHITENED_IMAGES].astype("float32")
     mean, variance = sample.mean((0, 1, 2)), np.maximum(sample.var((0, 1, 2)), 1.0)
     image = keras.Input(image_shape, dtype="uint8", name="image")
-    x = keras.layers.Normalization(mean=mean.tolist(), variance=variance.tolist(), dtype="float32")(image)
+    normalization = keras.layers.Normalization(dtype="float32")
+    x = normalization(image)
+    normalization.adapt_mean.assign(mean)  # weights, so that the model is built again without the images
+    normalization.adapt_variance.assign(variance)
+    normalization.finalize_state()
     filters = whitening_filters((sample - mean) / np.sqrt(variance), whitening_size)
     whitening = layers.Conv2D(filters.shape[-1], whitening_size, padding=whitening_padding, name="whitening")
     x = whitening(x)

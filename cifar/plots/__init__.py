@@ -9,6 +9,7 @@ from cifar.plots.curves import learning_curves
 from cifar.plots.detection import found_and_true, precision_recall
 from cifar.plots.evaluation import confusion_matrix, per_class_bars, reliability_diagram
 from cifar.plots.images import augmented_sheet, confident_mistakes, image_sheet
+from cifar.plots.masks import mask_sheet
 from cifar.plots.style import DPI, WIDTH
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "found_and_true",
     "image_sheet",
     "learning_curves",
+    "mask_sheet",
     "overlaid_curves",
     "per_class_bars",
     "precision_recall",

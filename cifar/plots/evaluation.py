@@ -30,7 +30,7 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], counted: st
     title = f"{100 * np.trace(counts) / max(1, counts.sum()):.1f} % correct"
     if mistakes.any():
         true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
-        title += f"; most frequent mistake: {names[true]} taken for {names[predicted]}, {mistakes.max()} times"
+        title += f"; most frequent mistake: {names[true]} taken for {names[predicted]}, {mistakes.max():,} times"
     height = 6.75 + 0.055 * max(map(len, names)) + (0 if len(counts) <= ANNOTATED else 1)
     figure, axes = new_figure(title, height, 1, 2, "compressed")
     rates = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -43,7 +43,7 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], counted: st
 
 def _heatmap(ax: Axes, values: np.ndarray, diagonal: np.ndarray, names: Sequence[str], title: str) -> None:
     annotated = len(values) <= ANNOTATED
-    texts = np.array([[str(int(value + 0.5) or "") for value in row] for row in values])
+    texts = np.array([[_count(value) for value in row] for row in values])
     for colour, mask in ((SKY, ~diagonal), (ORANGE, diagonal)):
         sns.heatmap(values, mask=mask, cmap=sns.light_palette(colour, as_cmap=True), vmin=0,
                     vmax=max(1, values[~mask].max(initial=0)), square=True, ax=ax, xticklabels=False, yticklabels=False,
@@ -59,30 +59,40 @@ def _heatmap(ax: Axes, values: np.ndarray, diagonal: np.ndarray, names: Sequence
     ax.set_xlabel("predicted class", fontsize=TEXT)
 
 
-def per_class_bars(report: Mapping[str, Any], class_names: Sequence[str]) -> Figure:
-    """F1 of each class as a bar with its precision and recall, best first, beside the macro average.
+def _count(value: float) -> str:
+    """A number of things that has room in a cell: nothing for 0, 12345, 123k, 12M."""
+    rounded = int(value + 0.5)
+    if rounded < 100_000:
+        return str(rounded or "")
+    return f"{rounded / 1e3:.0f}k" if rounded < 999_500 else f"{rounded / 1e6:.3g}M"
 
-    `report` maps each class name to `precision`, `recall`, `f1-score` (0 to 1) and `support` (images), as does
-    scikit-learn's `classification_report(output_dict=True)`. Of more than 40 classes, the 20 best and 20 worst show.
+
+def per_class_bars(report: Mapping[str, Any], class_names: Sequence[str], score: str = "f1-score", label: str = "F1",
+                   counted: str = "images") -> Figure:
+    """The `score` of each class as a bar with its precision and recall, best first, beside the macro average.
+
+    `report` maps each class name to `precision`, `recall`, the score (0 to 1) and `support`, of what is `counted`, as
+    does scikit-learn's `classification_report(output_dict=True)`. Of more than 40 classes, the 20 best and 20 worst
+    show.
     """
-    ranked = sorted(class_names, key=lambda name: -report[name]["f1-score"])
-    macro = float(np.mean([report[name]["f1-score"] for name in ranked]))
+    ranked = sorted(class_names, key=lambda name: -report[name][score])
+    macro = float(np.mean([report[name][score] for name in ranked]))
     cut = len(ranked) > 40
     shown = ranked[:20] + ranked[-20:] if cut else ranked
-    title = f"Macro F1 {macro:.3f}; best: {short(ranked[0])}, worst: {short(ranked[-1])}"
+    title = f"Macro {label} {macro:.3f}; best: {short(ranked[0])}, worst: {short(ranked[-1])}"
     title += f" (the 20 best and 20 worst of {len(ranked)} classes)" if cut else ""
     figure, axes = new_figure(title, 1.8 + 0.32 * len(shown))
     ax = axes[0, 0]
     y = np.array([rank + (cut and rank >= 20) for rank in range(len(shown))])
     f1, precision, recall, support = ([report[name][key] for name in shown]
-                                      for key in ("f1-score", "precision", "recall", "support"))
-    ax.barh(y, f1, color=SKY, alpha=0.5, label="F1")
+                                      for key in (score, "precision", "recall", "support"))
+    ax.barh(y, f1, color=SKY, alpha=0.5, label=label)
     ax.scatter(precision, y, color=BLUE, marker="D", s=30, label="precision", zorder=3)
     ax.scatter(recall, y, color=ORANGE, marker="o", s=36, label="recall", zorder=3)
-    ax.axvline(macro, color=GREY, linestyle="--", linewidth=1.2, label="macro average of F1")
+    ax.axvline(macro, color=GREY, linestyle="--", linewidth=1.2, label=f"macro average of {label}")
     for row, value, images in zip(y, f1, support, strict=True):
         ax.text(1.02, row, f"{value:.3f}", va="center", fontsize=SMALL, fontweight="bold")
-        ax.text(1.09, row, f"{images:.0f} images", va="center", fontsize=SMALL, color=GREY)
+        ax.text(1.09, row, f"{images:,.0f} {counted}", va="center", fontsize=SMALL, color=GREY)
     if cut:
         ax.text(0.01, 20, f"⋮  {len(ranked) - 40} more between", va="center", fontsize=SMALL, color=GREY)
     ax.set_yticks(y, [short(name, 24) for name in shown])

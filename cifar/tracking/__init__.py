@@ -2,6 +2,8 @@
 
 from cifar.tracking.run import Run, start, unrecorded
 from cifar.tracking.runs import (
+    blank_dataset,
+    examples,
     find_resumable,
     finished_run,
     serve_ui,
@@ -17,7 +19,9 @@ __all__ = [
     "Claim",
     "Run",
     "SweepRun",
+    "blank_dataset",
     "connect",
+    "examples",
     "find_resumable",
     "finished_run",
     "serve_ui",

@@ -28,11 +28,11 @@ from cifar.callbacks import WEIGHTS
 from cifar.config import Settings, TrackingSettings, flatten, identity
 from cifar.contracts import Dataset, Evaluation
 from cifar.errors import InputError, Interrupted, Pruned, TrainingError, warn
-from cifar.lazy import keras
+from cifar.lazy import keras, layers
 from cifar.text import masked
 from cifar.tracking import store
 from cifar.tracking.runs import end_stale
-from cifar.tracking.store import CONFIG, DESCRIBED, FAILURE, PROCESS, SYNC_RUN, SYNC_URI, WEIGHTS_FILE, Result
+from cifar.tracking.store import CONFIG, DATASET, DESCRIBED, FAILURE, PROCESS, SYNC_RUN, SYNC_URI, WEIGHTS_FILE, Result
 
 
 class Run:
@@ -97,7 +97,7 @@ class Run:
             self.log_text(diff, "git.diff")
 
     def log_dataset(self, dataset: Dataset) -> None:
-        """Name, shape and fingerprints of the data."""
+        """Name, classes, shape and fingerprints of the data: with the settings, all that its model is built from."""
         entity = mlflow.data.from_numpy(
             dataset.train.images,
             name=dataset.name,
@@ -107,6 +107,8 @@ class Run:
         inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
         self._try(lambda client: client.log_inputs(self._id, inputs))
         self.log_tags({"dataset_fingerprint": dataset.fingerprint, "test_fingerprint": dataset.test_fingerprint})
+        described = {"name": dataset.name, "class_names": dataset.class_names, "image_shape": dataset.image_shape}
+        self.log_text(json.dumps(described, indent=2), DATASET)
 
     def log_evaluation(self, evaluation: Evaluation, prefix: str) -> None:
         """Metrics under `prefix/`, tables and pictures as artifacts in folders of their own."""
@@ -127,7 +129,7 @@ class Run:
         self._try(lambda client: client.log_text(self._id, text, name))
 
     def log_model(self, model: keras.Model, example: np.ndarray) -> None:
-        """The model in MLflow's own form, so that `mlflow models serve` takes it; `example` is a batch of images."""
+        """A model of Keras's own layers in MLflow's form, for `mlflow models serve`; `example` is a batch of images."""
         outputs = model.predict(example, verbose=0)
         signature = ModelSignature(
             Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))]),
@@ -137,7 +139,7 @@ class Run:
 
         def send(client: mlflow.MlflowClient) -> None:
             # MLflow tries the model on the example, under a progress bar.
-            with mlflow.start_run(self._id), redirect_stdout(io.StringIO()):
+            with mlflow.start_run(self._id), redirect_stdout(io.StringIO()), layers.unregistered():
                 # Not `mlflow.keras`, whose `save_model` fails on any input example in 3.17.2; the file is the same.
                 mlflow.tensorflow.log_model(
                     model,

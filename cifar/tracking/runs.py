@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,15 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 from mlflow.entities import Param, Run, RunStatus, RunTag
 
 from cifar import environment
 from cifar.callbacks import WEIGHTS
 from cifar.config import Settings, TrackingSettings, identity, read, resumed
+from cifar.contracts import Dataset
 from cifar.errors import InputError
 from cifar.text import masked
 from cifar.tracking import queries, store
-from cifar.tracking.store import CONFIG, FAILURE, PROCESS, SWEEP, SYNC_RUN, SYNC_URI, WEIGHTS_FILE, file_sha256
+from cifar.tracking.store import (
+    CONFIG,
+    DATASET,
+    EXAMPLE,
+    FAILURE,
+    PROCESS,
+    SWEEP,
+    SYNC_RUN,
+    SYNC_URI,
+    WEIGHTS_FILE,
+    file_sha256,
+)
+from cifar.untrusted import read_file, refusing
 
 PATIENCE = 60.0
 """Seconds for which a store is asked what there is to go on with."""
@@ -62,6 +77,29 @@ def finished_run(uri: str | None, run_id: str) -> tuple[queries.StoredRun, Setti
     if run.status != "FINISHED":
         raise InputError(f"run {run_id}: the run is {run.status}, not finished")
     return run, queries.settings(run), weights_of(run.id)
+
+
+def blank_dataset(run: queries.StoredRun) -> Dataset:
+    """What stands for the data of a run, to build its model where they are not at hand; raises `InputError`."""
+    _, path = _stored(run.id, DATASET)
+    with refusing(path, "name, class_names and image_shape of a data set"):
+        return Dataset.blank(**json.loads(read_file(path)))
+
+
+def examples(run: queries.StoredRun) -> np.ndarray:
+    """The test images (n, height, width, channels) that a run recorded with its model, uint8; none if it did not.
+
+    Raises `InputError` where they are something else.
+    """
+    try:
+        _, path = _stored(run.id, EXAMPLE)
+    except InputError:
+        return np.zeros((0, 1, 1, 1), np.uint8)
+    with refusing(path, "a batch of images"):
+        images = np.array(json.loads(read_file(path)))
+        if images.ndim != 4 or images.dtype != int or not 0 <= images.min() <= images.max() <= 255:
+            raise ValueError(f"it has {images.dtype} of shape {images.shape}")
+        return images.astype(np.uint8)
 
 
 def with_model_of_run(settings: Settings) -> Settings:

@@ -34,6 +34,8 @@ from mlflow.exceptions import MlflowException
 
 LOCAL = f"sqlite:///{environment.ROOT / 'mlflow.db'}"
 CONFIG = "config.yaml"
+DATASET = "dataset.json"
+EXAMPLE = "model/input_example.json"
 PROCESS = "process"
 DESCRIBED = "described"
 FAILURE = "failure"

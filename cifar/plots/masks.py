@@ -1,0 +1,52 @@
+"""Pictures of masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from cifar.contracts import VOID
+from cifar.drawing import mask_on
+from cifar.plots.style import AMBER, BLUE, ORANGE, SMALL, TEXT, WIDTH, new_figure, short
+
+ERRORS = {"missed": BLUE, "taken for another class": AMBER, "background taken for a class": ORANGE}
+"""What may be wrong with a pixel, and its colour."""
+
+
+def mask_sheet(images: np.ndarray, truth: np.ndarray, predicted: np.ndarray, class_names: Sequence[str],
+               titles: Sequence[str], title: str) -> Figure:
+    """A row for each image: the image, its true mask, the predicted one, and what is wrong with that.
+
+    `images` is uint8 (n, height, width, 1 or 3), masks are uint8 (n, height, width) as in `Split`, with the class k of
+    `class_names` as k + 1. `titles` (n,) stand over the rows.
+    """
+    count, height, width, _ = images.shape
+    names = [short(name) for name in class_names]
+    row = WIDTH / 4 * height / width + 0.4
+    figure, axes = new_figure(title, 1.1 + row * count, count, 4)
+    for own, image, true, found, told in zip(axes, images, truth, predicted, titles, strict=True):
+        grey = np.broadcast_to(image.mean(axis=-1, keepdims=True, dtype=np.float32), (height, width, 3))
+        panels = (np.broadcast_to(image, (height, width, 3)), mask_on(image, true, names), mask_on(image, found, names),
+                  _errors(grey, true, found))
+        for ax, panel, head in zip(own, panels, ("", "truth", "prediction", "errors"), strict=True):
+            ax.imshow(panel, interpolation="auto")
+            ax.axis("off")
+            ax.set_title(head, fontsize=SMALL)
+        own[0].set_title(told, fontsize=SMALL, loc="left")
+    handles = [Patch(color=colour, label=label) for label, colour in ERRORS.items()]
+    figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), frameon=False, fontsize=TEXT)
+    return figure
+
+
+def _errors(grey: np.ndarray, true: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """`grey` (height, width, 3), pale, with the wrong pixels in the colours of `ERRORS`; what is void is white."""
+    wrong = (true != found) & (true != VOID)
+    kinds = (wrong & (found == 0), wrong & (true > 0) & (found > 0), wrong & (true == 0))
+    picture = (160 + 0.37 * grey).astype(np.uint8)
+    picture[true == VOID] = 255
+    for kind, colour in zip(kinds, ERRORS.values(), strict=True):
+        picture[kind] = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+    return picture

@@ -1,0 +1,98 @@
+"""Requests that arrive together are computed as one batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Full(Exception):  # noqa: N818, for it is no error: it passes
+    """As many images wait as may wait."""
+
+
+class Waiting(NamedTuple):
+    """Images (n, height, width, channels) of a request, and where its outputs go."""
+
+    images: np.ndarray
+    outputs: asyncio.Future
+
+
+class Batcher:
+    """Computes what requests submit, as many together as there are, at most `most` images.
+
+    `compute` takes the images of several requests and returns the outputs of each; it runs in a thread of its own, and
+    all that arrives meanwhile is the next batch. One that has fewer images than the last is given `wait` milliseconds
+    to fill up, so that a client that is alone never waits, and many clients stay together.
+
+    It belongs to the event loop in which it is used. When nobody holds it any more, its thread ends.
+    """
+
+    def __init__(self, compute: Callable[[list[np.ndarray]], Sequence[Any]], *, most: int, wait: float, queue: int):
+        self._compute, self._most, self._wait, self._queue = compute, most, wait / 1000, queue
+        self._thread = ThreadPoolExecutor(1, "batcher")
+        self._waiting: deque[Waiting] = deque()
+        self._last = 1
+        self._filled = asyncio.Event()
+        self._running: asyncio.Task | None = None
+        self.images = 0
+
+    def submit(self, images: np.ndarray) -> asyncio.Future:
+        """The outputs of `images` (n, height, width, channels), `most` at most; who cancels them is forgotten.
+
+        Raises `Full`.
+        """
+        if self.images + len(images) > self._queue:
+            raise Full
+        outputs = asyncio.get_running_loop().create_future()
+        self._waiting.append(Waiting(images, outputs))
+        self.images += len(images)
+        if self.images >= self._last:
+            self._filled.set()
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
+        return outputs
+
+    async def _run(self) -> None:
+        """Compute until nothing waits."""
+        while self._waiting:
+            if self.images < self._last and self._wait:
+                self._filled.clear()
+                try:
+                    async with asyncio.timeout(self._wait):
+                        await self._filled.wait()
+                except TimeoutError:
+                    pass
+            batch = self._take()
+            if batch:
+                await self._answer(batch)
+        self._running = None
+
+    def _take(self) -> list[Waiting]:
+        """The requests that go together now, without those whose clients have gone."""
+        batch, images = [], 0
+        while self._waiting and images + len(self._waiting[0].images) <= self._most:
+            request = self._waiting.popleft()
+            self.images -= len(request.images)
+            if not request.outputs.done():
+                batch.append(request)
+                images += len(request.images)
+        self._last = max(1, images)
+        return batch
+
+    async def _answer(self, batch: list[Waiting]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            results = await loop.run_in_executor(self._thread, self._compute, [request.images for request in batch])
+        except Exception as error:
+            for request in batch:
+                if not request.outputs.done():
+                    request.outputs.set_exception(error)
+            return
+        for request, result in zip(batch, results, strict=True):
+            if not request.outputs.done():
+                request.outputs.set_result(result)

@@ -1,0 +1,66 @@
+"""Where in an image the answer of a classifier comes from."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+PLACES = 7
+"""A side of the smallest maps that are looked at: as many as the last ones of networks for ImageNet have."""
+
+Asked = tuple[np.ndarray, int]
+"""An image (height, width, channels), and the number of the class whose places are wanted."""
+
+
+def explainer(network: keras.Model) -> Callable[[Sequence[Sequence[Asked]]], list[np.ndarray]]:
+    """What a `Batcher` computes with: the heat (n, rows, columns) of each request; ready to be called."""
+    function = grad_cam(network)
+
+    def compute(requests: Sequence[Sequence[Asked]]) -> list[np.ndarray]:
+        images, classes = zip(*itertools.chain.from_iterable(requests), strict=True)
+        heat = function(tf.constant(np.stack(images)), tf.constant(classes)).numpy()
+        return np.split(heat, list(itertools.accumulate(map(len, requests)))[:-1])
+
+    compute([[(np.zeros(network.input.shape[1:], np.uint8), 0)]])  # what a first call makes is made
+    return compute
+
+
+def grad_cam(network: keras.Model) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """From images (n, height, width, channels) and classes (n,) int32 to heat (n, rows, columns) from 0 to 1.
+
+    Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391): the maps of a late layer, each weighted by the mean gradient of
+    the class's score before the softmax; what speaks against the class is 0. The hottest place is 1, unless all are 0.
+    """
+    head = network.get_layer("probabilities")
+    parts = keras.Model(network.input, [_maps(network), head.input])
+
+    @tf.function(
+        input_signature=[tf.TensorSpec(network.input.shape, tf.uint8), tf.TensorSpec((None,), tf.int32)],
+        autograph=False,
+    )
+    def heat(images, classes):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            for variable in network.weights:  # also those that the training kept as they were
+                tape.watch(variable.value)
+            maps, features = parts(images, training=False)
+            kernels = tf.gather(tf.transpose(head.kernel), classes)
+            score = tf.reduce_sum(tf.cast(features, kernels.dtype) * kernels)
+        weights = tf.reduce_mean(tf.cast(tape.gradient(score, maps), tf.float32), axis=(1, 2), keepdims=True)
+        heat = tf.nn.relu(tf.reduce_sum(weights * tf.cast(maps, tf.float32), axis=-1))
+        return tf.math.divide_no_nan(heat, tf.reduce_max(heat, axis=(1, 2), keepdims=True))
+
+    return heat.get_concrete_function()
+
+
+def _maps(network: keras.Model) -> keras.KerasTensor:
+    """The maps of the last layer that still tells places apart: 7 a side, or half of a small image's."""
+    least = min(PLACES, *(side // 2 for side in network.input.shape[1:3]))
+    return next(
+        layer.output
+        for layer in reversed(network.layers)
+        if len(layer.output.shape) == 4 and min(layer.output.shape[1:3]) >= least
+    )

@@ -1,0 +1,84 @@
+"""A finished run's model, ready to answer."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cifar import tracking, training
+from cifar.experiment import Experiment
+from cifar.serving import explaining
+from cifar.serving.batching import Batcher
+from cifar.serving.limits import Limits
+from cifar.tracking.queries import StoredRun
+
+Observe = Callable[[int, float], None]
+"""Is told how many images a batch had, and how many seconds it took."""
+
+
+class Model:
+    """The model of a finished run as one compiled function, behind a `Batcher`.
+
+    It is rebuilt from the run's settings by this project's code; of the run's files only the weights are read. What the
+    training ran on does not matter here: TensorFlow computes, on what this machine has. Raises `InputError`.
+    """
+
+    def __init__(self, name: str, run: StoredRun, uri: str | None, limits: Limits, observe: Observe):
+        self.name = name
+        self.run, settings, weights = tracking.finished_run(uri, run.id)
+        dataset = tracking.blank_dataset(self.run)
+        here = {"backend": "tensorflow", "distribute": "none", "deterministic": False}
+        experiment = Experiment.prepare(settings.model_copy(update=here), dataset)
+        network = training.with_weights(experiment, weights)
+        self.task, self.class_names, self.image_shape = experiment.task, dataset.class_names, dataset.image_shape
+        self.task_name = settings.task["name"]
+        self.examples = tracking.examples(self.run)
+        self._output_names = list(network.output) if isinstance(network.output, dict) else network.output_names
+        self._function = tf.function(
+            lambda images: network(images, training=False),
+            input_signature=[tf.TensorSpec((None, *self.image_shape), tf.uint8)],
+            autograph=False,
+        ).get_concrete_function()
+        self._observe = observe
+        self._sizes = batch_sizes(limits.max_batch)
+        for size in self._sizes:  # so that no request waits for what the first one makes
+            self._function(tf.zeros((size, *self.image_shape), tf.uint8))
+        waiting = {"most": limits.max_batch, "wait": limits.max_wait, "queue": limits.queue}
+        self.batcher = Batcher(self._compute, **waiting)
+        if not self.task.by_place:
+            self.explainer = Batcher(explaining.explainer(network), **waiting)
+
+    def columns(self, outputs: Any) -> dict[str, list[Any]]:
+        """The outputs of some images as the exported SavedModel gives them: by name, with the names of the classes."""
+        arrays = tf.nest.flatten(outputs) if not isinstance(outputs, dict) else outputs.values()
+        named = dict(zip(self._output_names, arrays, strict=True))
+        images = len(next(iter(named.values())))
+        columns = {name: array.tolist() for name, array in named.items()}
+        return {**columns, "class_names": [list(self.class_names)] * images}
+
+    def _compute(self, requests: list[np.ndarray]) -> list[Any]:
+        """The outputs for the images of each request, from one batch of them all."""
+        began = time.perf_counter()
+        count = sum(map(len, requests))
+        size = next(size for size in self._sizes if size >= count)
+        images = np.concatenate([*requests, np.zeros((size - count, *self.image_shape), np.uint8)])
+        outputs = tf.nest.map_structure(lambda x: x.numpy(), self._function(tf.constant(images)))
+        self._observe(count, time.perf_counter() - began)
+        ends = itertools.accumulate(map(len, requests))
+        rows = [slice(end - len(own), end) for own, end in zip(requests, ends, strict=True)]
+        return [tf.nest.map_structure(operator.itemgetter(own), outputs) for own in rows]
+
+
+def batch_sizes(most: int) -> list[int]:
+    """The sizes that batches are filled up to: 1, 2, 3, 4, 6, 8, 12, 16, … and `most`.
+
+    For each size oneDNN makes, and keeps, code of its own at its first time.
+    """
+    powers = [2**power for power in range(most.bit_length())]
+    return sorted({size for size in (most, *powers, *(3 * power for power in powers)) if size <= most})

@@ -1,0 +1,137 @@
+"""How a service changes its models and how it ends, under load: no request that was sent is left without its answer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from conftest import busy, refused, wait_for
+from mlflow.entities import Metric, RunTag
+from test_serving import Service
+
+IMAGE = np.zeros((1, 8, 8, 1), int).tolist()
+
+
+def copied(uri: str, run_id: str, accuracy: float, weights: bytes | None = None) -> str:
+    """The id of a finished run like another, but for its accuracy, and for its weights where they are given."""
+    client = mlflow.MlflowClient(uri)
+    source = client.get_run(run_id)
+    run = client.create_run(source.info.experiment_id, run_name="better").info.run_id
+    for name in ("config.yaml", "dataset.json", "model.weights.h5"):
+        path = Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=name, tracking_uri=uri))
+        if weights is not None and name.endswith(".h5"):
+            path.write_bytes(weights)
+        client.log_artifact(run, str(path))
+    tags = [RunTag(name, value) for name, value in source.data.tags.items() if not name.startswith("mlflow.")]
+    client.log_batch(run, [Metric("test/accuracy", accuracy, int(time.time() * 1000), 0)], tags=tags)
+    client.set_terminated(run)
+    return run
+
+
+@pytest.fixture
+def store(quickstart, tmp_path) -> str:
+    """The URI of a copy of the store of the quickstart, in which runs can be added."""
+    source = Path(quickstart.uri.removeprefix("sqlite:///")).parent
+    shutil.copytree(source, tmp_path / "store")
+    return f"sqlite:///{tmp_path / 'store' / 'mlflow.db'}"
+
+
+class Client(threading.Thread):
+    """Sends one request after the other, on a connection that it keeps for as long as the service does."""
+
+    def __init__(self, port: int):
+        super().__init__(daemon=True)
+        body = json.dumps({"instances": IMAGE}).encode()
+        self._request = (f"POST /v1/models/digits:predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                         f"Content-Length: {len(body)}\r\n\r\n").encode() + body  # fmt: skip
+        self._port, self._left = port, threading.Event()
+        self.answered, self.lost, self.other = 0, [], []
+        self.start()
+
+    def run(self) -> None:
+        while not self._left.is_set():
+            try:
+                connection = socket.create_connection(("127.0.0.1", self._port), timeout=30)
+            except ConnectionError:
+                return  # the service has ended, and nothing was sent
+            with connection:
+                while not self._left.is_set() and self._ask(connection):
+                    pass
+
+    def leave(self) -> None:
+        self._left.set()
+        self.join(60)
+
+    def _ask(self, connection: socket.socket) -> bool:
+        """Whether the connection stays open after an answer."""
+        try:
+            connection.sendall(self._request)
+            answer = self._read(connection)
+        except OSError as error:
+            self.lost.append(error)
+            return False
+        self.answered += 1
+        if not answer.startswith(b"HTTP/1.1 200"):
+            self.other.append(answer)
+        return b"connection: close" not in answer
+
+    def _read(self, connection: socket.socket) -> bytes:
+        answer = b""
+        while True:
+            more = connection.recv(2**16)
+            if not more:
+                raise ConnectionError(f"closed after {answer!r}")
+            answer += more
+            head, end, body = answer.partition(b"\r\n\r\n")
+            if end and len(body) == int(head.partition(b"content-length: ")[2].split()[0]):
+                return answer
+
+
+def test_best_run_is_found_again_and_the_end_waits_for_all(store, quickstart, tmp_path):
+    service = Service(store, tmp_path, "--best", "digits", "test/accuracy")
+    clients = [Client(service.port) for _ in range(16)]
+
+    def run() -> str:
+        return service.ask("GET", "/v1/models").content["models"][0]["run"]
+
+    try:
+        assert run() == quickstart.id
+        better = copied(store, quickstart.id, 1.0)
+        broken = copied(store, quickstart.id, 1.1, b"other weights")
+        service.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "warning: not loaded anew: run " in service.told())
+        assert f"run {broken}: the SHA-256 of its model.weights.h5 is" in service.told()
+        assert run() == quickstart.id
+        mlflow.MlflowClient(store).delete_run(broken)
+        service.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: run() == better)
+        answered = sum(client.answered for client in clients)
+        wait_for(lambda: sum(client.answered for client in clients) > answered + 100)
+
+        began = time.monotonic()
+        service.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: service.ask("GET", "/readyz").code == 503, 5)
+        assert service.process.wait(60) == 0
+        assert time.monotonic() - began < 10 * busy()
+    finally:
+        for client in clients:
+            client.leave()
+        service.end()
+    assert [client.lost for client in clients] == [[]] * 16
+    assert [client.other for client in clients] == [[]] * 16
+    assert min(client.answered for client in clients) > 5
+    assert "Traceback" not in service.told()
+
+
+def test_weights_are_not_read_before_their_hash_is_checked(store, quickstart, command, monkeypatch):
+    other = copied(store, quickstart.id, 0.5, b"other weights")
+    monkeypatch.setattr("keras.Model.load_weights", lambda *_: pytest.fail("read"))
+    assert "the SHA-256 of its model.weights.h5 is" in refused(command(store, "serve", "--port", "0", other))
