@@ -169,7 +169,7 @@ class Segmentation(Task):
         order = np.argsort(-np.nan_to_num(iou), kind="stable")
         chosen = {"best": order[:SHOWN], "worst": order[::-1][:SHOWN],
                   "random": np.random.default_rng(0).permutation(len(iou))[:SHOWN]}  # fmt: skip
-        titles = {"best": "Masks that are met best", "worst": "Masks that are met worst", "random": "Any masks"}
+        titles = {"best": "The best predictions", "worst": "The worst predictions", "random": "Random test images"}
         return {
             f"masks_{name}": plots.mask_sheet(
                 split.images[index], split.targets["mask"][index], predicted[index], self.class_names[1:],
