@@ -8,7 +8,7 @@ all else goes the way of Keras.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import keras
@@ -170,8 +170,12 @@ def portable(model: keras.Model) -> keras.Model:
         own = type(layer).__module__ == __name__
         return (type(layer).__base__ if own else type(layer)).from_config(layer.get_config())
 
-    uncompiled = keras.Model(model.input, model.output, name=model.name)
-    copy = keras.models.clone_model(uncompiled, clone_function=stock, recursive=True)
+    return copied(keras.Model(model.input, model.output, name=model.name), stock)
+
+
+def copied(model: keras.Model, clone: Callable[[keras.layers.Layer], keras.layers.Layer]) -> keras.Model:
+    """`model`, a functional one, of what `clone` makes of its layers, with the same weights."""
+    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
     copy.set_weights(model.get_weights())
     for layer in copy.layers:
         if isinstance(layer, keras.layers.Normalization):

@@ -171,7 +171,7 @@ def broken_mask(kind, path):
         ("colours", "its mode is RGB"),
         ("sixteen bits", "its mode is I;16"),
         ("JPEG", "cannot be read"),
-        ("huge header", "cannot be read .*Decompression.*"),
+        ("huge header", "cannot be read .*decompression.*"),
         ("cut short", "cannot be read"),
         ("missing", "no such file, which .*Segmentation/val.txt: line 1 asks for"),
     ],

@@ -165,7 +165,7 @@ def source(compose):
         model, random = layers.portable(experiment.model()), np.random.default_rng(0)
         for weight in model.weights:
             weight.assign(np.abs(weight.numpy() + random.normal(0, 0.05, weight.shape)))
-        return Source(SimpleNamespace(id="0" * 32), experiment, model)
+        return Source(SimpleNamespace(id="0" * 32), experiment, layers.portable(model))
 
     return build
 

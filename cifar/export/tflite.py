@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from cifar import environment
+from cifar import environment, layers
 from cifar.export import graph
 from cifar.export.source import Source, Written, batches
 
@@ -43,9 +43,7 @@ def lowerable(model: keras.Model) -> keras.Model:
             kind = Scaling
         return kind.from_config(layer.get_config())
 
-    copy = keras.models.clone_model(model, clone_function=clone)
-    copy.set_weights(model.get_weights())
-    return copy
+    return layers.copied(model, clone)
 
 
 class Scaling(keras.layers.EinsumDense):
