@@ -199,6 +199,40 @@ def command(monkeypatch, capfd) -> Callable[..., Done]:
     return run
 
 
+@pytest.fixture
+def undisturbed_and_resumed(monkeypatch):
+    """undisturbed_and_resumed(experiment, place): two runs, each as its id and the SHA-256 of its weights in the end.
+
+    The second is interrupted right after its state at `place` (epoch, step) is saved, and resumed.
+    """
+    from cifar import training
+    from cifar.recording import Saver
+
+    def run(experiment: Experiment, place: tuple[int, int]) -> list[tuple[str, str]]:
+        tracking.connect(experiment.settings.tracking.uri)
+        started, save = [], Saver._save
+
+        def fit(run_id: str | None = None) -> tuple[str, str]:
+            model = experiment.compiled_model()
+            with tracking.start(experiment.settings.tracking, run_id) as run:
+                started.append(run.id)
+                return run.id, training.weights_sha256(training.fit(experiment, model, run))
+
+        def save_and_interrupt(self, epoch, step):
+            save(self, epoch, step)
+            if (epoch, step) == place:
+                raise KeyboardInterrupt
+
+        undisturbed = fit()
+        with monkeypatch.context() as patch:
+            patch.setattr(Saver, "_save", save_and_interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                fit()
+        return [undisturbed, fit(started[-1])]
+
+    return run
+
+
 def refused(done: Done) -> str:
     """The one line in which a command has refused."""
     assert (done.code, done.stdout) == (2, ""), done

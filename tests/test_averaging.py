@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from cifar import averaging, tracking, training
 from cifar.callbacks import WEIGHTS
 from cifar.experiment import Experiment
-from cifar.recording import Saver
 from cifar.registry import AVERAGING
 
 LR = 0.1
@@ -108,29 +107,11 @@ def test_ema_changes_nothing_in_how_the_weights_are_trained(fitted):
 
 
 @pytest.mark.parametrize("averages", ["averaging=ema", "averaging=lookahead"])
-def test_stopped_within_an_epoch_and_resumed_it_ends_the_same(compose, averages, monkeypatch):
+def test_stopped_within_an_epoch_and_resumed_it_ends_the_same(compose, averages, undisturbed_and_resumed):
     overrides = ("model.filters=[4,8]", "epochs=3", "augmentation=[alternating_flip,mixup,cutmix]", averages)
     experiment = Experiment.prepare(compose(*TINY, *overrides, "state.minutes=1e-9"))
-    tracking.connect(experiment.settings.tracking.uri)
-
-    def fit(run_id=None):
-        model = experiment.compiled_model()
-        with tracking.start(experiment.settings.tracking, run_id) as run:
-            started.append(run.id)
-            return training.weights_sha256(training.fit(experiment, model, run))
-
-    def save(self, epoch, step):
-        real(self, epoch, step)
-        if (epoch, step) == (1, 2):
-            raise KeyboardInterrupt
-
-    started, real = [], Saver._save
-    undisturbed = fit()
-    with monkeypatch.context() as patch:
-        patch.setattr(Saver, "_save", save)
-        with pytest.raises(KeyboardInterrupt):
-            fit()
-    assert fit(started[-1]) == undisturbed
+    (_, undisturbed), (_, resumed) = undisturbed_and_resumed(experiment, (1, 2))
+    assert resumed == undisturbed
 
 
 def test_lookahead_starts_from_the_initial_weights(fitted, compose):

@@ -17,12 +17,11 @@ from pycocotools import mask as coco
 from sklearn import metrics as sk
 from test_devices import history, only_run, weights
 
-from cifar import config, layers, masks, pixelwise, tracking, training
+from cifar import config, layers, masks, pixelwise, training
 from cifar.contracts import VOID, Dataset, Split
 from cifar.environment import ROOT
 from cifar.errors import InputError
 from cifar.experiment import Experiment
-from cifar.recording import Saver
 from cifar.registry import MODELS
 from cifar.tasks import decoders
 from cifar.tasks.segmentation import Segmentation, segmentation
@@ -406,33 +405,13 @@ class TestRun:
         assert (drawn != drawn[..., :1]).any()  # digits are grey
 
     @pytest.mark.slow  # three trainings
-    def test_stopped_within_an_epoch_and_resumed_it_ends_the_same(self, prepare, monkeypatch):
+    def test_stopped_within_an_epoch_and_resumed_it_ends_the_same(self, prepare, undisturbed_and_resumed):
         experiment = prepare(*TINY, "data.size=16", "task.loss=cross_entropy_dice", "epochs=2", "averaging=ema",
                              "augmentation=[rotation,flip]", "fill_mode=constant", "state.minutes=1e-9")  # fmt: skip
-        tracking.connect(experiment.settings.tracking.uri)
-        histories = []
-
-        def fit(run_id=None):
-            model = experiment.compiled_model()
-            with tracking.start(experiment.settings.tracking, run_id) as run:
-                started.append(run.id)
-                digest = training.weights_sha256(training.fit(experiment, model, run))
-                (stored,) = queries.find_runs([run.id])
-                histories.append(queries.history(stored, ["train/loss", "train/mean_iou", "val/accuracy"]))
-                return digest
-
-        def save(self, epoch, step):
-            real(self, epoch, step)
-            if (epoch, step) == (1, 1):
-                raise KeyboardInterrupt
-
-        started, real = [], Saver._save
-        undisturbed = fit()
-        with monkeypatch.context() as patch:
-            patch.setattr(Saver, "_save", save)
-            with pytest.raises(KeyboardInterrupt):
-                fit()
-        assert fit(started[-1]) == undisturbed
+        ids, digests = zip(*undisturbed_and_resumed(experiment, (1, 1)), strict=True)
+        assert digests[0] == digests[1]
+        histories = [queries.history(run, ["train/loss", "train/mean_iou", "val/accuracy"])
+                     for run in queries.find_runs(ids)]  # fmt: skip
         assert histories[0] == histories[1]
         assert all(len(values) == 2 for values in histories[0].values())
 
