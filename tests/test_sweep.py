@@ -261,3 +261,25 @@ def test_sigkill_of_the_sweep_loses_nothing(tmp_path):
 
 def weights(sweep: Sweep) -> dict[str, str]:
     return {name: run.data.tags["weights_sha256"] for name, run in sweep.children.items()}
+
+
+@pytest.mark.parametrize("value", ["1,-1", "1e-3,1e-2"])
+def test_a_sweep_touches_no_folder_that_hydra_is_given(tmp_path, value):
+    kept, own = tmp_path / "kept", tmp_path / "kept" / "thesis.txt"
+    kept.mkdir()
+    own.write_text("years of work")
+    before = sorted(kept.rglob("*"))
+    overrides = (*TINY, f"optimizer.lr={value}", f"tracking.uri={sqlite(tmp_path)}", f"hydra.sweep.dir={kept}")
+    done = python(ROOT / "run.py", "--multirun", *overrides, cwd=tmp_path)
+    assert done.code == (2 if "-1" in value else 0), done.stderr
+    assert sorted(kept.rglob("*")) == before
+    assert own.read_text() == "years of work"
+
+
+def test_hydras_own_sweeper_is_refused_before_it_writes(tmp_path):
+    overrides = (*TINY, "optimizer.lr=1e-3,1e-2", "hydra/sweeper=basic", "hydra.sweep.dir=folder")
+    done = python(ROOT / "run.py", "--multirun", *overrides, cwd=tmp_path)
+    assert done.code == 2
+    assert done.stderr.startswith("error: hydra/sweeper=basic: ")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())

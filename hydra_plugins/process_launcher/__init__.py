@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -40,13 +37,15 @@ class ProcessLauncher(Launcher):
         self._loaded: tuple[str, Dataset] | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        if config.hydra.runtime.choices["hydra/sweeper"] == "basic":
+            raise InputError("hydra/sweeper=basic: writes into hydra.sweep.dir before the jobs are checked; should be "
+                             "grid or optuna")
         # Not in `__init__`, where Hydra would wrap the line that tells a mistake in others.
         self.options = schema.validate(self._kind(), self._options, "hydra.launcher")
         self.options.check()
         self._context, self._config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        self._remove_folder()
         settings = [self.check(overrides) for overrides in job_overrides]
         self._loaded = None
         names = _names(job_overrides)
@@ -80,14 +79,6 @@ class ProcessLauncher(Launcher):
         if not self._loaded or self._loaded[0] != key:
             self._loaded = key, experiment.load(settings)
         return self._loaded[1]
-
-    def _remove_folder(self) -> None:
-        """Hydra's sweeper writes a folder of its own, which holds nothing that the runs do not."""
-        folder = Path(self._config.hydra.sweep.dir)
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            for parent in list(folder.parents)[:-1]:
-                parent.rmdir()
 
 
 class SubmititLauncher(ProcessLauncher):
