@@ -14,6 +14,7 @@ from cifar.config import EvaluateSettings, Views
 from cifar.errors import ExitCodes, InputError
 from cifar.experiment import check
 from cifar.export import formats, place
+from cifar.files import atomic
 from cifar.images import png, read_image, read_photo
 from cifar.lazy import load_tensorflow
 from cifar.serving import command as serving
@@ -185,7 +186,7 @@ def sync(arguments: argparse.Namespace) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        path.write_bytes(content)
+        atomic.write(path, content)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 from cifar.errors import Pruned, TrainingError
+from cifar.files import atomic
 from cifar.lazy import keras
 from cifar.objective import lower_is_better
 from cifar.registry import CALLBACKS
@@ -24,12 +24,13 @@ WEIGHTS = "model.weights.h5"
 def checkpoint(folder: Path, *, monitor: Monitor) -> keras.callbacks.Callback:
     """Keeps the weights of the best epoch in `folder`; a write that fails leaves the earlier file whole."""
     partial, final = folder / f"partial.{WEIGHTS}", folder / WEIGHTS
+    partial.unlink(missing_ok=True)  # left by a SIGKILL, perhaps half written
 
     class Checkpoint(keras.callbacks.ModelCheckpoint):
         def on_epoch_end(self, epoch, logs=None):
             super().on_epoch_end(epoch, logs)
             if partial.exists():
-                os.replace(partial, final)
+                atomic.replace(partial, final)
 
     return Checkpoint(
         partial, monitor=keras_name(monitor), mode=_mode(monitor), save_best_only=True, save_weights_only=True
@@ -57,15 +58,14 @@ def reduce_lr(
 @CALLBACKS.register
 def csv_logger(folder: Path) -> keras.callbacks.Callback:
     """Keeps `history.csv` in `folder`, a line an epoch."""
-    partial, final = folder / "history.csv.partial", folder / "history.csv"
+    path = folder / "history.csv"
 
     def write(epoch, logs):
         header = ",".join(["epoch", *(logged_name(name) for name in logs)])
         # A resumed run may come to an epoch that is in the file already.
-        earlier = final.read_text().splitlines()[1 : epoch + 1] if epoch else []
+        earlier = path.read_text().splitlines()[1 : epoch + 1] if epoch else []
         row = ",".join([str(epoch + 1), *(repr(float(value)) for value in logs.values())])
-        partial.write_text("\n".join([header, *earlier, row]) + "\n")
-        os.replace(partial, final)
+        atomic.write(path, ("\n".join([header, *earlier, row]) + "\n").encode())
 
     return keras.callbacks.LambdaCallback(on_epoch_end=write)
 

@@ -1,7 +1,7 @@
-"""The state of a training on disk: whole or not there.
+"""The state of a training on disk.
 
-A state is one `.npz` and a manifest with its SHA-256, which is written last; either is written under another name,
-flushed to the disk and renamed. The last two states are kept, so that a damaged one falls back to the one before.
+A state is one `.npz` and a manifest with its SHA-256, which is written last; both are written atomically. The last two
+states are kept, so that a damaged one falls back to the one before.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import errno
 import hashlib
 import io
 import json
-import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,11 @@ from typing import Any
 import numpy as np
 
 from cifar.errors import TrainingError, warn
+from cifar.files import atomic
 
 KEPT = 2
+NAME = re.compile(r"\d{6,}-\d{8}")
+"""The stem of both files of a state: its epoch and step."""
 
 
 @dataclass
@@ -43,9 +46,10 @@ def save(state: State, folder: Path) -> None:
     path = folder / f"{state.epoch:06}-{state.step:08}.npz"
     _write(path, content)
     _write(path.with_suffix(".json"), json.dumps(manifest).encode())
-    for old in sorted(folder.glob("*.json"))[:-KEPT]:
-        old.unlink()
-        old.with_suffix(".npz").unlink(missing_ok=True)
+    kept = [manifest.stem for manifest in _manifests(folder)[-KEPT:]]
+    for old in folder.iterdir():
+        if NAME.fullmatch(old.stem) and old.suffix in (".json", ".npz") and old.stem not in kept:
+            old.unlink()
 
 
 def load(folder: Path) -> State:
@@ -54,7 +58,7 @@ def load(folder: Path) -> State:
     A state that is damaged is passed over with one warning.
     """
     damaged = []
-    for manifest in sorted(folder.glob("*.json"), reverse=True):
+    for manifest in reversed(_manifests(folder)):
         try:
             content = manifest.with_suffix(".npz").read_bytes()
             if hashlib.sha256(content).hexdigest() != json.loads(manifest.read_bytes())["sha256"]:
@@ -88,21 +92,15 @@ def unpack(content: bytes) -> State:
     return State(header["epoch"], header["step"], arrays, header["values"])
 
 
+def _manifests(folder: Path) -> list[Path]:
+    """Those of the states in `folder`, the oldest first; other files are left alone."""
+    return sorted(path for path in folder.glob("*.json") if NAME.fullmatch(path.stem))
+
+
 def _write(path: Path, content: bytes) -> None:
-    partial = path.with_suffix(".partial")
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        atomic.write(path, content)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise TrainingError(f"{path}: the disk is full, {len(content):,} bytes are wanted; the earlier states are "

@@ -168,6 +168,15 @@ class TestCallbacks:
         assert model.get_weights()[0] == 1
         assert [path.name for path in tmp_path.iterdir()] == ["model.weights.h5"]
 
+    def test_what_a_sigkill_left_of_a_checkpoint_does_not_replace_it(self, compose, tmp_path):
+        (tmp_path / "model.weights.h5").write_text("the best")
+        (tmp_path / "partial.model.weights.h5").write_text("half of the ne")
+        callback, _ = self.built(compose, tmp_path, "checkpoint", "monitor=val/loss")
+        callback.best = 1.0  # restored with the state
+        callback.on_epoch_begin(3)
+        callback.on_epoch_end(3, {"loss": 0.0, "val_loss": 2.0})
+        assert (tmp_path / "model.weights.h5").read_text() == "the best"
+
     def test_early_stopping_waits_and_restores(self, compose, tmp_path):
         callback, model = self.built(compose, tmp_path, "early_stopping", "patience=2", "monitor=val/accuracy")
         stopped = []

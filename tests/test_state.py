@@ -1,4 +1,4 @@
-"""The state on disk: whole or not there."""
+"""The state of a training on disk."""
 
 import errno
 import os
@@ -44,6 +44,26 @@ def test_the_last_two_are_kept(tmp_path):
     ]  # fmt: skip
 
 
+def test_only_states_are_read_and_dropped(tmp_path, capsys):
+    others = ["0.json", "notes.json", "notes.npz", "000001-00000003.txt"]
+    for name in others:
+        (tmp_path / name).write_text("not a state")
+    for epoch in (1, 2, 3):
+        state.save(example(epoch), tmp_path)
+    assert_same(state.load(tmp_path), example(3))
+    assert capsys.readouterr().err == ""
+    assert all((tmp_path / name).read_text() == "not a state" for name in others)
+    assert len(list(tmp_path.iterdir())) == len(others) + 4
+
+
+def test_what_a_sigkill_left_of_a_state_goes_with_the_next(tmp_path):
+    half = tmp_path / "000001-00000002.npz"
+    half.write_bytes(b"without its manifest")
+    for epoch in (1, 2):
+        state.save(example(epoch), tmp_path)
+    assert not half.exists()
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".json"])
 def test_a_truncated_state_falls_back_to_the_one_before_with_one_warning(tmp_path, capsys, suffix):
     for epoch in (1, 2):
@@ -82,4 +102,4 @@ def test_a_full_disk_is_told_and_the_earlier_state_still_loads(tmp_path, monkeyp
     with pytest.raises(TrainingError, match=r"000002-00000003\.npz: the disk is full, [\d,]+ bytes are wanted"):
         state.save(example(2), tmp_path)
     assert_same(state.load(tmp_path), example(1))
-    assert not list(tmp_path.glob("*.partial"))
+    assert {path.stem for path in tmp_path.iterdir()} == {"000001-00000003"}

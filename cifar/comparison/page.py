@@ -20,6 +20,7 @@ from cifar.comparison.groups import Group
 from cifar.comparison.report import Comparison
 from cifar.errors import InputError
 from cifar.experiment import Experiment
+from cifar.files import atomic
 from cifar.images import png
 from cifar.tracking import queries
 
@@ -49,7 +50,7 @@ def write(comparison: Comparison, path: Path) -> None:
     """Write the page; raises `InputError` where it cannot be written."""
     content = render(comparison)
     try:
-        path.write_text(content, encoding="utf-8")
+        atomic.write(path, content.encode())
     except OSError as error:
         raise InputError(f"--html {path}: cannot be written: {error.strerror}") from None
 

@@ -6,11 +6,11 @@ import contextlib
 import hashlib
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from cifar.errors import InputError
+from cifar.files import atomic
 from cifar.lazy import Lazy
 from cifar.untrusted import LIMIT
 
@@ -45,16 +45,12 @@ def cache_folder() -> Path:
 def _download(url: str, sha256: str, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(prefix=f"{target.name}.", dir=target.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
+        with atomic.replacing(target) as temporary:
+            with temporary.open("wb") as file:
                 found = _fetch(url, file)
             if found != sha256:
                 raise InputError(f"{url}: the SHA-256 of what came is {found}, not the published {sha256}; try again, "
                                  f"or put the right file at {target}, or set data.path")
-            os.replace(partial, target)
-        finally:
-            Path(partial).unlink(missing_ok=True)
     except (OSError, client.HTTPException) as error:
         raise InputError(f"{url}: cannot be downloaded ({error or type(error).__name__}); put the file at {target}, or "
                          f"set data.path to a copy of the data") from None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cifar import environment, reporting
 from cifar.environment import ROOT
 from cifar.errors import DEBUG, InputError
+from cifar.files import atomic
 from cifar.lazy import Lazy
 from cifar.schema import PositiveFloat, PositiveInt
 from cifar.sweep.jobs import Job, Options, Process, Slot
@@ -121,7 +122,7 @@ class Sent(Distant):
         with contextlib.chdir(ROOT):  # where the job finds this module
             sent = self._options.executor(self._place).submit(run, *given)
         process = environment.process(int(sent.job_id)) if self._options.cluster == "local" else ""
-        self._note.write_text(json.dumps({"job": sent.job_id, "process": process}))
+        atomic.write(self._note, json.dumps({"job": sent.job_id, "process": process}).encode())
         return sent, process
 
     def _has_ended(self) -> bool:

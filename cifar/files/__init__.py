@@ -1,0 +1,1 @@
+"""Files that this program writes: atomically, and over nothing that is not its own."""
