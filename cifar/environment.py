@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import platform
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,24 @@ metadata = Lazy("importlib.metadata")
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder of `run.py`, where `mlflow.db` and `mlruns/` are."""
+CODE = ("run.py", "cifar", "conf", "hydra_plugins")
+"""The files and folders that decide a run; a new file elsewhere does not."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """The commit that is checked out, `None` outside a repository, and what the files differ from it in.
+
+    `diff` is for `git apply`: of the files that git knows, and of new ones among `CODE`. It is empty if none differs.
+    """
+
+    commit: str | None
+    diff: str
+
+    @property
+    def changes(self) -> str:
+        """SHA-256, in hexadecimal, of `diff`; empty without one."""
+        return hashlib.sha256(self.diff.encode()).hexdigest() if self.diff else ""
 
 
 def describe() -> dict[str, Any]:
@@ -73,15 +95,27 @@ def is_gone(process: str) -> bool:
     return host == platform.node() and pid.isdigit() and _start_time(int(pid)) != start
 
 
-def git_commit() -> str | None:
-    """The commit that is checked out, `None` outside a repository."""
-    return (_git("rev-parse", "HEAD") or "").strip() or None
+def code() -> Code:
+    """The code that this process has loaded, as git knows it."""
+    commit = _git("rev-parse", "HEAD").strip() or None
+    return Code(commit, _diff() if commit else "")
 
 
-def git_diff() -> str:
-    """What differs from the commit, new files included by name; empty for a clean tree."""
-    status, diff = _git("status", "--porcelain") or "", _git("diff", "HEAD") or ""
-    return f"{status}\n{diff}" if status else ""
+def _diff() -> str:
+    """What `Code.diff` says."""
+    new = _git("ls-files", "-z", "--others", "--exclude-standard", "--", *CODE).split("\0")[:-1]
+    # Whatever the user has set for `git diff`.
+    told = ("diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--no-renames",
+            "--no-relative", "--src-prefix=a/", "--dst-prefix=b/", "--", ".")
+    if not new:
+        return _git(*told)
+    with tempfile.TemporaryDirectory() as folder:
+        # In a copy of the index, new files can be added without a trace.
+        index = Path(folder) / "index"
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(ROOT / _git("rev-parse", "--git-path", "index").rstrip("\n"), index)
+        _git("add", "--intent-to-add", "--", *new, index=index)
+        return _git(*told, index=index)
 
 
 def _start_time(pid: int) -> str:
@@ -98,14 +132,15 @@ def _start_time(pid: int) -> str:
         return ""
 
 
-def _git(*arguments: str) -> str | None:
+def _git(*arguments: str, index: Path | None = None) -> str:
+    """What git prints, with another `index` than the repository's; nothing where it fails or is not there."""
+    variables = {**os.environ, "GIT_INDEX_FILE": str(index)} if index else None
+    command = ["git", "--no-optional-locks", *arguments]
     try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=10, check=True
-        )
+        done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout
+        return ""
+    return done.stdout.decode(errors="replace")
 
 
 def _processor() -> str:

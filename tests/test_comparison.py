@@ -195,6 +195,21 @@ class TestGroups:
         assert [len(group.runs) for group in grouped([run, other, bfloat], ignored=["code"])] == [2, 1]
         assert [len(group.runs) for group in grouped([run, other, bfloat], ignored=["code", "precision"])] == [3]
 
+    def test_changes_of_the_code_are_told_apart_by_what_they_are(self, stored):
+        tracking.connect(stored.uri)
+        (run,) = named([stored.ids["bad 1"]])
+        commit = {**run.tags, "git_commit": "f" * 40, "git_changes": ""}
+        changes = {"git_dirty": "True", "git_changes": "a" * 64}
+        told = [{"git_dirty": "False"}, {"git_dirty": "True"}, changes, {**changes, "git_changes": "b" * 64}, changes]
+        recorded_before = {"git_commit": "f" * 40, "git_dirty": "False"}
+        groups = grouped([replace(run, id=str(number), tags=tags) for number, tags in
+                          enumerate([recorded_before, *({**commit, **own} for own in told)])])  # fmt: skip
+        assert [len(group.runs) for group in groups] == [2, 1, 2, 1]
+        assert [group.settings["git commit"] for group in groups] == [
+            "f" * 10, f"{'f' * 10} with changes", f"{'f' * 10} with changes {'a' * 10}",
+            f"{'f' * 10} with changes {'b' * 10}",
+        ]  # fmt: skip
+
     def test_what_is_ignored_tells_no_runs_apart(self, compare):
         out = compare("bad 1", "good 1", "--ignore", "optimizer").stdout
         assert "Settings that differ. None but the seed. Not looked at: optimizer" in out

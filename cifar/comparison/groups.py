@@ -105,7 +105,7 @@ def _settings(run: StoredRun, ignored: Collection[str] = ()) -> dict[str, str]:
         settings["precision"] = run.tags["precision"]
     if "git_commit" in run.tags:
         changed = " with changes" if run.tags.get("git_dirty") == "True" else ""
-        settings[COMMIT] = run.tags["git_commit"][:10] + changed
+        settings[COMMIT] = f"{run.tags['git_commit'][:10]}{changed} {run.tags.get('git_changes', '')[:10]}".rstrip()
     dropped = [COMMIT if name == CODE else name for name in ignored]
     return {key: value for key, value in settings.items() if not {key, key.partition(".")[0]} & {*dropped}}
 

@@ -90,11 +90,12 @@ class Run:
 
     def log_environment(self) -> None:
         """Versions and machine, the commit, and the diff of a tree that differs from it."""
-        machine, diff = environment.describe(), environment.git_diff()
+        machine, code = environment.describe(), environment.code()
         self.log_text(json.dumps(machine, indent=2), "environment.json")
-        self.log_tags({"git_commit": environment.git_commit(), "git_dirty": bool(diff), "cpu": machine["cpu"]})
-        if diff:
-            self.log_text(diff, "git.diff")
+        self.log_tags({"git_commit": code.commit, "git_dirty": bool(code.diff), "git_changes": code.changes,
+                       "cpu": machine["cpu"]})
+        if code.diff:
+            self.log_text(code.diff, "git.diff")
 
     def log_dataset(self, dataset: Dataset) -> None:
         """Name, classes, shape and fingerprints of the data: with the settings, all that its model is built from."""
