@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 from cifar.errors import Pruned, TrainingError
@@ -17,7 +18,7 @@ Monitor = str
 """The name of a logged metric, such as `val/loss`; that it is logged is checked where the task is known."""
 
 WEIGHTS = "model.weights.h5"
-"""The file of a run's weights: those of the best epoch where they were kept, else the last."""
+"""The file of a run's weights: those of the epoch that `best/epoch` names, see `keeper`."""
 
 
 @CALLBACKS.register
@@ -27,10 +28,14 @@ def checkpoint(folder: Path, *, monitor: Monitor) -> keras.callbacks.Callback:
     partial.unlink(missing_ok=True)  # left by a SIGKILL, perhaps half written
 
     class Checkpoint(keras.callbacks.ModelCheckpoint):
+        best_epoch = 0
+
         def on_epoch_end(self, epoch, logs=None):
+            before = self.best
             super().on_epoch_end(epoch, logs)
-            if partial.exists():
+            if self.best != before:
                 atomic.replace(partial, final)
+                self.best_epoch = epoch
 
     return Checkpoint(
         partial, monitor=keras_name(monitor), mode=_mode(monitor), save_best_only=True, save_weights_only=True
@@ -102,6 +107,14 @@ def prune(*, monitor: Monitor) -> keras.callbacks.Callback:
         own.report(float(logs[keras_name(monitor)]), epoch + 1)
 
     return keras.callbacks.LambdaCallback(on_epoch_begin=check, on_epoch_end=report)
+
+
+def keeper(names: Iterable[str]) -> str | None:
+    """The one of the callbacks called `names` that decides the epoch whose weights are kept; `None`: it is the last.
+
+    Its `best_epoch`, from 0, is that epoch, and its `monitor` decides it.
+    """
+    return next((name for name in ("checkpoint", "early_stopping") if name in names), None)
 
 
 def keras_name(metric: str) -> str:

@@ -23,9 +23,9 @@ ASKING = 10
 
 
 class Recorder(keras.callbacks.Callback):
-    """The metrics of each epoch under their logged names; `monitor` names the one that tells the best epoch."""
+    """The metrics of each epoch under their logged names; `monitor` names the one by which weights are kept, if any."""
 
-    def __init__(self, images_per_step: float, monitor: str, progress: Progress):
+    def __init__(self, images_per_step: float, monitor: str | None, progress: Progress):
         super().__init__()
         self._images_per_step, self._monitor, self._progress = images_per_step, monitor, progress
         self.history: dict[str, list[float]] = {}
@@ -35,21 +35,15 @@ class Recorder(keras.callbacks.Callback):
         """How many epochs are recorded."""
         return len(self.history.get("lr", ()))
 
-    @property
-    def best_epoch(self) -> int:
-        """Counted from 1."""
-        values = np.asarray(self.history[self._monitor])
-        return 1 + int(values.argmin() if lower_is_better(self._monitor) else values.argmax())
-
     def metrics(self, epoch: int) -> dict[str, float]:
         """All metrics of an epoch, counted from 1."""
         return {name: values[epoch - 1] for name, values in self.history.items()}
 
-    def best(self) -> dict[str, float]:
-        """The best epoch and its validation metrics, under `best/`."""
-        metrics = self.metrics(self.best_epoch).items()
+    def best(self, epoch: int) -> dict[str, float]:
+        """`epoch`, counted from 1, whose weights are kept, and its validation metrics, under `best/`."""
+        metrics = self.metrics(epoch).items()
         return {
-            "best/epoch": self.best_epoch,
+            "best/epoch": epoch,
             **{name.replace("val/", "best/"): value for name, value in metrics if name.startswith("val/")},
         }
 
@@ -68,7 +62,14 @@ class Recorder(keras.callbacks.Callback):
                 raise TrainingError(f"the {'validation ' if split == 'val' else ''}loss is {loss} in epoch {epoch + 1}")
         for name, value in metrics.items():
             self.history.setdefault(name, []).append(value)
-        self._progress.epoch_done(metrics, best=self.best_epoch == epoch + 1)
+        self._progress.epoch_done(metrics, best=self._improves())
+
+    def _improves(self) -> bool:
+        """True where the monitored metric of the last epoch is better than all before; false without a monitor."""
+        if self._monitor is None:
+            return False
+        *earlier, last = self.history[self._monitor]
+        return all(last < value if lower_is_better(self._monitor) else last > value for value in earlier)
 
 
 class Saver(keras.callbacks.Callback):

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from cifar import averaging, complexity, devices, interrupts, layers, pipeline, plots, tracking, views
-from cifar.callbacks import WEIGHTS
+from cifar.callbacks import WEIGHTS, keeper
 from cifar.config import Settings
 from cifar.contracts import Evaluation, Shard
 from cifar.errors import InputError
@@ -66,11 +66,12 @@ def fit(experiment: Experiment, model: keras.Model, run: Run, resumed: bool = Fa
     """Train `model` from where the run stands, phase by phase, on all devices.
 
     The model of a run that is `resumed` may lack the weights that it should begin with. Returns a model, on one device,
-    with the weights of the best epoch, where a callback kept them, else the last.
+    with the weights that are kept: those of the epoch that `best/epoch` names, to which all of `best/` belongs.
     """
     settings, steps = experiment.settings, experiment.steps_per_epoch
     progress = Progress(settings.batch_size, steps)
-    monitor = settings.callbacks.get("checkpoint", {}).get("monitor", "val/loss")
+    kept_by = keeper(settings.callbacks)
+    monitor = settings.callbacks[kept_by]["monitor"] if kept_by else None
     recorder = Recorder(len(experiment.dataset.train) / steps, monitor, progress)
     chosen = experiment.callbacks(run.folder)
     saver = Saver(
@@ -98,14 +99,15 @@ def fit(experiment: Experiment, model: keras.Model, run: Run, resumed: bool = Fa
             report(epochs=progress.epochs)
             last = saver.first_epoch + phase.epochs
             _fit_phase(experiment, model, saver, last, shard, validation, callbacks)
-    if not (run.folder / WEIGHTS).exists():
+    if kept_by != "checkpoint":
         model.save_weights(run.folder / WEIGHTS)
+    epoch = chosen[[*settings.callbacks].index(kept_by)].best_epoch + 1 if kept_by else recorder.epochs
     devices.leave()
     trained = on_one_device(experiment, model)
     trained.load_weights(run.folder / WEIGHTS)
     run.log_tags({"weights_sha256": weights_sha256(trained)})
-    run.log_metrics(recorder.best())
-    run.log_figure(plots.learning_curves(recorder.history, recorder.best_epoch), "learning_curves")
+    run.log_metrics(recorder.best(epoch))
+    run.log_figure(plots.learning_curves(recorder.history, epoch if kept_by else None), "learning_curves")
     return trained
 
 

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from cifar import experiment, training
+from cifar import experiment, pipeline, training
+from cifar.callbacks import WEIGHTS
 from cifar.errors import InputError
 from cifar.experiment import Experiment
+from cifar.recording import Saver
 from cifar.registry import AUGMENTATIONS, CALLBACKS, OPTIMIZERS
 from cifar.tasks.classification import Classification
+from cifar.tracking.run import Unrecorded
 
 
 @pytest.fixture
@@ -202,3 +205,94 @@ class TestCallbacks:
             callback.on_epoch_end(epoch, {"loss": 1.0, "val_loss": 2.0})
         callback.on_train_end()
         assert len((tmp_path / "history.csv").read_text().splitlines()) == 4
+
+
+class TestKeptWeights:
+    """The weights that are kept and tested are those of the epoch to which `best/` belongs."""
+
+    BOTH = "callbacks=[checkpoint,early_stopping]"
+    BY_ACCURACY = ("callbacks.checkpoint.monitor=val/accuracy", "callbacks.early_stopping.monitor=val/accuracy")
+    FINETUNE = ("epochs=3", "finetune.epochs=3", "finetune.lr=0.2")
+
+    @pytest.fixture
+    def fitted(self, prepare, tmp_path):
+        """fitted(*overrides): loss and accuracy by epoch, `best/` metrics, and those of the model and of its file."""
+
+        def fit(*overrides):
+            prepared = prepare("epochs=6", "schedule=constant", "optimizer.lr=0.1", *overrides)
+            run, logged, history = Unrecorded(tmp_path), {}, {}
+
+            def log_metrics(metrics, step=0):
+                logged.update(metrics)
+                if step:
+                    history[step] = (metrics["val/loss"], metrics["val/accuracy"])
+
+            run.log_metrics = log_metrics
+            trained = training.fit(prepared, prepared.compiled_model(), run)
+            loaded = training.with_weights(prepared, tmp_path / WEIGHTS)
+            best = {name: value for name, value in logged.items() if name.startswith("best/")}
+            return history, best, self.evaluated(prepared, trained), self.evaluated(prepared, loaded)
+
+        return fit
+
+    def evaluated(self, prepared, model) -> dict[str, float]:
+        model.compile(loss=prepared.task.loss(), metrics=prepared.task.metrics())
+        batches = pipeline.evaluation_batches(prepared.dataset.val, prepared.task, training.EVALUATION_BATCH)
+        return {f"best/{name}": value for name, value in model.evaluate(batches, verbose=0, return_dict=True).items()}
+
+    def best_by(self, history, metric: str, first: int = 1) -> int:
+        epochs = [epoch for epoch in history if epoch >= first]
+        loss, accuracy = (lambda epoch: history[epoch][0]), (lambda epoch: -history[epoch][1])
+        return min(epochs, key=loss if metric == "loss" else accuracy)
+
+    def check(self, found, epoch: int) -> None:
+        _, best, trained, loaded = found
+        assert best.pop("best/epoch") == epoch
+        assert trained == pytest.approx(best, rel=1e-6)
+        assert loaded == trained
+
+    @pytest.mark.parametrize("averages", ["averaging=none", "averaging=ema", "averaging=lookahead"])
+    def test_without_callbacks_those_of_the_last_epoch(self, fitted, averages):
+        found = fitted("callbacks=none", averages)
+        if averages == "averaging=none":
+            assert self.best_by(found[0], "loss") < 6  # or this would show nothing
+        self.check(found, 6)
+
+    @pytest.mark.parametrize(("metric", "overrides"), [
+        ("loss", ["callbacks=[checkpoint]"]),
+        ("loss", ["callbacks=[early_stopping]"]),
+        ("loss", ["callbacks=[early_stopping]", "averaging=ema"]),
+        ("loss", [BOTH, "averaging=lookahead"]),
+        ("accuracy", [BOTH, *BY_ACCURACY]),
+        ("loss", [BOTH, BY_ACCURACY[1]]),
+        ("loss", ["callbacks=[checkpoint]", *FINETUNE]),
+    ])  # fmt: skip
+    def test_those_of_the_best_epoch_by_the_monitor(self, fitted, metric, overrides):
+        found = fitted(*overrides)
+        self.check(found, self.best_by(found[0], metric))
+
+    def test_those_that_early_stopping_restores(self, fitted):
+        found = fitted("callbacks=[early_stopping]", "callbacks.early_stopping.patience=2",
+                       "callbacks.early_stopping.min_delta=100")  # fmt: skip
+        assert len(found[0]) == 3
+        self.check(found, 1)
+
+    def test_those_that_early_stopping_restores_in_the_second_phase(self, fitted):
+        found = fitted("callbacks=[early_stopping]", *self.FINETUNE)
+        self.check(found, self.best_by(found[0], "loss", first=4))
+
+    @pytest.mark.parametrize("callbacks", ["none", "[checkpoint]", "[early_stopping]"])
+    def test_of_a_resumed_run(self, fitted, callbacks, monkeypatch):
+        save = Saver._save
+
+        def interrupt(saver, epoch, step):
+            save(saver, epoch, step)
+            if epoch == 4:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(Saver, "_save", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fitted(f"callbacks={callbacks}")
+        monkeypatch.setattr(Saver, "_save", save)
+        found = fitted(f"callbacks={callbacks}")
+        self.check(found, 6 if callbacks == "none" else self.best_by(found[0], "loss"))
