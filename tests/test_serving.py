@@ -7,6 +7,7 @@ import http.client
 import io
 import json
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from test_commands import bomb
 from cifar import tracking, training
 from cifar.environment import ROOT
 from cifar.images import png
+from cifar.serving import schemas
 
 BODY = 200_000
 """The most bytes that the service under test takes."""
@@ -191,9 +193,29 @@ class TestAnswers:
         assert described["paths"].keys() == {"/livez", "/readyz", "/metrics", "/predict", "/explain", "/examples",
                                              "/v1/models", "/v1/models/{name}",
                                              "/v1/models/{name}:predict"}  # fmt: skip
+        named = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(described)))
+        assert named == described["components"]["schemas"].keys()
         page = service.ask("GET", "/docs").content
         assert all(f"{path}</code>" in page for path in described["paths"])
+        assert all(f"<code>{name}</code>" in page for name in named)
         assert "src=" not in page
+
+    def test_answers_are_as_described(self, service, images):
+        for answer, model in (
+            (service.ask("GET", "/livez"), schemas.Status),
+            (service.ask("GET", "/readyz"), schemas.Status),
+            (service.ask("GET", "/v1/models"), schemas.Models),
+            (service.ask("GET", "/v1/models/digits"), schemas.ModelState),
+            (service.ask("GET", "/examples"), schemas.Examples),
+            (service.predict({"instances": images[:1].tolist()}), schemas.Predictions),
+            (service.predict({"inputs": [encoded(images[0])]}), schemas.Outputs),
+            (service.upload(png(images[0])), schemas.Answer),
+            (service.ask("POST", "/explain", png(images[0]), content_type="image/png"), schemas.Explanation),
+            (service.predict({}), schemas.Error),
+        ):
+            fields = {field.alias or name for name, field in model.model_fields.items()}
+            assert answer.content.keys() == fields, model
+            model.model_validate(answer.content)
 
     def test_recorded_exchanges_of_tensorflow_serving(self, service):
         """Those of https://www.tensorflow.org/tfx/serving/api_rest for a model like this, but for the numbers."""
@@ -327,7 +349,7 @@ class TestRefusals:
         for sent in (head[:20], head, head + body[:99], head + body):
             with socket.create_connection(("127.0.0.1", service.port)) as connection:
                 connection.sendall(sent)
-        wait_for(lambda: service.figure("cifar_requests_in_hand") == 1, 10)  # the one that asks for it
+        wait_for(lambda: service.figure("cifar_requests_in_flight") == 1, 10)  # the one that asks for it
         assert service.predict({"instances": [ZERO]}).code == 200
         assert "Traceback" not in service.told()
 

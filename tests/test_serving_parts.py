@@ -1,4 +1,4 @@
-"""The parts of the service without a model: batches, decoding, the guard, and what `serve` refuses to begin with."""
+"""The parts of the service without a model: batches, decoding, the middleware, and what `serve` refuses."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from cifar import config, tracking
 from cifar.contracts import Dataset
 from cifar.experiment import Experiment
 from cifar.serving import decoding
-from cifar.serving.app import Service, build
-from cifar.serving.batching import Batcher, Full
-from cifar.serving.guard import HEADERS, Guard
+from cifar.serving.app import build
+from cifar.serving.batching import Batcher, QueueFull
 from cifar.serving.limits import Limits
+from cifar.serving.middleware import HEADERS, RequestMiddleware
 from cifar.serving.models import batch_sizes
+from cifar.serving.service import Service
 
 
 def images(count: int, value: int = 0) -> np.ndarray:
@@ -55,7 +56,7 @@ class Sums:
 class TestBatcher:
     def test_each_gets_its_own_from_few_batches(self):
         async def main():
-            batcher = Batcher(sums := Sums(), most=8, wait=1, queue=100)
+            batcher = Batcher(sums := Sums(), max_size=8, max_wait=1, max_queue=100)
             answers = await asyncio.gather(*(batcher.submit(images(1 + n % 3, n)) for n in range(12)))
             assert answers == [4 * n * (1 + n % 3) for n in range(12)]
             assert batcher.images == 0
@@ -67,7 +68,7 @@ class TestBatcher:
 
     def test_one_alone_does_not_wait(self):
         async def main():
-            batcher = Batcher(Sums(0), most=8, wait=1000, queue=8)
+            batcher = Batcher(Sums(0), max_size=8, max_wait=1000, max_queue=8)
             for _ in range(3):
                 await batcher.submit(images(1))
 
@@ -77,7 +78,7 @@ class TestBatcher:
 
     def test_waits_for_as_many_as_before_but_not_for_ever(self):
         async def main():
-            batcher = Batcher(sums := Sums(0), most=8, wait=1000, queue=8)
+            batcher = Batcher(sums := Sums(0), max_size=8, max_wait=1000, max_queue=8)
             await asyncio.gather(*(batcher.submit(images(1)) for _ in range(3)))
             first = batcher.submit(images(1))
             await asyncio.sleep(0.05)
@@ -90,9 +91,9 @@ class TestBatcher:
 
     def test_full_queue(self):
         async def main():
-            batcher = Batcher(Sums(), most=4, wait=0, queue=4)
+            batcher = Batcher(Sums(), max_size=4, max_wait=0, max_queue=4)
             taken = [batcher.submit(images(2)) for _ in range(2)]
-            with pytest.raises(Full):
+            with pytest.raises(QueueFull):
                 batcher.submit(images(1))
             await asyncio.gather(*taken)
             await batcher.submit(images(4))
@@ -101,7 +102,7 @@ class TestBatcher:
 
     def test_who_goes_away_is_forgotten(self):
         async def main():
-            batcher = Batcher(sums := Sums(), most=2, wait=0, queue=9)
+            batcher = Batcher(sums := Sums(), max_size=2, max_wait=0, max_queue=9)
             answers = [batcher.submit(images(2, n)) for n in range(4)]
             answers[2].cancel()
             await asyncio.sleep(0.01)
@@ -114,7 +115,7 @@ class TestBatcher:
 
     def test_failure_is_told_to_those_it_concerns(self):
         async def main():
-            batcher = Batcher(Sums(), most=1, wait=0, queue=9)
+            batcher = Batcher(Sums(), max_size=1, max_wait=0, max_queue=9)
             told = await asyncio.gather(*(batcher.submit(images(1, n)) for n in (12, 13, 14)), return_exceptions=True)
             assert (told[0], told[2]) == (48, 56)
             assert isinstance(told[1], ValueError)
@@ -203,13 +204,13 @@ async def asked(
     return sent[0]["status"], answered, json.loads(b"".join(message["body"] for message in sent[1:]))
 
 
-def guarded(token: str | None = None, **limits) -> tuple[Service, Guard]:
+def guarded(token: str | None = None, **limits) -> tuple[Service, RequestMiddleware]:
     service = Service(Limits(**limits))
     service.models = {"none": SimpleNamespace(image_shape=(2, 2, 1))}
-    return service, Guard(build(service), service, token)
+    return service, RequestMiddleware(build(service), service, token)
 
 
-class TestGuard:
+class TestMiddleware:
     def test_token(self):
         _, app = guarded("secret")
         for path in ("/v1/models/none", "/metrics", "/openapi.json", "/docs", "/nothing"):
@@ -231,16 +232,16 @@ class TestGuard:
         text = service.metrics.text().decode()
         assert 'cifar_requests_total{code="404",route="none"} 1.0' in text
         assert 'cifar_requests_total{code="405",route="/predict"} 1.0' in text
-        assert "cifar_requests_in_hand 0.0" in text
+        assert "cifar_requests_in_flight 0.0" in text
 
-    def test_end_is_told(self):
+    def test_draining_is_announced(self):
         service, app = guarded()
-        service.is_ending = True
+        service.is_draining = True
         code, headers, told = asyncio.run(asked(app, "GET", "/readyz"))
-        assert (code, headers["connection"], told) == (503, "close", {"error": "the service is ending"})
+        assert (code, headers["connection"], told) == (503, "close", {"error": "the service is shutting down"})
         assert asyncio.run(asked(app, "GET", "/livez"))[0] == 200
 
-    def test_bodies_in_hand_have_a_limit_and_a_time(self):
+    def test_bodies_in_flight_have_a_limit_and_a_time(self):
         _, app = guarded(max_body=100, timeout=0.3)
         upload = {"content_type": "image/png", "transfer_encoding": "chunked"}
 
@@ -271,7 +272,7 @@ class TestGuard:
             return {"type": "http.disconnect"}
 
         async def main():
-            model = SimpleNamespace(batcher=Batcher(sums := Sums(), most=1, wait=0, queue=3))
+            model = SimpleNamespace(batcher=Batcher(sums := Sums(), max_size=1, max_wait=0, max_queue=3))
             sums.may_end.clear()
             before = model.batcher.submit(images(1))
             with pytest.raises(ClientDisconnect):
@@ -287,7 +288,7 @@ class TestGuard:
         service, _ = guarded()
 
         async def main():
-            model = SimpleNamespace(batcher=Batcher(Sums(), most=1, wait=0, queue=0))
+            model = SimpleNamespace(batcher=Batcher(Sums(), max_size=1, max_wait=0, max_queue=0))
             with pytest.raises(HTTPException) as error:
                 await service.outputs(model.batcher, images(1), None)
             assert (error.value.status_code, error.value.headers) == (503, {"Retry-After": "1"})
@@ -369,17 +370,17 @@ class Marks:
         return {"boxes": np.array([[[0.0, 5.0, 10.0, 15.0]]]), "mask": mask}
 
 
-@pytest.mark.parametrize(("most", "size"), [(None, (400, 800)), (100, (50, 100))])
-def test_places_are_pixels_of_the_photo(most, size):
+@pytest.mark.parametrize(("max_side", "size"), [(None, (400, 800)), (100, (50, 100))])
+def test_places_are_pixels_of_the_photo(max_side, size):
     service, _ = guarded()
     content = io.BytesIO()
     Image.new("RGB", (800, 400), "red").save(content, "PNG")  # in the model's image from row 5 to 15
 
     async def main():
-        model = SimpleNamespace(task=Marks(), image_shape=(20, 20, 1),
-                                batcher=Batcher(lambda requests: requests, most=1, wait=0, queue=1))  # fmt: skip
+        batcher = Batcher(lambda requests: requests, max_size=1, max_wait=0, max_queue=1)
+        model = SimpleNamespace(task=Marks(), image_shape=(20, 20, 1), batcher=batcher)
         request = SimpleNamespace(receive=asyncio.Event().wait)
-        return await service.found(model, content.getvalue(), request, most)
+        return await service.predict(model, content.getvalue(), request, max_side)
 
     photo, found = asyncio.run(main())
     height, width = size

@@ -1,5 +1,6 @@
 """Finished runs as a web service.
 
-`sources` says which runs, `models` loads them, `batching` computes, `decoding` reads images, `app` answers, `guard`
-keeps the limits, `process` runs it all and ends it in order.
+`sources` finds the runs, `models` loads them, `batching` computes, `decoding` reads images, `service` brings these
+together, `app` has the routes and `schemas` their description, `middleware` and `protocol` hold the limits, `process`
+starts it all and shuts it down.
 """

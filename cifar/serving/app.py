@@ -1,144 +1,79 @@
-"""What the service answers at which address."""
+"""The routes of the service."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from cifar import drawing, images
-from cifar.errors import InputError, known
-from cifar.serving import decoding, description, page
-from cifar.serving.batching import Batcher, Full
-from cifar.serving.limits import Limits
-from cifar.serving.metrics import Metrics
+from cifar.errors import known
+from cifar.serving import decoding, page, schemas
+from cifar.serving.service import Service
 
 if TYPE_CHECKING:
     from cifar.serving.models import Model
 
-AT_ONCE = 2**16
-"""Pixels that are decoded where they are; more are decoded in a thread, so that other requests go on."""
-DECODERS = 2
 DRAWN = 768
 """Pixels of the longer side of an image that is drawn on."""
-
-
-class Service:
-    """The models by name, the first of them the one that is meant where none is named, and what they are told of."""
-
-    def __init__(self, limits: Limits):
-        self.limits = limits
-        self.models: dict[str, Model] = {}
-        self.metrics = Metrics(lambda: self.models)
-        self.is_ending = False
-        self._decoders = ThreadPoolExecutor(DECODERS, "decoder")
-
-    def model(self, name: str | None) -> Model:
-        """The model of this name; raises `HTTPException`."""
-        if name is None:
-            return next(iter(self.models.values()))
-        if name not in self.models:
-            raise HTTPException(404, f"model {name[:100]}: unknown; {known(name, self.models)}")
-        return self.models[name]
-
-    async def decoded(
-        self, contents: Sequence[bytes], shape: decoding.Shape, read: Callable[..., Any] = images.fitted
-    ) -> list[Any]:
-        """What `read` makes, for a model's `shape`, of the images in PNG and JPEG files; raises `HTTPException`."""
-        opened = decoding.opened(contents, self.limits.max_pixels)
-
-        def fitted(number: int) -> Any:
-            return read(opened[number], shape, f"image {number}")
-
-        try:
-            if sum(image.width * image.height for image in opened) <= AT_ONCE:
-                return [fitted(number) for number in range(len(opened))]
-            return await asyncio.gather(*(self.threaded(fitted, number) for number in range(len(opened))))
-        except InputError as error:
-            raise HTTPException(422, str(error)) from None
-
-    async def found(
-        self, model: Model, content: bytes, request: Request, most: int | None = None
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """The image in a file, and what the model says of it, as a batch of one; raises `HTTPException`.
-
-        Where the task speaks of places, they are pixels of the whole image, which is made to fit `most` pixels a side;
-        else the image is what the model sees of it.
-        """
-        shape = model.image_shape
-        if model.task.by_place:
-            ((image, seen, frame),) = await self.decoded([content], shape, partial(images.framed, most=most))
-            outputs = await self.outputs(model.batcher, seen[None], request)
-            return image, frame.in_photo(model.task.predictions(outputs))
-        (image,) = await self.decoded([content], shape)
-        return image, model.task.predictions(await self.outputs(model.batcher, image[None], request))
-
-    def threaded(self, function: Callable[..., Any], *arguments: Any) -> asyncio.Future:
-        """What `function` returns, from a thread that decodes and draws while other requests go on."""
-        return asyncio.get_running_loop().run_in_executor(self._decoders, function, *arguments)
-
-    async def outputs(self, batcher: Batcher, batch: Sequence[Any], request: Request) -> Any:
-        """What is computed for these images, unless the client goes away; raises `HTTPException`."""
-        try:
-            outputs = batcher.submit(batch)
-        except Full:
-            raise HTTPException(503, "too many images are waiting", {"Retry-After": "1"}) from None
-        gone = asyncio.ensure_future(request.receive())  # whose body has been read: nothing else comes
-        try:
-            await asyncio.wait((outputs, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not outputs.done():
-                raise ClientDisconnect
-            return outputs.result()
-        finally:
-            gone.cancel()
-            outputs.cancel()
+INTRODUCTION = (
+    "Models of finished runs. `/predict` takes an image file and answers for people; `/v1/models/NAME:predict` takes "
+    "and gives what TensorFlow Serving does for the exported SavedModel. `/v1/models` lists the names."
+)
 
 
 def build(service: Service) -> FastAPI:
-    """The application, without what `Guard` adds."""
+    """The application, without `RequestMiddleware`."""
     app = FastAPI(
         title="cifar",
-        description=description.INTRODUCTION,
+        description=INTRODUCTION,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        responses=schemas.DEFAULT_ERROR,
         exception_handlers={HTTPException: _refused, RequestValidationError: _invalid, Exception: _failed},
     )
 
-    @app.get("/livez", **description.of("Whether the process works", {200: "alive"}))
+    @app.get("/livez", summary="Liveness of the process", response_description="alive",
+             response_model=schemas.Status)  # fmt: skip
     async def livez() -> Response:
         return JSONResponse({"status": "alive"})
 
-    @app.get("/readyz", **description.of("Whether requests should be sent here", {200: "ready", 503: "ending"}))
+    @app.get("/readyz", summary="Readiness for requests", response_description="ready",
+             response_model=schemas.Status, responses=schemas.errors(503))  # fmt: skip
     async def readyz() -> Response:
-        if service.is_ending:
-            raise HTTPException(503, "the service is ending")
+        if service.is_draining:
+            raise HTTPException(503, "the service is shutting down")
         return JSONResponse({"status": "ready"})
 
-    @app.get("/metrics", **description.of("Figures for Prometheus", {200: "figures"}, "text/plain"))
+    @app.get("/metrics", summary="Figures for Prometheus", response_description="figures",
+             response_class=PlainTextResponse)  # fmt: skip
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type=service.metrics.content_type)
 
-    @app.get("/v1/models", **description.of("The models, and the runs behind them", {200: "the models"}))
+    @app.get("/v1/models", summary="The models, and the runs behind them", response_description="the models",
+             response_model=schemas.Models)  # fmt: skip
     async def models() -> Response:
         return JSONResponse({"models": [_about(model) for model in service.models.values()]})
 
     # Before the next, whose name would take the end of this address too.
-    @app.post("/v1/models/{name}:predict", **description.PREDICT_ROWS)
+    @app.post(
+        "/v1/models/{name}:predict", summary="Predictions in the form of TensorFlow Serving",
+        response_model=schemas.Predictions | schemas.Outputs, responses=schemas.errors(),
+        response_description="`predictions` in rows for `instances`, `outputs` in columns for `inputs`",
+        openapi_extra=schemas.PREDICT_BODY,
+    )  # fmt: skip
     async def predict_rows(name: str, request: Request) -> Response:
         model = service.model(name)
-        _check_type(request, description.JSON_TYPES)
+        _check_type(request, schemas.JSON_TYPES)
         form, values = decoding.given(decoding.document(await request.body()))
         if len(values) > service.limits.max_batch:
             raise HTTPException(413, f"{form}: {len(values)} images; accepted: {service.limits.max_batch}")
@@ -153,26 +88,37 @@ def build(service: Service) -> FastAPI:
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         return JSONResponse({"predictions": rows})
 
-    @app.get("/v1/models/{name}", **description.of("A model's state, as TensorFlow Serving tells it",
-                                                   {200: "the state", "4XX": "unknown model"}))  # fmt: skip
+    @app.get(
+        "/v1/models/{name}", summary="A model's state in the form of TensorFlow Serving",
+        response_model=schemas.ModelState, responses=schemas.errors(404), response_description="the state",
+    )  # fmt: skip
     async def state(name: str) -> Response:
         service.model(name)
         status = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
         return JSONResponse({"model_version_status": [status]})
 
-    @app.post("/predict", **description.PREDICT_FILE)
+    @app.post(
+        "/predict", summary="A model's answer to an image file", response_model=schemas.Answer,
+        response_description="the answer of the model's task",
+        responses=schemas.errors(), openapi_extra=schemas.UPLOAD_BODY,
+    )  # fmt: skip
     async def predict_file(request: Request, model: str | None = None) -> Response:
         chosen = service.model(model)
-        _, found = await service.found(chosen, await _upload(request), request)
-        (answer,) = await service.threaded(chosen.task.decode, found)
+        _, predictions = await service.predict(chosen, await _upload(request), request)
+        (answer,) = await service.threaded(chosen.task.decode, predictions)
         return JSONResponse({"model": chosen.name, "run": chosen.run.id, "answer": answer})
 
-    @app.post("/explain", **description.EXPLAIN)
+    @app.post(
+        "/explain", summary="A picture of the answer: boxes or masks, or where in the image it comes from",
+        response_model=schemas.Explanation, responses=schemas.errors(), openapi_extra=schemas.UPLOAD_BODY,
+        response_description="`picture`, a PNG file in base64; of a classifier also `class`, the most probable one "
+        "unless another is asked for, and `heat` from 0 to 1 at each place of the image, by Grad-CAM",
+    )  # fmt: skip
     async def explain(
         request: Request, model: str | None = None, class_name: Annotated[str | None, Query(alias="class")] = None
     ) -> Response:
         chosen = service.model(model)
-        image, found = await service.found(chosen, await _upload(request), request, most=DRAWN)
+        image, found = await service.predict(chosen, await _upload(request), request, max_side=DRAWN)
         about = {"model": chosen.name, "run": chosen.run.id}
         if chosen.task.by_place:
             drawn = partial(chosen.task.draw, image, {name: values[0] for name, values in found.items()})
@@ -183,10 +129,6 @@ def build(service: Service) -> FastAPI:
             drawn = partial(drawing.heat_on, image, heat)
         picture = await service.threaded(lambda: base64.b64encode(images.png(drawn())).decode())
         return JSONResponse({**about, "picture": {"b64": picture}})
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        return HTMLResponse(description.page(app.openapi()))
 
     page.mount(app, service)
     return app
@@ -201,7 +143,7 @@ def _class(name: str, model: Model) -> int:
 
 async def _upload(request: Request) -> bytes:
     """The file that a request is, or that its form has as `image`; raises `HTTPException`."""
-    kind = _check_type(request, description.UPLOAD_TYPES)
+    kind = _check_type(request, schemas.UPLOAD_TYPES)
     if kind != "multipart/form-data":
         return await request.body()
     async with request.form(max_files=1, max_fields=1) as form:
@@ -244,5 +186,5 @@ async def _invalid(request: Request, error: RequestValidationError) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    """The answer to what should not happen; the traceback goes to stderr."""
+    """The answer to an error of the service itself; the traceback goes to stderr."""
     return JSONResponse({"error": "internal error"}, 500)

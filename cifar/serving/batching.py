@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-class Full(Exception):  # noqa: N818, for it is no error: it passes
+class QueueFull(Exception):  # noqa: N818, named as asyncio names its own
     """As many images wait as may wait."""
 
 
@@ -23,17 +23,19 @@ class Waiting(NamedTuple):
 
 
 class Batcher:
-    """Computes what requests submit, as many together as there are, at most `most` images.
+    """Computes what requests submit, as many together as there are, at most `max_size` images.
 
     `compute` takes the images of several requests and returns the outputs of each; it runs in a thread of its own, and
-    all that arrives meanwhile is the next batch. One that has fewer images than the last is given `wait` milliseconds
-    to fill up, so that a client that is alone never waits, and many clients stay together.
+    all that arrives meanwhile is the next batch. One that has fewer images than the last is given `max_wait`
+    milliseconds to fill up, so that a client that is alone never waits, and many clients stay together.
 
     It belongs to the event loop in which it is used. When nobody holds it any more, its thread ends.
     """
 
-    def __init__(self, compute: Callable[[list[np.ndarray]], Sequence[Any]], *, most: int, wait: float, queue: int):
-        self._compute, self._most, self._wait, self._queue = compute, most, wait / 1000, queue
+    def __init__(
+        self, compute: Callable[[list[np.ndarray]], Sequence[Any]], *, max_size: int, max_wait: float, max_queue: int
+    ):
+        self._compute, self._max_size, self._max_wait, self._max_queue = compute, max_size, max_wait / 1000, max_queue
         self._thread = ThreadPoolExecutor(1, "batcher")
         self._waiting: deque[Waiting] = deque()
         self._last = 1
@@ -42,12 +44,12 @@ class Batcher:
         self.images = 0
 
     def submit(self, images: np.ndarray) -> asyncio.Future:
-        """The outputs of `images` (n, height, width, channels), `most` at most; who cancels them is forgotten.
+        """The outputs of `images` (n, height, width, channels), `max_size` at most; who cancels them is forgotten.
 
-        Raises `Full`.
+        Raises `QueueFull`.
         """
-        if self.images + len(images) > self._queue:
-            raise Full
+        if self.images + len(images) > self._max_queue:
+            raise QueueFull
         outputs = asyncio.get_running_loop().create_future()
         self._waiting.append(Waiting(images, outputs))
         self.images += len(images)
@@ -60,10 +62,10 @@ class Batcher:
     async def _run(self) -> None:
         """Compute until nothing waits."""
         while self._waiting:
-            if self.images < self._last and self._wait:
+            if self.images < self._last and self._max_wait:
                 self._filled.clear()
                 try:
-                    async with asyncio.timeout(self._wait):
+                    async with asyncio.timeout(self._max_wait):
                         await self._filled.wait()
                 except TimeoutError:
                     pass
@@ -75,7 +77,7 @@ class Batcher:
     def _take(self) -> list[Waiting]:
         """The requests that go together now, without those whose clients have gone."""
         batch, images = [], 0
-        while self._waiting and images + len(self._waiting[0].images) <= self._most:
+        while self._waiting and images + len(self._waiting[0].images) <= self._max_size:
             request = self._waiting.popleft()
             self.images -= len(request.images)
             if not request.outputs.done():

@@ -47,25 +47,25 @@ def serve(arguments: argparse.Namespace) -> None:
     if limits.queue < limits.max_batch:
         raise InputError(f"--queue={limits.queue}: should be at least --max-batch={limits.max_batch}")
     secret = token(arguments.token_file)
-    place = bound(arguments.host, arguments.port)
+    listener = bound(arguments.host, arguments.port)
     from cifar.serving import process, sources
 
     chosen = [*map(sources.named, arguments.runs), *(sources.best_of(*best) for best in arguments.best)]
     runs = sources.found(chosen, arguments.tracking_uri)
-    process.serve(chosen, runs, arguments.tracking_uri, limits, secret, place)
+    process.serve(chosen, runs, arguments.tracking_uri, limits, secret, listener)
 
 
 def bound(host: str, port: int) -> socket.socket:
     """A socket that has the address already, so that nothing is loaded in vain; raises `InputError`."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        place = socket.socket(family, kind, protocol)
-        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        place.bind(address)
-        place.listen()  # those who connect from here on wait until the models are loaded
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()  # those who connect from here on wait until the models are loaded
     except OSError as error:
         raise InputError(f"--host={host} --port={port}: {error.strerror}") from None
-    return place
+    return listener
 
 
 def token(path: Path | None) -> str | None:
@@ -81,13 +81,13 @@ def token(path: Path | None) -> str | None:
     return found
 
 
-def _number(kind: type, least: float, most: float = float("inf")) -> Callable[[str], float]:
+def _number(kind: type, minimum: float, maximum: float = float("inf")) -> Callable[[str], float]:
     """What reads an argument as an int or a float within a range."""
 
     def number(given: str) -> float:
         value = kind(given)
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{given}: should be from {least} to {most}")
+        if not minimum <= value <= maximum:
+            raise argparse.ArgumentTypeError(f"{given}: should be from {minimum} to {maximum}")
         return value
 
     return number

@@ -104,7 +104,7 @@ def files(values: Sequence[Any]) -> list[bytes] | None:
     return contents
 
 
-def opened(contents: Sequence[bytes], most_pixels: int) -> list[Image]:
+def opened(contents: Sequence[bytes], max_pixels: int) -> list[Image]:
     """The images in files of which the headers alone are read; raises `HTTPException`.
 
     None is decoded before it is known what all of them declare.
@@ -120,8 +120,8 @@ def opened(contents: Sequence[bytes], most_pixels: int) -> list[Image]:
         except InputError as error:
             raise HTTPException(422, str(error)) from None
         declared += image.width * image.height
-        if declared > most_pixels:
-            raise HTTPException(413, f"image {number}: the images have {declared} pixels; accepted: {most_pixels}")
+        if declared > max_pixels:
+            raise HTTPException(413, f"image {number}: the images have {declared} pixels; accepted: {max_pixels}")
         images.append(image)
     return images
 

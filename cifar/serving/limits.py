@@ -1,4 +1,4 @@
-"""What a service takes."""
+"""Limits of a service."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ class Limits:
 
     @property
     def bodies(self) -> int:
-        """Bytes of all requests that are in hand at once."""
+        """Bytes of all requests in flight."""
         return 16 * self.max_body

@@ -45,7 +45,7 @@ class Metrics:
             "cifar_request_seconds", "From a request's head to its answer", ["route"], buckets=SECONDS,
             registry=self._registry,
         )  # fmt: skip
-        self.in_hand = Gauge("cifar_requests_in_hand", "Requests not answered yet", registry=self._registry)
+        self.in_flight = Gauge("cifar_requests_in_flight", "Requests not answered yet", registry=self._registry)
         self._batch_images = Histogram(
             "cifar_batch_images", "Images computed together", ["model"], buckets=[2**power for power in range(11)],
             registry=self._registry,

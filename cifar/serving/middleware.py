@@ -1,4 +1,4 @@
-"""What holds for every request, whatever it asks for: token, size, time, headers, counting."""
+"""Middleware for every request: token, size, time, headers, counting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cifar.serving import page
-from cifar.serving.app import Service
+from cifar.serving.service import Service
 
 HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
@@ -28,8 +28,8 @@ DRAINED_BYTES, DRAINED_SECONDS = 2**26, 2.0
 """How much of a body that is too large is read and dropped, so that its sender comes to read the answer."""
 
 
-class Guard:
-    """The application behind its limits."""
+class RequestMiddleware:
+    """An ASGI application behind its limits."""
 
     def __init__(self, app: ASGIApp, service: Service, token: str | None):
         self._app, self._service, self._token, self.limits = app, service, token, service.limits
@@ -44,12 +44,12 @@ class Guard:
             if message["type"] == "http.response.start":
                 code = message["status"]
                 message["headers"] = [*message.get("headers", ()), *self._headers]
-                if self._service.is_ending:
+                if self._service.is_draining:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
         body = Body(receive, self.limits.max_body, self.limits.timeout)
-        metrics.in_hand.inc()
+        metrics.in_flight.inc()
         reserved = 0
         try:
             headers = Headers(scope=scope)
@@ -62,7 +62,7 @@ class Guard:
             pass
         finally:
             self._bodies -= reserved
-            metrics.in_hand.dec()
+            metrics.in_flight.dec()
             route = scope.get("route")
             metrics.request(getattr(route, "path", "none"), code, time.perf_counter() - began)
 
@@ -74,7 +74,7 @@ class Guard:
             raise HTTPException(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
 
     async def _reserve(self, headers: Headers, body: Body) -> int:
-        """The bytes that a body may come to, now counted among those in hand; raises `HTTPException`."""
+        """The bytes that a body may come to, now counted among those in flight; raises `HTTPException`."""
         limits = self.limits
         declared = limits.max_body if "transfer-encoding" in headers else int(headers.get("content-length", 0))
         if declared > limits.max_body:

@@ -49,10 +49,10 @@ class Model:
         self._sizes = batch_sizes(limits.max_batch)
         for size in self._sizes:  # so that no request waits for what the first one makes
             self._function(tf.zeros((size, *self.image_shape), tf.uint8))
-        waiting = {"most": limits.max_batch, "wait": limits.max_wait, "queue": limits.queue}
-        self.batcher = Batcher(self._compute, **waiting)
+        bounds = {"max_size": limits.max_batch, "max_wait": limits.max_wait, "max_queue": limits.queue}
+        self.batcher = Batcher(self._compute, **bounds)
         if not self.task.by_place:
-            self.explainer = Batcher(explaining.explainer(network), **waiting)
+            self.explainer = Batcher(explaining.explainer(network), **bounds)
 
     def columns(self, outputs: Any) -> dict[str, list[Any]]:
         """The outputs of some images as the exported SavedModel gives them: by name, with the names of the classes."""
@@ -75,10 +75,10 @@ class Model:
         return [tf.nest.map_structure(operator.itemgetter(own), outputs) for own in rows]
 
 
-def batch_sizes(most: int) -> list[int]:
-    """The sizes that batches are filled up to: 1, 2, 3, 4, 6, 8, 12, 16, … and `most`.
+def batch_sizes(max_size: int) -> list[int]:
+    """The sizes that batches are filled up to: 1, 2, 3, 4, 6, 8, 12, 16, … and `max_size`.
 
     For each size oneDNN makes, and keeps, code of its own at its first time.
     """
-    powers = [2**power for power in range(most.bit_length())]
-    return sorted({size for size in (most, *powers, *(3 * power for power in powers)) if size <= most})
+    powers = [2**power for power in range(max_size.bit_length())]
+    return sorted({size for size in (max_size, *powers, *(3 * power for power in powers)) if size <= max_size})

@@ -1,25 +1,26 @@
-"""The service as a process: its socket, its signals, and its end."""
+"""The service as a process: its socket, its signals, and its graceful shutdown."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
-import json
+import select
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from cifar.errors import warn
 from cifar.lazy import Lazy, load_tensorflow
-from cifar.serving.app import Service, build
-from cifar.serving.guard import HEADERS, Guard
+from cifar.serving.app import build
 from cifar.serving.limits import Limits
+from cifar.serving.middleware import RequestMiddleware
+from cifar.serving.protocol import Protocol
+from cifar.serving.service import Service
 from cifar.serving.sources import Source, found
 from cifar.tracking.queries import StoredRun
 
@@ -30,10 +31,9 @@ models = Lazy("cifar.serving.models")  # all that needs TensorFlow
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than proxies keep theirs, so that they are the ones who close."""
-HEAD_BYTES = 2**16
-NOTICE, LINGER, LAST = 1.0, 2.0, 5.0
-"""Seconds after SIGTERM: in which `readyz` tells of it and new requests are answered still; at most, in which those who
-have connected by then send theirs; at most, in which what is in hand is finished."""
+NOTICE, LINGER, LAST = 1.0, 2.0, 5
+"""Seconds after SIGTERM: in which `readyz` fails and new connections are accepted still; at most, in which new
+connections send their first request; at most, in which requests in flight are answered."""
 
 
 def load(runs: dict[str, StoredRun], service: Service, uri: str | None) -> dict[str, Model]:
@@ -58,16 +58,17 @@ def settle() -> None:
 
 def serve(
     sources: Sequence[Source], runs: dict[str, StoredRun], uri: str | None, limits: Limits, token: str | None,
-    place: socket.socket,
+    listener: socket.socket,
 ) -> None:  # fmt: skip
-    """Answer at the socket `place` with the models of `runs`, which `sources` find again at SIGHUP, until SIGTERM."""
+    """Answer at the socket `listener` with the models of `runs`, which `sources` find again at SIGHUP, until SIGTERM.
+    """
     service = Service(limits)
     load_tensorflow()
     service.models = load(runs, service, uri)
     settle()
     config = uvicorn.Config(
-        Guard(build(service), service, token),
-        http=Protocol,
+        RequestMiddleware(build(service), service, token),
+        http=partial(Protocol, timeout=limits.timeout),
         loop="uvloop",
         ws="none",
         lifespan="off",
@@ -78,12 +79,11 @@ def serve(
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=LAST,
     )
-    config.load()
-    Server(config, service, sources, uri).run([place])
+    Server(config, service, sources, uri).run([listener])
 
 
 class Server(uvicorn.Server):
-    """Uvicorn's server that ends without losing a request, and loads models anew at SIGHUP."""
+    """Uvicorn's server that shuts down without losing a request, and loads models anew at SIGHUP."""
 
     def __init__(self, config: uvicorn.Config, service: Service, sources: Sequence[Source], uri: str | None):
         super().__init__(config)
@@ -91,7 +91,6 @@ class Server(uvicorn.Server):
         self._reloading: asyncio.Task | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._door = sockets[0].dup()
         await super().startup(sockets)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         host, port = sockets[0].getsockname()[:2]
@@ -100,46 +99,35 @@ class Server(uvicorn.Server):
         print(f"serving at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
 
     def handle_exit(self, signum: int, frame: FrameType | None) -> None:
-        """End in order; a second Ctrl-C does not wait. Unlike uvicorn's own, it does not raise the signal again."""
+        """Shut down gracefully; a second Ctrl-C does not wait. Unlike uvicorn's own, do not raise the signal again."""
         self.force_exit = self.should_exit and signum == signal.SIGINT
-        self.should_exit = self._service.is_ending = True
+        self.should_exit = self._service.is_draining = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Tell it, take what comes meanwhile, and close the door; then answer what is in hand.
+        """Shut down gracefully: fail readiness, stop accepting, answer the requests in flight.
 
         Each answer from then on closes its connection, so that none is closed under a request.
         """
-        self._service.is_ending = True
+        self._service.is_draining = True
         await asyncio.sleep(0 if self.force_exit else NOTICE)
-        await self._close_door()
-        loop = asyncio.get_running_loop()
-        end = loop.time() + LINGER
-        while loop.time() < end and any(one.is_new for one in self.server_state.connections) and not self.force_exit:
-            await asyncio.sleep(0.05)
+        deadline = asyncio.get_running_loop().time() + LINGER
+        await self._wait_while(lambda: _has_waiting(sockets), deadline, 0)
+        for server in self.servers:
+            server.close()
+        await self._wait_while(lambda: any(one.is_new for one in self.server_state.connections), deadline, 0.05)
         await super().shutdown(sockets)
 
-    async def _close_door(self) -> None:
-        """Let in who has connected by now, and nobody else; the kernel would reset those who wait in its queue."""
-        for server in self.servers:
-            server.close()  # the event loop's own hold on the socket
-        self._door.setblocking(False)
-        entered = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                entered.append(self._door.accept()[0])
-        self._door.close()
+    async def _wait_while(self, condition: Callable[[], bool], deadline: float, pause: float) -> None:
         loop = asyncio.get_running_loop()
-        for connection in entered:
-            await loop.connect_accepted_socket(
-                lambda: Protocol(self.config, self.server_state, self.lifespan.state, loop), connection
-            )
+        while condition() and loop.time() < deadline and not self.force_exit:
+            await asyncio.sleep(pause)
 
     def _reload(self) -> None:
         if self._reloading is None or self._reloading.done():
             self._reloading = asyncio.create_task(self._load_again())
 
     async def _load_again(self) -> None:
-        """Answer with the runs that the sources find now; what is in hand is answered by the models it came to."""
+        """Answer with the runs that the sources find now; requests in flight keep the models they came to."""
         try:
             self._service.models = await asyncio.to_thread(
                 lambda: load(found(self._sources, self._uri), self._service, self._uri)
@@ -152,53 +140,6 @@ class Server(uvicorn.Server):
             print(f"{model.name} is run {model.run.id}", flush=True)
 
 
-class Protocol(HttpToolsProtocol):
-    """Uvicorn's protocol with a limit to the size and the time of a request's head, and refusals in JSON."""
-
-    @property
-    def is_new(self) -> bool:
-        """Whether no request has come yet."""
-        return self.cycle is None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        super().connection_made(transport)
-        self._head = 0
-        self._await_head()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._due.cancel()
-        super().connection_lost(error)
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._head = 0
-        self._due.cancel()
-        self._await_head()
-
-    def on_headers_complete(self) -> None:
-        self._due.cancel()
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._head += len(data)
-        if not self._due.cancelled() and self._head > HEAD_BYTES and not self.transport.is_closing():
-            self._refuse(431, f"the head of the request has more than {HEAD_BYTES} bytes")
-
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(400, msg)
-
-    def _await_head(self) -> None:
-        self._due = self.loop.call_later(self.config.app.limits.timeout, self._late)
-
-    def _late(self) -> None:
-        if self._head and not self.transport.is_closing():
-            self._refuse(408, "the request did not come in time")
-        self.transport.close()
-
-    def _refuse(self, code: int, told: str) -> None:
-        content = json.dumps({"error": told}).encode()
-        headers = {**HEADERS, "content-type": "application/json", "content-length": len(content), "connection": "close"}
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self.transport.write(STATUS_LINE[code] + head.encode() + b"\r\n" + content)
-        self.transport.close()
+def _has_waiting(sockets: Sequence[socket.socket]) -> bool:
+    """True while connections wait to be accepted, which the kernel would reset if a listening socket were closed."""
+    return bool(select.select(sockets, [], [], 0)[0])

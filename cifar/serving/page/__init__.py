@@ -1,4 +1,4 @@
-"""The page at `/`, on which an image is given and an answer shown; nothing of it comes from elsewhere."""
+"""The page at `/`, on which an image is given and an answer shown, and the one at `/docs`; both load nothing else."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import base64
 import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+import jinja2
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from cifar.images import png
-from cifar.serving import description
-
-if TYPE_CHECKING:
-    from cifar.serving.app import Service
+from cifar.serving import schemas
+from cifar.serving.service import Service
 
 FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
 """What is answered at which address; it holds no secret."""
@@ -23,15 +22,28 @@ TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".s
 
 
 def mount(app: FastAPI, service: Service) -> None:
-    """Answer with the page, and with the images that it offers."""
+    """Answer with the pages, and with the images that the first one offers."""
     for path, name in FILES.items():
         app.add_api_route(path, _file(Path(__file__).with_name(name)), methods=["GET", "HEAD"], include_in_schema=False)
 
-    @app.get("/examples", **description.of("Test images that a model's run recorded",
-                                           {200: "PNG files, in base64", 404: "unknown model"}))  # fmt: skip
+    @app.get(
+        "/examples", summary="Test images that a model's run recorded", response_model=schemas.Examples,
+        responses=schemas.errors(404), response_description="PNG files, in base64",
+    )  # fmt: skip
     async def examples(model: str | None = None) -> Response:
         files = await service.threaded(list, map(png, service.model(model).examples))
         return JSONResponse({"examples": [{"b64": base64.b64encode(file).decode()} for file in files]})
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(_documented(app.openapi()))
+
+
+def _documented(description: dict[str, Any]) -> str:
+    """An OpenAPI document as HTML that loads nothing, unlike FastAPI's own page."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
+                                     trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    return environment.get_template("docs.html").render(description)
 
 
 def _file(path: Path) -> Callable[[Request], Awaitable[Response]]:
