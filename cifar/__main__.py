@@ -11,10 +11,10 @@ from typing import get_args
 
 from cifar import interrupts
 from cifar.config import EvaluateSettings, Views
-from cifar.errors import ExitCodes, InputError
-from cifar.experiment import check
+from cifar.errors import ExitCodes
+from cifar.experiment import Experiment, check
 from cifar.export import formats, place
-from cifar.files import atomic
+from cifar.files import ownership
 from cifar.images import png, read_image, read_photo
 from cifar.lazy import load_tensorflow
 from cifar.serving import command as serving
@@ -121,7 +121,8 @@ def ui(arguments: argparse.Namespace) -> None:
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Print the reports and the metrics of the run's weights on the test split."""
-    experiment, model = _restore(arguments)
+    experiment, weights = _of_run(arguments)
+    model = _restored(experiment, weights)
     from cifar import training
 
     if arguments.tta:
@@ -139,20 +140,26 @@ def predict(arguments: argparse.Namespace) -> None:
     """Print the task's answer for each image as a line of JSON; of places, beside the image too, and drawn on it."""
     for path in arguments.images:
         read_image(path, (1, 1, 3))
-    experiment, model = _restore(arguments)
+    experiment, weights = _of_run(arguments)
     task, shape = experiment.task, experiment.dataset.image_shape
+    if task.by_place:
+        for path in arguments.images:
+            for written in _written(path):
+                ownership.check(written)
+    model = _restored(experiment, weights)
     for path in arguments.images:
         if task.by_place:
             photo, image, frame = read_photo(path, shape)
             found = frame.in_photo(task.predictions(model.predict(image[None], verbose=0)))
         else:
             found = task.predictions(model.predict(read_image(path, shape)[None], verbose=0))
-        line = json.dumps({"image": str(path), "answer": task.decode(found)[0]})
-        print(line)
+        answer = {"image": str(path), "answer": task.decode(found)[0]}
+        print(json.dumps(answer))
         if task.by_place:
             drawn = task.draw(photo, {name: values[0] for name, values in found.items()})
-            _write(Path(f"{path}.predicted.png"), png(drawn))
-            _write(Path(f"{path}.predicted.json"), f"{line}\n".encode())
+            picture, text = _written(path)
+            ownership.write(picture, png(drawn, ownership.MARK))
+            ownership.write(text, (json.dumps({"generator": ownership.MARK, **answer}) + "\n").encode())
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -184,11 +191,9 @@ def sync(arguments: argparse.Namespace) -> None:
         print(line)
 
 
-def _write(path: Path, content: bytes) -> None:
-    try:
-        atomic.write(path, content)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+def _written(image: Path) -> tuple[Path, Path]:
+    """The picture and the text that `predict` writes next to an image."""
+    return Path(f"{image}.predicted.png"), Path(f"{image}.predicted.json")
 
 
 def _count(given: str) -> int:
@@ -198,15 +203,20 @@ def _count(given: str) -> int:
     return int(given)
 
 
-def _restore(arguments: argparse.Namespace):
+def _of_run(arguments: argparse.Namespace) -> tuple[Experiment, Path]:
+    """A recorded run's experiment and its weights."""
     from cifar import tracking
 
     settings, weights, fingerprint = tracking.stored_run(arguments.tracking_uri, arguments.run_id)
-    check(settings)
-    load_tensorflow(settings.backend)
+    return Experiment.of_run(settings, fingerprint), weights
+
+
+def _restored(experiment: Experiment, weights: Path):
+    """The experiment's model with its weights."""
+    load_tensorflow(experiment.settings.backend)
     from cifar import training
 
-    return training.restore(settings, weights, fingerprint)
+    return training.with_weights(experiment, weights)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,15 @@ class Experiment:
             experiment._check_places()
         return experiment
 
+    @classmethod
+    def of_run(cls, settings: Settings, fingerprint: str) -> Experiment:
+        """`prepare` for a recorded run; raises `InputError` too where its data is not what it was."""
+        experiment = cls.prepare(settings)
+        if experiment.dataset.fingerprint != fingerprint:
+            raise InputError(f"data: the images are not those of the run, whose fingerprint is {fingerprint[:12]}…, "
+                             f"not {experiment.dataset.fingerprint[:12]}…")
+        return experiment
+
     @property
     def phases(self) -> list[Phase]:
         """The parts of the training, in their order."""

@@ -153,12 +153,14 @@ def read_colours(path: str | Path) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def png(image: np.ndarray) -> bytes:
-    """The PNG file of a uint8 image (height, width, 1 or 3)."""
-    from PIL import Image
+def png(image: np.ndarray, software: str = "") -> bytes:
+    """The PNG file of a uint8 image (height, width, 1 or 3); `software` is its text of this keyword."""
+    from PIL import Image, PngImagePlugin
 
-    file = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "PNG")
+    file, texts = io.BytesIO(), PngImagePlugin.PngInfo()
+    if software:
+        texts.add_text("Software", software)
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "PNG", pnginfo=texts)
     return file.getvalue()
 
 

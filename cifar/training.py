@@ -15,7 +15,6 @@ from cifar import averaging, complexity, devices, interrupts, layers, pipeline, 
 from cifar.callbacks import WEIGHTS, keeper
 from cifar.config import Settings
 from cifar.contracts import Evaluation, Shard
-from cifar.errors import InputError
 from cifar.experiment import Experiment
 from cifar.progress import Progress
 from cifar.recording import Recorder, Saver
@@ -211,10 +210,7 @@ def test(experiment: Experiment, model: keras.Model) -> Evaluation:
 
 def restore(settings: Settings, weights: Path, fingerprint: str) -> tuple[Experiment, keras.Model]:
     """A finished run's experiment and model; raises `InputError` where its data is not what it was."""
-    experiment = Experiment.prepare(settings)
-    if experiment.dataset.fingerprint != fingerprint:
-        raise InputError(f"data: the images are not those of the run, whose fingerprint is {fingerprint[:12]}…, not "
-                         f"{experiment.dataset.fingerprint[:12]}…")
+    experiment = Experiment.of_run(settings, fingerprint)
     return experiment, with_weights(experiment, weights)
 
 

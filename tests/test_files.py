@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import python
+from conftest import python, refused, sqlite
+from PIL import Image
 
 from cifar import environment
-from cifar.files import atomic
+from cifar.errors import InputError
+from cifar.files import atomic, ownership
+from cifar.tasks.classification import Classification
 
 
 class TestAtomic:
@@ -81,3 +87,82 @@ with atomic.replacing(folder / "file.txt") as temporary:
         atomic.write(tmp_path / "file", b"")
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "file"])
         process.communicate(b"\n")
+
+
+class TestOwnership:
+    @pytest.mark.parametrize("content", [b"", b"years of work", b"x" * 5000 + ownership.MARK.encode()])
+    def test_a_file_without_the_mark_is_not_overwritten(self, tmp_path, content):
+        path = tmp_path / "thesis.html"
+        path.write_bytes(content)
+        for call in (lambda: ownership.check(path), lambda: ownership.write(path, ownership.MARK.encode())):
+            with pytest.raises(InputError, match=r"thesis\.html: is another program's file"):
+                call()
+        assert path.read_bytes() == content
+
+    def test_what_is_no_file_is_not_overwritten(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        for path in (tmp_path / "pipe", tmp_path, tmp_path / "missing" / "file", Path("/dev/null")):
+            with pytest.raises(InputError):
+                ownership.check(path)
+
+    def test_a_link_to_a_file_without_the_mark_is_not_followed(self, tmp_path):
+        (tmp_path / "thesis").write_text("years of work")
+        (tmp_path / "page.html").symlink_to("thesis")
+        with pytest.raises(InputError):
+            ownership.write(tmp_path / "page.html", ownership.MARK.encode())
+        assert (tmp_path / "thesis").read_text() == "years of work"
+
+    def test_a_folder_is_deleted_if_it_was_made_here_alone(self, tmp_path):
+        theirs, ours = tmp_path / "theirs", tmp_path / "new" / "ours"
+        theirs.mkdir()
+        for folder in (theirs, ours):
+            ownership.make_folder(folder)
+            (folder / "file").write_text("")
+            ownership.remove_folder(folder)
+        assert [path.name for path in theirs.iterdir()] == ["file"]
+        assert not ours.exists()
+
+    def test_a_link_to_an_own_folder_is_not_followed(self, tmp_path):
+        ownership.make_folder(tmp_path / "ours")
+        (tmp_path / "link").symlink_to("ours")
+        ownership.remove_folder(tmp_path / "link")
+        assert (tmp_path / "ours").is_dir()
+
+
+class TestPredict:
+    """`predict` with a task that speaks of places in an image, for which classification stands in."""
+
+    @pytest.fixture
+    def predict(self, command, quickstart, tmp_path, monkeypatch):
+        monkeypatch.setattr(Classification, "by_place", True)
+        path = tmp_path / "photo.png"
+        Image.fromarray(np.zeros((20, 30), np.uint8)).save(path)
+        return lambda: command(quickstart.uri, "predict", quickstart.id, path)
+
+    def test_its_own_files_are_overwritten(self, predict, tmp_path):
+        for _ in range(2):
+            done = predict()
+            assert (done.code, done.stderr) == (0, "")
+        written = [tmp_path / "photo.png.predicted.json", tmp_path / "photo.png.predicted.png"]
+        assert sorted(tmp_path.iterdir()) == [tmp_path / "photo.png", *written]
+        assert all(ownership.is_own(path) for path in written)
+        told, kept = json.loads(done.stdout), json.loads(written[0].read_text())
+        assert {**told, "generator": ownership.MARK} == kept
+        assert Image.open(written[1]).size == (30, 20)
+
+    @pytest.mark.parametrize("name", ["photo.png.predicted.png", "photo.png.predicted.json"])
+    def test_other_files_are_refused_before_the_model_loads(self, predict, tmp_path, monkeypatch, name):
+        monkeypatch.setattr("cifar.__main__.load_tensorflow", lambda _: pytest.fail("not refused before it loads"))
+        (tmp_path / name).write_text("drawn by hand")
+        assert refused(predict()).startswith(f"{tmp_path / name}: is another program's file")
+        assert (tmp_path / name).read_text() == "drawn by hand"
+        assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_compare_refuses_a_file_that_is_no_page_of_its_own_before_all_else(command, tmp_path):
+    path = tmp_path / "thesis.html"
+    path.write_text("<html>years of work")
+    line = refused(command(sqlite(tmp_path / "new"), "compare", "abcd", "--html", path))
+    assert line.startswith(f"--html {path}: is another program's file")
+    assert path.read_text() == "<html>years of work"
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.html"]

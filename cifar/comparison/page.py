@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +19,7 @@ from cifar.comparison.groups import Group
 from cifar.comparison.report import Comparison
 from cifar.errors import InputError
 from cifar.experiment import Experiment
-from cifar.files import atomic
+from cifar.files import ownership
 from cifar.images import png
 from cifar.tracking import queries
 
@@ -41,18 +40,13 @@ class Picture:
 
 
 def check_place(path: Path) -> None:
-    """Raises `InputError` where no file can be written at `path`."""
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"--html {path}: cannot be written; accepted: a file in a folder that is there and writable")
+    """Raises `InputError` where no file can be written at `path`, or one is there that is no such page."""
+    ownership.check(path, f"--html {path}")
 
 
 def write(comparison: Comparison, path: Path) -> None:
     """Write the page; raises `InputError` where it cannot be written."""
-    content = render(comparison)
-    try:
-        atomic.write(path, content.encode())
-    except OSError as error:
-        raise InputError(f"--html {path}: cannot be written: {error.strerror}") from None
+    ownership.write(path, render(comparison).encode(), f"--html {path}")
 
 
 def render(comparison: Comparison) -> str:
@@ -68,6 +62,7 @@ def render(comparison: Comparison) -> str:
     galleries, missing = _galleries(comparison)
     colours = {group.letter: plots.COLOURS[place % len(plots.COLOURS)] for place, group in enumerate(groups)}
     return environment.get_template("page.html").render(
+        mark=ownership.MARK,
         comparison=comparison,
         runs=[run for group in groups for run in group.runs],
         data=sorted({run.params.get("data.name", "") for group in groups for run in group.runs} - {""}),
