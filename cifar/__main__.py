@@ -165,6 +165,7 @@ def predict(arguments: argparse.Namespace) -> None:
 def export(arguments: argparse.Namespace) -> None:
     """Write the model in each format, print a line as each is held against Keras, and tell where all of it is."""
     names = formats.chosen(arguments.format)
+    place.check(arguments.folder)
     from cifar import tracking
 
     run, settings, weights = tracking.finished_run(arguments.tracking_uri, arguments.run_id)
@@ -180,7 +181,7 @@ def export(arguments: argparse.Namespace) -> None:
             written.append(model)
             print(card.line(restored, model, written[0]), flush=True)
         card.write(restored, written[0], written[1:], folder)
-        print(card.summary(restored, place.publish(folder)))
+        print(card.summary(restored, place.publish(folder, arguments.folder)))
 
 
 def sync(arguments: argparse.Namespace) -> None:

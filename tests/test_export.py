@@ -26,6 +26,7 @@ from cifar.errors import InputError, TrainingError
 from cifar.experiment import Experiment
 from cifar.export import formats, place, saved_model, tflite
 from cifar.export.source import Source, Written
+from cifar.files import atomic
 from cifar.images import png, read_image, read_photo
 from cifar.tracking import queries
 
@@ -286,7 +287,7 @@ class TestPlace:
         for number in ("11", "12"):
             with place.partial(tmp_path) as folder:
                 (folder / "file").write_text(number)
-                assert place.publish(folder) == tmp_path / number
+                assert place.publish(folder, tmp_path) == tmp_path / number
         assert (tmp_path / "11" / "file").read_text() == "11"
         assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "11", "12", "9", "notes"]
 
@@ -298,14 +299,30 @@ class TestPlace:
             (tmp_path / "1" / "other").touch()
             answers = iter([listed, [*listed, tmp_path / "1"]])
             monkeypatch.setattr(Path, "iterdir", lambda _: next(answers))
-            assert place.publish(folder) == tmp_path / "2"
+            assert place.publish(folder, tmp_path) == tmp_path / "2"
         assert (tmp_path / "1" / "other").exists() and not (tmp_path / "1" / "file").exists()
 
     def test_nothing_is_left_after_an_error(self, tmp_path):
-        with pytest.raises(KeyError), place.partial(tmp_path) as folder:
-            (folder / "file").touch()
-            raise KeyError
-        assert not list(tmp_path.iterdir())
+        for name in (".", "new/models"):
+            with pytest.raises(KeyError), place.partial(tmp_path / name) as folder:
+                (folder / "file").touch()
+                raise KeyError
+            assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("left", [(), ("1/model.json",), ("1/model.json", "README"), (".gitkeep",)])
+    def test_folders_that_are_for_exports(self, tmp_path, left):
+        for name in left:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        place.check(tmp_path)
+        place.check(tmp_path / "new" / "models")
+
+    @pytest.mark.parametrize("name", ["thesis.txt", "1/cat.png", "saved_model.pb"])
+    def test_folders_that_are_not(self, tmp_path, name):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+        with pytest.raises(InputError, match=r"holds other files, such as (thesis\.txt|1|saved_model\.pb); accepted: "):
+            place.check(tmp_path)
 
     @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
     def test_nothing_has_a_number_after_a_kill(self, tmp_path, signum):
@@ -318,7 +335,9 @@ class TestPlace:
         process.send_signal(signum)
         process.communicate(timeout=60)
         left = list(tmp_path.iterdir())
-        assert not left if signum == signal.SIGTERM else left[0].name.endswith(".partial")
+        assert not left if signum == signal.SIGTERM else left[0].name.startswith(atomic.PREFIX)
+        with place.partial(tmp_path) as folder:
+            assert list(tmp_path.iterdir()) == [folder]
 
 
 class TestRefusals:
@@ -338,12 +357,12 @@ class TestRefusals:
         tracking.connect(uri)
         run_id = record(uri, "some", "data.limit=60")
         mlflow.MlflowClient(uri).set_terminated(run_id, "FAILED")
-        assert refused(export(run_id, tmp_path, uri=uri)) == f"run {run_id}: the run is FAILED, not finished"
+        assert refused(export(run_id, tmp_path / "new", uri=uri)) == f"run {run_id}: the run is FAILED, not finished"
 
     def test_run_without_weights(self, export, tmp_path):
         uri = sqlite(tmp_path)
         run_id = record(uri, "some", "data.limit=60")
-        assert refused(export(run_id, tmp_path, uri=uri)).startswith(f"run {run_id}: not far enough in ")
+        assert refused(export(run_id, tmp_path / "new", uri=uri)).startswith(f"run {run_id}: not far enough in ")
 
     def test_unknown_format(self, export, quickstart, tmp_path):
         line = refused(export(quickstart.id, tmp_path, "--format", "keras,onx"))
@@ -357,7 +376,11 @@ class TestRefusals:
     def test_folder_that_cannot_be_written(self, export, quickstart, tmp_path):
         (tmp_path / "file").touch()
         line = refused(export(quickstart.id, tmp_path / "file" / "models"))
-        assert line.startswith(f"{tmp_path}/file/models: cannot be written (Not a directory); accepted: ")
+        assert line.startswith(f"{tmp_path}/file/models: cannot be written; accepted: ")
+        (tmp_path / "thesis.txt").touch()
+        before = sorted(tmp_path.iterdir())
+        assert refused(export(quickstart.id, tmp_path)).startswith(f"{tmp_path}: holds other files, such as ")
+        assert sorted(tmp_path.iterdir()) == before
 
     def test_model_that_is_not_rebuilt_as_it_was(self, quickstart):
         run, settings, weights = tracking.finished_run(quickstart.uri, quickstart.id)

@@ -122,6 +122,11 @@ class TestOwnership:
         assert [path.name for path in theirs.iterdir()] == ["file"]
         assert not ours.exists()
 
+    def test_a_file_in_the_place_of_a_folder_is_an_error(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(FileExistsError):
+            ownership.make_folder(tmp_path / "file")
+
     def test_a_link_to_an_own_folder_is_not_followed(self, tmp_path):
         ownership.make_folder(tmp_path / "ours")
         (tmp_path / "link").symlink_to("ours")

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import math
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -80,6 +81,18 @@ class TestStatus:
         assert mlflow.MlflowClient(settings.uri).get_run(run.id).info.status == "FINISHED"
         assert not run.folder.exists()
         assert artifact(settings.uri, run.id, "history.csv").read_text() == "epoch\n1\n"
+        kept = {file.path for file in mlflow.MlflowClient(settings.uri).list_artifacts(run.id)}
+        assert kept == {"history.csv", "model.weights.h5"}
+
+    def test_folder_that_the_run_did_not_make_stays(self, settings):
+        with pytest.raises(KeyboardInterrupt), tracking.start(settings) as run:
+            raise KeyboardInterrupt
+        shutil.rmtree(run.folder)
+        run.folder.mkdir()
+        (run.folder / "thesis.txt").write_text("years of work")
+        with tracking.start(settings, run.id):
+            pass
+        assert (run.folder / "thesis.txt").read_text() == "years of work"
 
     @pytest.mark.parametrize(
         ("error", "status", "reason"),
@@ -233,6 +246,9 @@ class TestRecords:
             assert other.claim("lr=1") is not None
             claim.release()
             assert one.claim("lr=1") is not None
+        claims = store.folder(settings.uri) / ".claims"
+        assert claims.is_dir()
+        assert not {one.id, other.id} & {path.name for path in claims.iterdir()}
 
 
 class TestQueries:

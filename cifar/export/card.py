@@ -10,15 +10,13 @@ from typing import Any
 
 from cifar import environment, text
 from cifar.export.formats import Checked
+from cifar.export.place import CARD
 from cifar.export.source import Source
 from cifar.tracking.store import file_sha256
 
-NAME = "model.json"
-
-
 def write(source: Source, reference: Checked, exported: Sequence[Checked], folder: Path) -> None:
     """Write it for the formats `exported` that lie in `folder`; `reference` is Keras itself."""
-    (folder / NAME).write_text(json.dumps(content(source, reference, exported, folder), indent=2) + "\n", "utf-8")
+    (folder / CARD).write_text(json.dumps(content(source, reference, exported, folder), indent=2) + "\n", "utf-8")
 
 
 def content(source: Source, reference: Checked, exported: Sequence[Checked], folder: Path) -> dict[str, Any]:
@@ -66,4 +64,4 @@ def summary(source: Source, folder: Path) -> str:
     """Where the export is, and what is not in it."""
     tta = source.experiment.settings.evaluate.tta
     views = "" if tta == "none" else f"; it looks at an image once, without the views of evaluate.tta={tta}"
-    return f"{folder} holds {source.experiment.settings.model['name']}, with {NAME}{views}"
+    return f"{folder} holds {source.experiment.settings.model['name']}, with {CARD}{views}"

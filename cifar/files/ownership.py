@@ -51,8 +51,13 @@ def is_own(path: Path) -> bool:
 
 def make_folder(path: Path) -> None:
     """Make the folder at `path` and mark it; a folder that is there already stays as it is."""
-    if not path.is_dir():
-        path.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir()
+    except FileExistsError:  # perhaps only just, by another process
+        if not path.is_dir():
+            raise
+    else:
         (path / MARKER).write_text("Made by cifar, which deletes this folder when it is done with it.\n")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 import tempfile
 import time
 import traceback
@@ -28,6 +27,7 @@ from cifar.callbacks import WEIGHTS
 from cifar.config import Settings, TrackingSettings, flatten, identity
 from cifar.contracts import Dataset, Evaluation
 from cifar.errors import InputError, Interrupted, Pruned, TrainingError, warn
+from cifar.files import ownership
 from cifar.lazy import keras, layers
 from cifar.text import masked
 from cifar.tracking import store
@@ -156,7 +156,7 @@ class Run:
     def keep_files(self) -> None:
         """Copy the files that the run left in its folder to the artifacts; a tag tells what its weights are."""
         self.log_tags({WEIGHTS_FILE: store.file_sha256(self.folder / WEIGHTS)})
-        for path in sorted(path for path in self.folder.iterdir() if path.is_file()):
+        for path in sorted(path for path in self.folder.iterdir() if _is_to_keep(path)):
             self._try(lambda client, path=path: client.log_artifact(self._id, str(path)))
 
     def end(self, status: str, reason: str = "") -> None:
@@ -222,7 +222,7 @@ def recorded(run: Run) -> Iterator[Run]:
     """Inside the `with`, `run` is RUNNING; afterwards what became of it."""
     reporting.report(run=run.id)
     try:
-        run.folder.mkdir(parents=True, exist_ok=True)
+        ownership.make_folder(run.folder)
         yield run
     except BaseException as error:
         status, reason = _status(error), _reason(error)
@@ -231,10 +231,10 @@ def recorded(run: Run) -> Iterator[Run]:
             run.log_text("".join(traceback.format_exception(error)), "traceback.txt")
         run.end(status, reason)
         if status == "PRUNED":
-            shutil.rmtree(run.folder, ignore_errors=True)
+            ownership.remove_folder(run.folder)
         raise
     run.end("FINISHED")
-    shutil.rmtree(run.folder, ignore_errors=True)
+    ownership.remove_folder(run.folder)
 
 
 def _status(error: BaseException) -> str:
@@ -251,6 +251,11 @@ def recorded_status(status: str) -> str:
 def _reason(error: BaseException) -> str:
     told = isinstance(error, InputError | TrainingError | Pruned | Interrupted)
     return str(error) if told else f"{type(error).__name__}: {error}"
+
+
+def _is_to_keep(path: Path) -> bool:
+    """True for a file, but no mark and no temporary file."""
+    return path.is_file() and not path.name.startswith(".")
 
 
 def _as_text(name: str, table: Any) -> str:

@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from cifar import environment
 from cifar.errors import InputError, warn
+from cifar.files import ownership
 from cifar.text import masked
 
 # A server that does not answer costs a run 4 seconds, once; MLflow's own defaults make it 4 minutes a call.
@@ -182,8 +183,8 @@ def claimed(uri: str, name: str) -> Iterator[None]:
 
 def _file_lock(uri: str, name: str, wait: bool) -> Claim | None:
     path = folder(uri) / ".claims" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("wb")
+    ownership.make_folder(path.parent)
+    file = path.open("ab")
     try:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from cifar import environment, interrupts
 from cifar.config import TrackingSettings
+from cifar.files import ownership
 from cifar.tracking import store
 from cifar.tracking.run import Run, recorded, recorded_status
 from cifar.tracking.runs import newest_sweep
@@ -101,4 +101,4 @@ def sweep(settings: TrackingSettings, key: str, resume: bool) -> Iterator[SweepR
         run.log_tags({SWEEP: key})
     with recorded(run):
         yield run
-    shutil.rmtree(store.folder(uri) / ".claims" / run.id, ignore_errors=True)
+    ownership.remove_folder(store.folder(uri) / ".claims" / run.id)
