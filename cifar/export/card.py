@@ -14,6 +14,7 @@ from cifar.export.place import CARD
 from cifar.export.source import Source
 from cifar.tracking.store import file_sha256
 
+
 def write(source: Source, reference: Checked, exported: Sequence[Checked], folder: Path) -> None:
     """Write it for the formats `exported` that lie in `folder`; `reference` is Keras itself."""
     (folder / CARD).write_text(json.dumps(content(source, reference, exported, folder), indent=2) + "\n", "utf-8")
