@@ -77,11 +77,11 @@ class Settings(Strict):
     data: dict[str, Any]
     task: dict[str, Any]
     model: dict[str, Any]
-    augmentation: dict[str, dict[str, Any]]
+    augmentation: dict[str, dict[str, Any]] = Field({})
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     averaging: dict[str, Any] = Field({"name": "none"})
-    callbacks: dict[str, dict[str, Any]]
+    callbacks: dict[str, dict[str, Any]] = Field({})
 
     @property
     def total_epochs(self) -> int:

@@ -14,7 +14,7 @@ from cifar.environment import ROOT
 
 FLOORS = {
     0: ("errors", "schema", "lazy", "registry", "contracts", "environment", "interrupts", "config", "mistakes",
-        "untrusted", "objective", "reporting", "text", "files"),
+        "command_line", "untrusted", "objective", "reporting", "text", "files"),
     1: ("devices", "layers", "muon", "views", "plots", "study", "calibration", "statistics", "images", "complexity",
         "boxes", "drawing", "masks", "pixelwise", "progress", "state", "data", "models", "tasks", "augmentation",
         "optimizers", "schedules", "averaging", "callbacks"),
@@ -86,7 +86,8 @@ PLUGINS = ("grid_sweeper", "optuna_sweeper", "process_launcher", "shared_store")
     ("library", "importers"),
     [
         ("mlflow", {"cifar/tracking"}),
-        ("hydra", {"run.py", "cifar/mistakes.py", *(f"hydra_plugins/{plugin}" for plugin in PLUGINS)}),
+        ("hydra", {"run.py", "cifar/command_line.py", "cifar/mistakes.py",
+                   *(f"hydra_plugins/{plugin}" for plugin in PLUGINS)}),
         ("optuna", {"cifar/study", "cifar/sweep"}),
         ("sklearn", {"cifar/data", "cifar/tasks"}),
         ("matplotlib", {"cifar/plots"}),

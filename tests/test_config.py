@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from conftest import TINY, Done, composed, python, sqlite
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cifar import config, experiment
+from cifar import command_line, config, experiment
 from cifar.environment import ROOT
 from cifar.errors import InputError
 from cifar.registry import OPTIMIZERS, SCHEDULES
@@ -57,8 +58,9 @@ class TestComposition:
         assert list(settings.callbacks) == ["checkpoint"]
 
     def test_none_is_no_augmentation_and_no_callback(self, compose):
-        settings = compose("augmentation=none", "callbacks=none")
-        assert (settings.augmentation, settings.callbacks) == ({}, {})
+        for none in ("none", "[]"):
+            settings = compose(f"augmentation={none}", f"callbacks={none}")
+            assert (settings.augmentation, settings.callbacks) == ({}, {})
 
     def test_command_line_overrides_a_recipe(self, compose):
         assert compose("experiment=quickstart", "optimizer.lr=1e-4").optimizer["lr"] == 1e-4
@@ -256,11 +258,30 @@ MISTAKES = [
     ("tracking.experiment=", "tracking.experiment="),
     # what Hydra cannot read
     ("epochs", "Error parsing override 'epochs' missing EQUAL"),
-    ("model.filters=[3", "no viable alternative at input '[3'"),
-    ("optimizer.lr=1e-3,1e-2", "Ambiguous value for argument 'optimizer.lr=1e-3,1e-2'"),
+    ("model.filters=[3", "model.filters=[3: a bracket is not closed; write 'model.filters=\"[3\"' for a text"),
+    ("optimizer.lr=1e-3,1e-2", "optimizer.lr=1e-3,1e-2: several values; write optimizer.lr=1e-3,1e-2 with --multirun "
+                               "for a run of each, 'optimizer.lr=[1e-3,1e-2]' for a list, "),
+    ("data.path=photos(1)", "data.path=photos(1): cannot be read; write 'data.path=\"photos(1)\"' for a text"),
     ("model.filters=${nothing}", "Interpolation key 'nothing' not found"),
     ("optimizer=null", "optimizer=null: should be one of the choices"),
-    ("callbacks=3", "callbacks=3: should be one of the choices"),
+    ("callbacks=3", "callbacks=3: should be one of the choices, or a list of them"),
+    ("augmentation=[3]", "augmentation=[3]: should be one of the choices, or a list of them"),
+    ("model=[cnn3,[vgg]]", "model=[cnn3,[vgg]]: should be one of the choices"),
+    ("model=[]", "model=[]: should be one of the choices, not a list"),
+    *((f"{group}=[{choices}]", f"{group}=[{choices}]: should be one of the choices, not a list; --multirun runs")
+      for group, choices in {"data": "digits,masks", "task": "classification,detection", "model": "cnn3,vgg",
+                             "optimizer": "adam,sgd", "schedule": "cosine,constant", "averaging": "ema,none",
+                             "experiment": "quickstart,cnn3"}.items()),
+    ("data=scenes data@data.source=[digits,cifar10]", "data@data.source=[digits,cifar10]: should be one of"),
+    ("--multirun optimizer=[adam,sgd],adam", "optimizer=[adam,sgd]: should be one of the choices, not a list"),
+    # a key under a list
+    ("model.filters.x=3", "model.filters.x=3: model.filters is a list of 3; write it whole, such as model.filters="),
+    ("++model.filters.x=3", "++model.filters.x=3: model.filters is a list of 3; "),
+    ("~model.filters.x", "~model.filters.x: model.filters is a list of 3; "),
+    ("model.filters.7=3", "model.filters.7=3: model.filters is a list of 3; "),
+    ("--multirun model.filters.x=3,4", "model.filters.x=3: model.filters is a list of 3; "),
+    ("model.filters={a:3}", "model.filters={'a': 3}: should be a valid list"),
+    ("evaluate=[3]", "evaluate=[3]: should be a valid dictionary"),
     ("--config-dir=/nowhere", "Additional config directory '/nowhere' not found"),
     ("--config-name=nothing", "--config-name=nothing: unknown choice; known: config"),
     # what a sweep would run into
@@ -278,6 +299,70 @@ def test_mistake_is_told_in_one_line(mistake, tmp_path, arguments, line):
     if not any(argument.startswith("data=") for argument in given):
         given.append("data=digits")
     assert mistake(*given).startswith(line)
+
+
+class TestTexts:
+    """Values that may hold anything, such as the names of folders."""
+
+    NAMES = ("a b/ü=(1)", "~/my photos", "{split}/_annotations.json", "a#b!&", "br[1]{2}", "100%25",
+             "C:\\x\\ü\\", "it's", "what?", 'say "ü"', "$x ü", "a: ü")  # fmt: skip
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_is_taken_as_typed(self, in_process, tmp_path, name):
+        done = in_process("data=folder", f"data.path={tmp_path}/{name}", f"tracking.uri={sqlite(tmp_path)}")
+        assert (done.code, done.stderr.count("\n")) == (2, 1)
+        assert f"{tmp_path}/{name}/train: cannot be read" in done.stderr
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_is_taken_as_typed_in_each_job_of_a_sweep(self, in_process, tmp_path, name):
+        needed = ("data=folder", "seed=1,2", f"tracking.uri={sqlite(tmp_path)}")
+        done = in_process(*needed, f"data.path={tmp_path}/{name}", "--multirun")
+        assert done.stderr.count("\n") == 1
+        assert f"{tmp_path}/{name}/train: cannot be read" in done.stderr
+
+    @pytest.mark.parametrize("value", ["/ü,b", "photos(1)", "[ü", "'it's'", "/a,b", "[ü]", '"ü,b', "a,b\\"])
+    def test_form_that_a_message_offers_works(self, mistake, in_process, tmp_path, value):
+        needed = ("data=folder", f"tracking.uri={sqlite(tmp_path)}")
+        line = mistake(*needed, f"data.path={value}")
+        offered = line.removeprefix(f"data.path={value}: ")
+        words = shlex.split(offered.replace(" for a text", " text"))
+        form = words[words.index("text") - 1]
+        assert f"{value}/train: cannot be read" in in_process(*needed, form).stderr
+
+    def test_list_and_mapping_that_a_message_offers_work(self, mistake, in_process, tmp_path):
+        needed = ("data=masks", f"data.path={tmp_path}", f"tracking.uri={sqlite(tmp_path)}")
+        for value in ("{road: #804080, void: #ffffff}", "[é,è]"):
+            offered = shlex.split(mistake(*needed, f"data.classes={value}").partition("write ")[2])[0]
+            assert f"{tmp_path}/images: cannot be read" in in_process(*needed, offered).stderr
+
+    @given(st.text(st.characters(codec="utf-8", exclude_characters="\0$"), min_size=1))
+    def test_any_text_survives_its_quotes(self, text):
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        read = OverridesParser.create().parse_override(f"data.path={command_line.quoted(text)}")
+        assert read.value() == text
+
+
+COLOURS = {"road": "#804080", "void": "#ffffff"}
+
+
+class TestListsAndMappings:
+    """A setting that takes either."""
+
+    def test_mapping_replaces_a_list_on_the_command_line(self, compose, tmp_path):
+        settings = compose("data=masks", f"data.path={tmp_path}", "data.classes={road: '#804080', void: '#ffffff'}")
+        assert settings.data["classes"] == COLOURS
+
+    @pytest.mark.parametrize("typed", [[], ["data.classes=[a,b]"]])
+    def test_each_replaces_the_other_in_a_recipe(self, tmp_path, typed):
+        (tmp_path / "experiment").mkdir()
+        (tmp_path / "experiment" / "own.yaml").write_text(
+            "# @package _global_\ndefaults:\n  - override /data: masks\n"
+            "data: {path: /x, classes: {road: '#804080', void: '#ffffff'}}\nmodel: {head: [3]}\n"
+        )
+        found = composed("experiment=own", f"hydra.searchpath=[file://{tmp_path}]", *typed)
+        assert found.data.classes == (["a", "b"] if typed else COLOURS)
+        assert found.model.head == [3]
 
 
 def test_line_stays_one_line_whatever_the_value(mistake, tmp_path):

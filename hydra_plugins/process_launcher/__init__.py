@@ -11,6 +11,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from cifar import mistakes
 from cifar.errors import InputError
 from cifar.lazy import Lazy
 
@@ -62,7 +63,9 @@ class ProcessLauncher(Launcher):
 
     def check(self, overrides: Sequence[str]) -> Settings:
         """The settings of a job; raises `InputError` where it could not start."""
-        settings = configuration.resolve(self._context.config_loader.load_sweep_config(self._config, list(overrides)))
+        composed = self._context.config_loader.load_sweep_config(self._config, list(overrides))
+        mistakes.refuse_mixtures(composed.hydra)
+        settings = configuration.resolve(composed)
         experiment.check(settings)
         if settings.dry_run:
             raise InputError("dry_run=true: is for a single run, not for a sweep")
