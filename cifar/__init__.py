@@ -4,5 +4,9 @@ import os
 
 # TensorFlow's notes on its own start-up; its errors still raise.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# It looks for plugins in every package that is installed.
+# TensorFlow and MLflow would look for Keras 2.
+os.environ.pop("TF_USE_LEGACY_KERAS", None)
+# Notebooks set one of their own for all that they start, where matplotlib, which Keras imports, may not find it.
+os.environ["MPLBACKEND"] = "agg"
+# Pydantic looks for plugins in every package that is installed.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

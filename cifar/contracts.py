@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -138,11 +138,16 @@ class Dataset:
         return self.train.images.shape[1:]
 
     def need(self, *targets: str) -> None:
-        """Raises `InputError` where a target that a task learns is missing."""
+        """Raises `InputError` where a target that a task learns is missing, or training images of a class of labels."""
         for name in targets:
             if name not in self.train.targets:
                 raise InputError(f"data={self.name}: its images have no {name}, which this task learns; they have "
                                  f"{', '.join(sorted(self.train.targets))}")
+        if "label" in targets:
+            counts = np.bincount(self.train.targets["label"], minlength=len(self.class_names))
+            if missing := [name for name, count in zip(self.class_names, counts, strict=True) if not count]:
+                raise InputError(f"data={self.name}: no training images of {', '.join(map(repr, missing))}; accepted: "
+                                 "at least one of each class")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -168,12 +173,14 @@ class Evaluation:
     """What a task says of a model's outputs on a split.
 
     `metrics` maps a metric's name to its value; `tables` maps a file name to its content (a text, a list of rows for a
-    `.csv`, or what JSON can hold for a `.json`); `figures` maps a picture's name to it.
+    `.csv`, or what JSON can hold for a `.json`); `figures` maps a picture's name to a function that draws it; `notes`
+    are lines for the user on what the metrics rest on.
     """
 
     metrics: dict[str, float]
     tables: dict[str, Any] = field(default_factory=dict)
-    figures: dict[str, matplotlib.figure.Figure] = field(default_factory=dict)
+    figures: dict[str, Callable[[], matplotlib.figure.Figure]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 class Task(abc.ABC):

@@ -49,7 +49,7 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
         versions=PREVIEW_VERSIONS,
         fill_mode=experiment.settings.fill_mode,
     )
-    run.log_figure(plots.augmented_sheet(originals, augmented), "augmentation")
+    run.log_figures({"augmentation": lambda: plots.augmented_sheet(originals, augmented)})
     run.log_described()
 
 
@@ -106,7 +106,9 @@ def fit(experiment: Experiment, model: keras.Model, run: Run, resumed: bool = Fa
     trained.load_weights(run.folder / WEIGHTS)
     run.log_tags({"weights_sha256": weights_sha256(trained)})
     run.log_metrics(recorder.best(epoch))
-    run.log_figure(plots.learning_curves(recorder.history, epoch if kept_by else None), "learning_curves")
+    run.keep_files()
+    best = epoch if kept_by else None
+    run.log_figures({"learning_curves": lambda: plots.learning_curves(recorder.history, best)})
     return trained
 
 
@@ -185,12 +187,15 @@ def _log_history(recorder: Recorder, run: Run) -> None:
 
 
 def evaluate(experiment: Experiment, model: keras.Model, run: Run) -> None:
-    """Evaluate `model` on the test split; show and record that, and record the model and its weights."""
+    """Evaluate `model` on the test split; show and record that, then what may fail: pictures and the model itself."""
     evaluation = test(experiment, model)
     print("test:", "  ".join(f"{name} {value:.4f}" for name, value in evaluation.metrics.items()))
+    for note in evaluation.notes:
+        print(note)
     run.log_evaluation(evaluation, "test")
-    run.log_model(layers.portable(model), experiment.dataset.test.images[:4])
-    run.keep_files()
+    run.log_figures(evaluation.figures)
+    with run.optional("MLflow model"):
+        run.log_model(layers.portable(model), experiment.dataset.test.images[:4])
     print(f"python -m cifar ui shows run {run.id} with its pictures, tables and model")
 
 

@@ -66,6 +66,7 @@ class TestEvaluate:
     def test_metrics_are_scikit_learns(self, drawn):
         labels, outputs = drawn
         classes = np.arange(outputs.shape[1])
+        there = np.unique(labels)  # the averages are of these
         found = Classification(names(len(classes))).evaluate({"probabilities": outputs}, split(labels)).metrics
         guesses = outputs.argmax(axis=1)
         expected = {
@@ -73,7 +74,7 @@ class TestEvaluate:
         }
         for average in ("macro", "weighted"):
             scores = sk.precision_recall_fscore_support(
-                labels, guesses, labels=classes, average=average, zero_division=0
+                labels, guesses, labels=there, average=average, zero_division=0
             )
             expected |= {f"{name}_{average}": score for name, score in zip(("precision", "recall", "f1"), scores[:3],
                                                                            strict=True)}  # fmt: skip
@@ -92,16 +93,35 @@ class TestEvaluate:
         assert found.pop("calibration_error") == 0
         assert set(found.values()) == {1.0}
 
-    def test_report_tells_of_every_class_even_one_that_the_split_lacks(self):
+    def test_class_without_images_has_no_scores_and_no_part_in_the_averages(self):
         outputs = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0]], "float32")
-        tables = Classification(("cat", "dog", "eel")).evaluate({"probabilities": outputs}, split([0, 0])).tables
-        report = tables["classification_report.json"]
-        assert report["cat"] == {"precision": 1.0, "recall": 0.5, "f1-score": pytest.approx(2 / 3), "support": 2.0}
-        assert report["eel"]["support"] == 0
+        evaluation = Classification(("cat", "dog", "eel")).evaluate({"probabilities": outputs}, split([0, 0]))
+        report = evaluation.tables["classification_report.json"]
+        cat = {"precision": 1.0, "recall": 0.5, "f1-score": pytest.approx(2 / 3), "support": 2}
+        nothing = {"precision": None, "recall": None, "f1-score": None, "support": 0}
+        assert report["classes"] == {"cat": cat, "dog": nothing, "eel": nothing}
+        assert report["macro avg"] == report["weighted avg"] == cat
+        assert evaluation.metrics["f1_macro"] == pytest.approx(2 / 3)
         assert json.loads(json.dumps(report)) == report
-        assert [line.split()[0] for line in tables["classification_report.txt"].splitlines() if line][1:4] == [
-            "cat", "dog", "eel",
+        note = "macro averages are of 1 of 3 classes: there are no test images of dog, eel"
+        assert evaluation.notes == [note]
+        assert [line.split() for line in evaluation.tables["classification_report.txt"].splitlines()] == [
+            ["class", "precision", "recall", "f1-score", "images"],
+            ["cat", "1.000", "0.500", "0.667", "2"], ["dog", *"———", "0"], ["eel", *"———", "0"], [],
+            ["accuracy", "0.500", "2"], ["macro", "avg", "1.000", "0.500", "0.667", "2"],
+            ["weighted", "avg", "1.000", "0.500", "0.667", "2"], note.split(),
         ]  # fmt: skip
+
+    def test_class_names_may_be_those_of_the_averages(self):
+        called = ("accuracy", "macro avg", "weighted avg")
+        labels = np.array([0, 0, 1, 2])
+        outputs = {"probabilities": np.eye(3, dtype="float32")[[0, 1, 1, 2]]}
+        renamed, plain = (Classification(own).evaluate(outputs, split(labels)) for own in (called, names(3)))
+        assert renamed.metrics == plain.metrics
+        reports = [one.tables["classification_report.json"] for one in (renamed, plain)]
+        assert list(reports[0]["classes"]) == list(called)
+        assert [*reports[0].pop("classes").values()] == [*reports[1].pop("classes").values()]
+        assert reports[0] == reports[1]
 
     def test_every_image_has_its_row_in_the_table_of_predictions(self):
         found = {"probabilities": np.array([[0.9, 0.1], [0.25, 0.75]], "float32")}
@@ -119,7 +139,7 @@ def test_pictures_are_figures():
     outputs = np.full((20, 10), 0.05, "float32") + 0.5 * np.eye(10, dtype="float32")[np.roll(labels, 1)]
     figures = Classification(names(10)).evaluate({"probabilities": outputs}, split(labels)).figures
     assert figures.keys() == {"confusion_matrix", "per_class", "reliability", "confident_mistakes"}
-    assert all(isinstance(figure, Figure) for figure in figures.values())
+    assert all(isinstance(draw(), Figure) for draw in figures.values())
 
 
 class TestDecode:
@@ -254,6 +274,8 @@ class TestLoss:
             ("task.class_weights=[1,2]", "task.class_weights=[1.0, 2.0]: should be 10 numbers, one for each class"),
             ("task.class_weights=even", "task.class_weights=even: should be 'none' or 'balanced'"),
             ("task.class_weights=[1,-2]", "task.class_weights.1=-2: should be greater than or equal to 0"),
+            *((f"task.class_weights={weights}", f"task.class_weights={weights}: should have two above 0 at least, or "
+               "one class is the answer to all images") for weights in ([0.0] * 10, [1.0] + [0.0] * 9)),
             ("task.loss=fokal", "task.loss=fokal: should be 'cross_entropy' or 'focal'"),
         ],
     )
@@ -261,6 +283,17 @@ class TestLoss:
         with pytest.raises(InputError) as refused:
             Experiment.prepare(compose(*TINY, override))
         assert str(refused.value) == line
+
+
+def test_data_that_no_classification_can_be_learned_from(compose):
+    prepared = Experiment.prepare(compose(*TINY))
+    data, stated = prepared.dataset, prepared.settings
+    zeros = data.train.take(np.flatnonzero(data.train.targets["label"] == 0))
+    with pytest.raises(InputError, match=r"^data=digits: has one class, '0'; task=classification needs at least 2$"):
+        Experiment.prepare(stated, replace(data, train=zeros, class_names=("0",)))
+    no_threes = data.train.take(np.flatnonzero(data.train.targets["label"] != 3))
+    with pytest.raises(InputError, match=r"^data=digits: no training images of '3'; accepted: at least one of each "):
+        Experiment.prepare(stated, replace(data, train=no_threes))
 
 
 def test_classes_come_from_the_data(compose):

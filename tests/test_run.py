@@ -11,6 +11,7 @@ import runpy
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 import keras
@@ -20,7 +21,7 @@ import pytest
 from conftest import TINY, Done, busy, composed, interrupted, python, sqlite
 from PIL import Image
 
-from cifar import config, training
+from cifar import config, plots, training
 from cifar.environment import ROOT
 from cifar.registry import DATASETS
 
@@ -223,6 +224,32 @@ class TestFailure:
         assert run.data.tags["failure"] == "ZeroDivisionError: out of the blue"
         place = Path(store.removeprefix("sqlite:///")).parent / "mlruns" / run.info.run_id / "artifacts"
         assert "out of the blue" in (place / "traceback.txt").read_text()
+
+    def test_what_may_fail_comes_after_what_must_be_kept(self, main, store, monkeypatch, capfd):
+        def broken(*arguments, **others):
+            raise OSError("no space left")
+
+        monkeypatch.setattr(import_module("mlflow.tensorflow"), "log_model", broken)
+        monkeypatch.setattr(plots, "confusion_matrix", broken)
+        run = main("callbacks=[checkpoint,csv_logger]")
+        assert run.info.status == "FINISHED"
+        failed = ("picture confusion_matrix", "MLflow model")
+        assert capfd.readouterr().err.splitlines() == [f"warning: {name} not recorded: OSError: no space left"
+                                                       for name in failed]  # fmt: skip
+        tags = {name: value for name, value in run.data.tags.items() if name.startswith("not_recorded.")}
+        assert tags == {f"not_recorded.{name}": "OSError: no space left" for name in failed}
+        assert {"weights_sha256", "weights_file_sha256"} <= run.data.tags.keys()
+        assert {"best/loss", "test/accuracy"} <= run.data.metrics.keys()
+        folder = Path(store.removeprefix("sqlite:///")).parent / "mlruns" / run.info.run_id / "artifacts"
+        kept = ("model.weights.h5", "history.csv", "tables/predictions.csv", "pictures/learning_curves.png")
+        assert all((folder / name).exists() for name in kept)
+
+    def test_variables_of_notebooks_and_tools_do_no_harm(self, tmp_path):
+        done = python(
+            ROOT / "run.py", *TINY, "callbacks=none", f"tracking.uri={sqlite(tmp_path)}", cwd=tmp_path,
+            MPLBACKEND="module://matplotlib_inline.nowhere", TF_USE_LEGACY_KERAS="1",
+        )  # fmt: skip
+        assert (done.code, done.stderr) == (0, "")
 
     @pytest.mark.parametrize("callback", ["terminate_on_nan", "checkpoint"])
     def test_loss_that_is_not_finite(self, main, store, capfd, callback):

@@ -362,7 +362,7 @@ class TestRun:
         assert [row["index"] for row in evaluation.tables["images.csv"]] == list(range(8))
         pictures = ["confusion_matrix", "per_class", "masks_best", "masks_worst", "masks_random"]
         assert list(evaluation.figures) == pictures
-        assert all(isinstance(figure, Figure) for figure in evaluation.figures.values())
+        assert all(isinstance(draw(), Figure) for draw in evaluation.figures.values())
 
     def test_all_background_is_worth_what_it_is(self, tested):
         prepared, *_ = tested
@@ -465,6 +465,8 @@ def test_trains_on_jax(tmp_path, head):
         (["evaluate.tta=flip"], "evaluate.tta=flip: task=segmentation speaks of places"),
         (["task.class_weights=[1,2]"], "task.class_weights=[1.0, 2.0]: should be 11 numbers, one for the background "
                                        "and one for each class"),
+        ([f"task.class_weights={[0.0] * 11}"], f"task.class_weights={[0.0] * 11}: should have one above 0 at least, or "
+         "nothing is learned"),
         (["task.class_weights=even"], "task.class_weights=even: should be 'none' or 'balanced'"),
         (["task.head=fcn"], "task.head=fcn: should be 'unet' or 'deeplab'"),
         (["task.loss=iou"], "task.loss=iou: should be 'cross_entropy', 'focal', 'dice' or 'cross_entropy_dice'"),

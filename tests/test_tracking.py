@@ -171,18 +171,21 @@ class TestRecords:
         assert config.resumed(config.read(stored), stated, []).tracking.uri == stated.tracking.uri
 
     def test_evaluation_comes_back(self, settings):
-        figure = Figure(figsize=(4, 4))
-        figure.subplots().plot([0, 1])
+        def line() -> Figure:
+            figure = Figure(figsize=(4, 4))
+            figure.subplots().plot([0, 1])
+            return figure
+
         rows = [{"index": 0, "label": "a, \"b\"\nc"}, {"index": 1, "label": "é"}]
         with tracking.start(settings) as run:
             run.log_evaluation(
                 Evaluation(
                     metrics={"accuracy": 0.25},
                     tables={"rows.csv": rows, "report.json": {"a": [1, None]}, "report.txt": "one\ntwo"},
-                    figures={"line": figure},
                 ),
                 "test",
             )
+            run.log_figures({"line": line})
         assert mlflow.MlflowClient(settings.uri).get_run(run.id).data.metrics == {"test/accuracy": 0.25}
         with artifact(settings.uri, run.id, "tables/rows.csv").open(newline="") as file:
             assert list(csv.DictReader(file)) == [{"index": str(row["index"]), "label": row["label"]} for row in rows]
@@ -190,6 +193,42 @@ class TestRecords:
         assert artifact(settings.uri, run.id, "tables/report.txt").read_text() == "one\ntwo"
         with Image.open(artifact(settings.uri, run.id, "pictures/line.png")) as picture:
             assert picture.format == "PNG"
+
+    def test_what_is_not_finite_is_left_out_with_a_warning(self, settings, capfd):
+        rows = [{"class": "cat", "iou": math.nan}, {"class": "dog", "iou": 0.5}]
+        with tracking.start(settings) as run:
+            run.log_metrics({"kappa": math.nan, "accuracy": 0.5, "loss": math.inf})
+            run.log_table(rows, "rows.csv")
+            run.log_table({"kappa": math.nan, "loss": [math.inf]}, "report.json")
+        assert mlflow.MlflowClient(settings.uri).get_run(run.id).data.metrics == {"accuracy": 0.5}
+        warned = capfd.readouterr().err.splitlines()
+        assert warned == ["warning: kappa not recorded: it is nan", "warning: loss not recorded: it is inf"]
+        report = json.loads(artifact(settings.uri, run.id, "tables/report.json").read_text())
+        assert report == {"kappa": None, "loss": [None]}
+        assert artifact(settings.uri, run.id, "tables/rows.csv").read_text() == "class,iou\ncat,\ndog,0.5\n"
+
+    def test_picture_that_cannot_be_drawn_is_a_warning_and_a_tag(self, settings, capfd):
+        def broken() -> Figure:
+            raise ValueError("no such font\nanywhere")
+
+        with tracking.start(settings) as run:
+            run.log_figures({"broken": broken, "line": Figure})
+        recorded = mlflow.MlflowClient(settings.uri).get_run(run.id)
+        assert recorded.info.status == "FINISHED"
+        assert recorded.data.tags["not_recorded.picture broken"] == "ValueError: no such font"
+        assert capfd.readouterr().err == "warning: picture broken not recorded: ValueError: no such font\n"
+        assert artifact(settings.uri, run.id, "pictures/line.png").exists()
+
+    def test_system_metrics_that_cannot_be_had_are_a_warning_and_a_tag(self, settings, capfd, monkeypatch):
+        monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")
+        monkeypatch.setitem(sys.modules, "psutil", None)
+        with tracking.start(settings) as run:
+            pass
+        recorded = mlflow.MlflowClient(settings.uri).get_run(run.id)
+        assert recorded.info.status == "FINISHED"
+        assert "psutil" in recorded.data.tags["not_recorded.system metrics"]
+        (line,) = capfd.readouterr().err.splitlines()
+        assert line.startswith("warning: system metrics not recorded: ModuleNotFoundError: ")
 
     def test_dataset_comes_back(self, settings):
         data = {"name": "digits", "test_fraction": 0.2, "val_fraction": 0.1, "limit": 100}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,6 +12,12 @@ from cifar.errors import InputError
 from cifar.lazy import keras, layers, np, tf
 from cifar.registry import TASKS
 from cifar.schema import NonNegativeFloat, PositiveFloat, PositiveInt, Rate, settings_of, validate
+from cifar.text import printable, table
+
+SCORES = ("precision", "recall", "f1-score")
+"""Of a class, and their averages, in the names of scikit-learn's `classification_report`."""
+NAMED = 5
+"""Classes without images that a note names."""
 
 
 @TASKS.register
@@ -28,6 +35,9 @@ def classification(
     `balanced` weights are inverse to how often a class is among the training images, where their mean is 1.
     """
     dataset.need(*Classification.targets)
+    if len(dataset.class_names) < 2:
+        raise InputError(f"data={dataset.name}: has one class, {dataset.class_names[0]!r}; task=classification needs "
+                         "at least 2")
     gamma = focal_gamma if loss == "focal" else 0.0
     return Classification(dataset.class_names, label_smoothing, gamma, _weights(class_weights, dataset))
 
@@ -40,6 +50,9 @@ def _weights(given: str | list[float], dataset: Dataset) -> list[float] | None:
         return (counts.sum() / (classes * np.maximum(counts, 1))).tolist()
     if given != "none" and len(given) != classes:
         raise InputError(f"task.class_weights={given}: should be {classes} numbers, one for each class")
+    if given != "none" and sum(weight > 0 for weight in given) < 2:
+        raise InputError(f"task.class_weights={given}: should have two above 0 at least, or one class is the answer to "
+                         "all images")
     return None if given == "none" else given
 
 
@@ -130,38 +143,75 @@ class Classification(Task):
 
         outputs = predictions["probabilities"]
         labels, predicted, confidence = split.targets["label"], outputs.argmax(axis=1), outputs.max(axis=1)
-        classes = np.arange(len(self.class_names))
-        names = {"labels": classes, "target_names": self.class_names, "zero_division": 0}
-        report = sk.classification_report(labels, predicted, output_dict=True, **names)
-        matrix = sk.confusion_matrix(labels, predicted, labels=classes)
+        report = self._report(labels, predicted)
+        shown = {name: row for name, row in report["classes"].items() if row["support"]}
+        matrix = sk.confusion_matrix(labels, predicted, labels=np.arange(len(self.class_names)))
+        notes = self._notes(report)
         return Evaluation(
             metrics=self._scores(outputs, labels, report),
             tables={
-                "classification_report.txt": sk.classification_report(labels, predicted, digits=3, **names),
+                "classification_report.txt": "\n".join([_as_text(report), *notes]),
                 "classification_report.json": report,
                 "predictions.csv": self._rows(outputs, labels),
             },
             figures={
-                "confusion_matrix": plots.confusion_matrix(matrix, self.class_names),
-                "per_class": plots.per_class_bars(report, self.class_names),
-                "reliability": plots.reliability_diagram(confidence, predicted == labels),
-                "confident_mistakes": plots.confident_mistakes(
+                "confusion_matrix": lambda: plots.confusion_matrix(matrix, self.class_names),
+                "per_class": lambda: plots.per_class_bars(shown, list(shown)),
+                "reliability": lambda: plots.reliability_diagram(confidence, predicted == labels),
+                "confident_mistakes": lambda: plots.confident_mistakes(
                     split.images, labels, predicted, confidence, self.class_names
                 ),
             },
+            notes=notes,
         )
+
+    def _report(self, labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
+        """As scikit-learn's `classification_report`, but with the rows of the classes apart, whatever they are called.
+
+        A class without images has no scores (`None`), and no part in the averages.
+        """
+        from sklearn import metrics as sk
+
+        found = sk.precision_recall_fscore_support(
+            labels, predicted, labels=np.arange(len(self.class_names)), zero_division=0
+        )
+        scores, support = np.array(found[:3]), found[3]
+        there = support > 0
+
+        def row(values: np.ndarray, images: int) -> dict[str, Any]:
+            return {**{name: float(value) for name, value in zip(SCORES, values, strict=True)}, "support": int(images)}
+
+        nothing = {**dict.fromkeys(SCORES), "support": 0}
+        return {
+            "classes": {name: row(scores[:, k], support[k]) if there[k] else nothing
+                        for k, name in enumerate(self.class_names)},
+            "accuracy": float((predicted == labels).mean()),
+            "macro avg": row(scores[:, there].mean(axis=1), support.sum()),
+            "weighted avg": row(np.average(scores, axis=1, weights=support), support.sum()),
+        }  # fmt: skip
+
+    def _notes(self, report: Mapping[str, Any]) -> list[str]:
+        missing = [name for name, row in report["classes"].items() if not row["support"]]
+        if not missing:
+            return []
+        names = ", ".join(map(printable, missing[:NAMED])) + (", …" if len(missing) > NAMED else "")
+        count = len(self.class_names)
+        return [f"macro averages are of {count - len(missing)} of {count} classes: there are no test images of {names}"]
 
     def _scores(self, outputs: np.ndarray, labels: np.ndarray, report: Mapping[str, Any]) -> dict[str, float]:
         from sklearn import metrics as sk
 
         predicted = outputs.argmax(axis=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # where it is not defined it is NaN
+            kappa = sk.cohen_kappa_score(labels, predicted, labels=np.arange(len(self.class_names)))
         scores = {
-            "accuracy": float((predicted == labels).mean()),
-            "kappa": float(sk.cohen_kappa_score(labels, predicted, labels=np.arange(len(self.class_names)))),
+            "accuracy": report["accuracy"],
+            "kappa": float(kappa),
             "calibration_error": expected_calibration_error(outputs.max(axis=1), predicted == labels),
         }
         for average in ("macro", "weighted"):
-            for name in ("precision", "recall", "f1-score"):
+            for name in SCORES:
                 scores[f"{name.removesuffix('-score')}_{average}"] = report[f"{average} avg"][name]
         if len(self.class_names) >= 10:
             top5 = np.argsort(-outputs, axis=1, kind="stable")[:, :5]
@@ -181,3 +231,22 @@ class Classification(Task):
             }
             for index, (row, label, guess) in enumerate(zip(outputs, labels, predicted, strict=True))
         ]
+
+
+def _as_text(report: Mapping[str, Any]) -> str:
+    """A line for each class, then the averages."""
+    averages = {name: report[name] for name in ("macro avg", "weighted avg")}
+    images = f"{averages['macro avg']['support']:,}"
+    rows = [
+        ["class", *SCORES, "images"],
+        *([name, *(_score(row[score]) for score in SCORES), f"{row['support']:,}"]
+          for name, row in report["classes"].items()),
+        ["accuracy", "", "", _score(report["accuracy"]), images],
+        *([name, *(_score(row[score]) for score in SCORES), images] for name, row in averages.items()),
+    ]  # fmt: skip
+    lines = table(rows, columns=120).splitlines()
+    return "\n".join([*lines[:-3], "", *lines[-3:]])
+
+
+def _score(value: float | None) -> str:
+    return "—" if value is None else f"{value:.3f}"

@@ -136,9 +136,9 @@ class Detection(Task):
                 "predictions.json": found,
             },
             figures={
-                "precision_recall": plots.precision_recall(judgement.precision, self.class_names),
-                "confusion_matrix": plots.confusion_matrix(matches.matrix, names, "objects"),
-                "examples": self._examples(answers, split, matches.quality),
+                "precision_recall": lambda: plots.precision_recall(judgement.precision, self.class_names),
+                "confusion_matrix": lambda: plots.confusion_matrix(matches.matrix, names, "objects"),
+                "examples": lambda: self._examples(answers, split, matches.quality),
             },
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal
 
 from cifar.contracts import Dataset, Evaluation, Split, Task
@@ -53,6 +54,8 @@ def _weights(given: str | list[float], classes: int, train: Split) -> list[float
     if len(given) != classes:
         raise InputError(f"task.class_weights={given}: should be {classes} numbers, one for the background and one for "
                          "each class")
+    if not any(given):
+        raise InputError(f"task.class_weights={given}: should have one above 0 at least, or nothing is learned")
     return given
 
 
@@ -147,8 +150,8 @@ class Segmentation(Task):
                                for index, (right, iou) in enumerate(images)],
             },
             figures={
-                "confusion_matrix": plots.confusion_matrix(matrix, self.class_names, "pixels"),
-                "per_class": plots.per_class_bars(report, list(report), "iou", "IoU", "pixels"),
+                "confusion_matrix": lambda: plots.confusion_matrix(matrix, self.class_names, "pixels"),
+                "per_class": lambda: plots.per_class_bars(report, list(report), "iou", "IoU", "pixels"),
                 **self._pictures(split, predicted, images[:, 1]),
             },
         )  # fmt: skip
@@ -171,9 +174,10 @@ class Segmentation(Task):
                   "random": np.random.default_rng(0).permutation(len(iou))[:SHOWN]}  # fmt: skip
         titles = {"best": "The best predictions", "worst": "The worst predictions", "random": "Random test images"}
         return {
-            f"masks_{name}": plots.mask_sheet(
-                split.images[index], split.targets["mask"][index], predicted[index], self.class_names[1:],
-                [f"test image {number}: mean IoU {iou[number]:.3f}" for number in index], titles[name],
+            f"masks_{name}": functools.partial(
+                plots.mask_sheet, split.images[index], split.targets["mask"][index], predicted[index],
+                self.class_names[1:], [f"test image {number}: mean IoU {iou[number]:.3f}" for number in index],
+                titles[name],
             )
             for name, index in chosen.items()
         }  # fmt: skip

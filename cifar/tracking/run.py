@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import tempfile
 import time
 import traceback
@@ -18,6 +19,7 @@ import numpy as np
 import yaml
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
 from mlflow.models import ModelSignature
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.types import Schema, TensorSpec
@@ -45,13 +47,13 @@ class Run:
         self._uri, self._settings = uri, settings
         self.is_described = False
         self.last_step = 0
-        self._final: frozenset[str] = frozenset()
+        self._final: dict[str, float] = {}
         self._id = run_id or self._try(self._create)
         self.id = self._id
         self.folder = store.folder(uri) / self.id / "work"
         if run_id:
             stored = self._try(lambda client: client.get_run(self._id)).data
-            self.is_described, self._final = DESCRIBED in stored.tags, frozenset(stored.metrics)
+            self.is_described, self._final = DESCRIBED in stored.tags, dict(stored.metrics)
             self._try(lambda client: client.update_run(self._id, "RUNNING"))
             if FAILURE in stored.tags:
                 self._try(lambda client: client.delete_tag(self._id, FAILURE))
@@ -60,12 +62,17 @@ class Run:
             self.log_tags({PROCESS: environment.this_process()})
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Record `metrics` at `step`, an epoch counted from 1, in one call; at 0 what a resumed run lacks of them."""
+        """Record `metrics` at `step`, an epoch counted from 1, in one call; at 0 what a resumed run lacks of them.
+
+        What is not finite is left out with a warning.
+        """
         values = {name: float(value) for name, value in metrics.items()}
+        for name in [name for name, value in values.items() if not math.isfinite(value)]:
+            warn(f"{name} not recorded: it is {values.pop(name)}")
         reporting.report(metrics=values, **({"epoch": step} if step else {}))
         now = int(time.time() * 1000)
         if step == 0:
-            values = {name: value for name, value in values.items() if name not in self._final}
+            values = {name: value for name, value in values.items() if value != self._final.get(name)}
         rows = [Metric(name, value, now, step) for name, value in values.items()]
         self._try(lambda client: client.log_batch(self._id, rows))
         self.last_step = max(self.last_step, step)
@@ -112,12 +119,26 @@ class Run:
         self.log_text(json.dumps(described, indent=2), DATASET)
 
     def log_evaluation(self, evaluation: Evaluation, prefix: str) -> None:
-        """Metrics under `prefix/`, tables and pictures as artifacts in folders of their own."""
+        """Metrics under `prefix/`, and tables as artifacts."""
         self.log_metrics({f"{prefix}/{name}": value for name, value in evaluation.metrics.items()})
         for name, table in evaluation.tables.items():
             self.log_table(table, name)
-        for name, figure in evaluation.figures.items():
-            self.log_figure(figure, name)
+
+    def log_figures(self, figures: Mapping[str, Callable[[], Any]]) -> None:
+        """Draw each figure and record it under its name, where that can be: see `optional`."""
+        for name, draw in figures.items():
+            with self.optional(f"picture {name}"):
+                self.log_figure(draw(), name)
+
+    @contextmanager
+    def optional(self, name: str) -> Iterator[None]:
+        """Inside the `with`, a failure is a warning and a tag of the run, which goes on: `name` is not recorded."""
+        try:
+            yield
+        except Exception as error:
+            reason = f"{type(error).__name__}: {store.first_line(error)}"
+            warn(f"{name} not recorded: {reason}")
+            self.log_tags({f"not_recorded.{name}": reason})
 
     def log_table(self, table: Any, name: str) -> None:
         """A text, a list of rows for a `.csv`, or what JSON can hold for a `.json`."""
@@ -140,16 +161,19 @@ class Run:
 
         def send(client: mlflow.MlflowClient) -> None:
             # MLflow tries the model on the example, under a progress bar.
-            with mlflow.start_run(self._id), redirect_stdout(io.StringIO()), layers.unregistered():
-                # Not `mlflow.keras`, whose `save_model` fails on any input example in 3.17.2; the file is the same.
-                mlflow.tensorflow.log_model(
-                    model,
-                    name="model",
-                    signature=signature,
-                    input_example=example,
-                    pip_requirements=[f"{name}=={versions[name]}" for name in ("tensorflow", "keras", "numpy")],
-                )
-            client.update_run(self._id, "RUNNING")
+            started = mlflow.start_run(self._id, log_system_metrics=False)
+            try:
+                with started, redirect_stdout(io.StringIO()), layers.unregistered():
+                    # Not `mlflow.keras`, whose `save_model` fails on any input example in 3.17.2; the file is the same.
+                    mlflow.tensorflow.log_model(
+                        model,
+                        name="model",
+                        signature=signature,
+                        input_example=example,
+                        pip_requirements=[f"{name}=={versions[name]}" for name in ("tensorflow", "keras", "numpy")],
+                    )
+            finally:
+                client.update_run(self._id, "RUNNING")  # the end of the `with` has ended it
 
         self._try(send)
 
@@ -194,7 +218,7 @@ class Unrecorded(Run):
     """A run that leaves nothing; what it would record goes nowhere."""
 
     def __init__(self, folder: Path):
-        self.id, self.folder, self.is_described, self.last_step, self._final = "", folder, True, 0, frozenset()
+        self.id, self.folder, self.is_described, self.last_step, self._final = "", folder, True, 0, {}
 
     def _try(self, call):
         pass
@@ -213,8 +237,25 @@ def start(settings: TrackingSettings, run_id: str | None = None) -> Iterator[Run
 
     The store is the one that `connect` has opened.
     """
-    with recorded(Run(mlflow.get_tracking_uri(), settings, run_id)) as run:
+    with recorded(Run(mlflow.get_tracking_uri(), settings, run_id)) as run, _system_metrics(run):
         yield run
+
+
+@contextmanager
+def _system_metrics(run: Run) -> Iterator[None]:
+    """Inside the `with`, MLflow records the use of this machine, where its own environment variable asks for that."""
+    monitor = None
+    if MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING.get():
+        with run.optional("system metrics"):
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor  # needs psutil
+
+            monitor = SystemMetricsMonitor(run.id, resume_logging=True)
+            monitor.start()
+    try:
+        yield
+    finally:
+        if monitor:
+            monitor.finish()
 
 
 @contextmanager
@@ -260,11 +301,12 @@ def _is_to_keep(path: Path) -> bool:
 
 def _as_text(name: str, table: Any) -> str:
     if name.endswith(".json"):
-        return json.dumps(table, indent=2)
+        # JSON has no NaN.
+        return json.dumps(json.loads(json.dumps(table), parse_constant=lambda name: None), indent=2)
     if name.endswith(".csv"):
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, list(table[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(table)
+        writer.writerows({key: "" if value != value else value for key, value in row.items()} for row in table)  # NaN
         return buffer.getvalue()
     return table
