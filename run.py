@@ -22,7 +22,8 @@ rehearsal, tracking, training = Lazy("cifar.rehearsal"), Lazy("cifar.tracking"),
 @ExitCodes()
 def main(composed: DictConfig) -> None:
     # What needs no tensor comes first, so that a mistake is answered before TensorFlow has loaded.
-    mistakes.refuse_mixtures(HydraConfig.get())
+    if HydraConfig.initialized():  # not where settings are handed to `main` without a command line
+        mistakes.refuse_mixtures(HydraConfig.get())
     settings, run_id = config.resolve(composed), None
     experiments.check(settings)
     first = devices.processes(settings).index == 0  # of several that train together, the one that keeps the record
