@@ -17,18 +17,23 @@ pooch = Lazy("pooch")
 
 
 def cached(url: str, sha256: str) -> Path:
-    """The file at `url`, in the cache folder, downloaded if it is not there or its SHA-256 is not `sha256`.
+    """The file at `url`, in the cache folder, downloaded if it is not there.
 
-    Raises `InputError` where no file with this SHA-256 can be downloaded.
+    Raises `InputError` where no file with this SHA-256 can be downloaded, and for another file in its place: what is
+    written here has the right SHA-256, so that the other file is the user's.
     """
     target = cache_folder() / url.rsplit("/", 1)[-1]
     try:
-        if not target.exists() or pooch.file_hash(target) != sha256:
+        if not target.exists():
             _download(url, sha256, target)
+        found = pooch.file_hash(target)
     except (OSError, ValueError) as error:  # no space or no network, with `requests`' exceptions; another SHA-256
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{url}: cannot be downloaded ({reason}); put the file with SHA-256 {sha256} at {target}, or "
                          f"set data.path to a copy of the data") from None
+    if found != sha256:
+        raise InputError(f"{target}: its SHA-256 is {found}, not the published {sha256}; delete it to download it "
+                         "again, or name it by data.path to use it as it is")
     return target
 
 
@@ -38,7 +43,7 @@ def cache_folder() -> Path:
 
 
 def _download(url: str, sha256: str, target: Path) -> None:
-    """Replace the file at `target`, with a progress bar on a terminal; raises `OSError` and `ValueError`.
+    """Write the file at `target`, with a progress bar on a terminal; raises `OSError` and `ValueError`.
 
     Not by `pooch.retrieve`, whose temporary file would stay after a SIGKILL.
     """
