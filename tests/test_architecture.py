@@ -79,7 +79,7 @@ def test_parts_import_each_other_in_no_circle():
     graphlib.TopologicalSorter(graph).prepare()
 
 
-PLUGINS = ("grid_sweeper", "optuna_sweeper", "process_launcher", "shared_store")
+PLUGINS = ("grid_sweeper", "no_folders", "optuna_sweeper", "process_launcher", "shared_store")
 
 
 @pytest.mark.parametrize(

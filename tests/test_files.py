@@ -171,3 +171,23 @@ def test_compare_refuses_a_file_that_is_no_page_of_its_own_before_all_else(comma
     assert line.startswith(f"--html {path}: is another program's file")
     assert path.read_text() == "<html>years of work"
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.html"]
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("hydra.run.dir=folder", "hydra.run.dir=folder: is not supported"),
+        ("hydra.output_subdir=conf", "hydra.output_subdir=conf: is not supported"),
+        ("hydra/job_logging=default", "hydra.job_logging: a log file is not supported"),
+    ],
+)
+def test_hydra_writes_no_folders_and_files_of_its_own(mistake, override, line):
+    assert mistake(override).startswith(line)
+    assert mistake("--multirun", "seed=1,2", override).startswith(line)
+
+
+def test_hydras_own_launcher_is_refused(mistake):
+    line = mistake("--multirun", "seed=1,2", "hydra/launcher=basic", "hydra.sweep.dir=folder")
+    assert line == "hydra/launcher=basic: should be process, ray or submitit"
+    line = mistake("--multirun", "seed=1,2", "hydra/launcher=basic", "hydra/sweeper=basic", "hydra.sweep.dir=folder")
+    assert line.startswith("hydra/sweeper=basic: ")

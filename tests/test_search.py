@@ -97,7 +97,7 @@ MISTAKES = [
     (f"objective=[val/loss,model/flops] hydra/sweeper/sampler=cmaes {LR}", "hydra/sweeper/sampler=cmaes: searches "),
     ("optimizer=adam,sgd hydra/sweeper/sampler=cmaes", "hydra/sweeper/sampler=cmaes: searches numbers, by one "),
     (f"hydra/sweeper/sampler=grid {LR}", "hydra/sweeper/sampler=grid: optimizer.lr has no end of values"),
-    (f"hydra/launcher=basic {LR}", "hydra/launcher=basic: should be process, ray or submitit for the sweeper"),
+    (f"hydra/launcher=basic {LR}", "hydra/launcher=basic: should be process, ray or submitit"),
     (f"hydra.sweeper.storage=optuna.db {LR}", "hydra.sweeper.storage=optuna.db: should be sqlite:///FILE or post"),
     (f"hydra.sweeper.storage=postgresql://me:secret@127.0.0.1:1/studies {LR}",
      "hydra.sweeper.storage=postgresql://me:***@127.0.0.1:1/studies: cannot be opened: "),

@@ -15,6 +15,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from hydra_plugins import process_launcher as launchers
+
 
 class GridSweeper(Sweeper):
     """Gives the launcher the grid of all values, in batches of `max_batch_size` jobs, or all at once."""
@@ -25,6 +27,7 @@ class GridSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self._parser = OverridesParser.create(config_loader=hydra_context.config_loader)
         self._launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+        launchers.check(self._launcher, config)
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         # Hydra imports a plugin's module whatever is asked of it.

@@ -35,10 +35,7 @@ class OptunaSweeper(Sweeper):
         self._search = schema.validate(search.Options, options, "hydra.sweeper")
         self._parser = OverridesParser.create(config_loader=hydra_context.config_loader)
         self._launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
-        # Hydra executes a plugin's module again when it looks for plugins: the class is the one that is there by now.
-        if not isinstance(self._launcher, launchers.ProcessLauncher):
-            launcher = config.hydra.runtime.choices["hydra/launcher"]
-            raise InputError(f"hydra/launcher={launcher}: should be process, ray or submitit for the sweeper")
+        launchers.check(self._launcher, config)
 
     def sweep(self, arguments: list[str]) -> None:
         params = [f"{key}={_encoded(value)}" for key, value in self._search.params.items()]

@@ -38,9 +38,6 @@ class ProcessLauncher(Launcher):
         self._loaded: tuple[str, Dataset] | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        if config.hydra.runtime.choices["hydra/sweeper"] == "basic":
-            raise InputError("hydra/sweeper=basic: writes into hydra.sweep.dir before the jobs are checked; should be "
-                             "grid or optuna")
         # Not in `__init__`, where Hydra would wrap the line that tells a mistake in others.
         self.options = schema.validate(self._kind(), self._options, "hydra.launcher")
         self.options.check()
@@ -96,6 +93,14 @@ class RayLauncher(ProcessLauncher):
 
     def _kind(self) -> type[Options]:
         return on_ray.OnRay
+
+
+def check(launcher: Launcher, config: DictConfig) -> None:
+    """Raises `InputError` for another launcher, such as Hydra's basic one, which writes folders of its own."""
+    # Hydra executes a plugin's module again when it looks for plugins: the class is the one that is there by now.
+    if not isinstance(launcher, ProcessLauncher):
+        chosen = config.hydra.runtime.choices["hydra/launcher"]
+        raise InputError(f"hydra/launcher={chosen}: should be process, ray or submitit")
 
 
 def named(name: str) -> str:
