@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +14,7 @@ from tensorflow.python.framework.ops import get_stats_for_node_def
 
 from cifar import layers, text
 from cifar.lazy import Lazy
+from cifar.runtime.quiet import silenced
 
 jax = Lazy("jax")
 
@@ -63,7 +62,7 @@ def costs(model: keras.Model) -> list[Cost]:
     if on_jax:
         jax.eval_shape(forward, jax.ShapeDtypeStruct(shape, kind))
     else:
-        with _silenced(tf.get_logger()):
+        with silenced(2):  # TensorFlow warns of its own use of a deprecated function
             tf.function(forward).get_concrete_function(tf.TensorSpec(shape, kind))
     return [
         Cost(
@@ -99,17 +98,6 @@ def table(rows: Sequence[Cost], columns: int = 10_000) -> str:
 def _size(tensor: Any) -> int:
     """Bytes of a tensor, of one image."""
     return math.prod(tensor.shape[1:]) * tf.as_dtype(keras.backend.standardize_dtype(tensor.dtype)).size
-
-
-@contextmanager
-def _silenced(logger: logging.Logger) -> Iterator[None]:
-    """Inside the `with`, TensorFlow does not warn of its own use of a deprecated function."""
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def _on_tensorflow(operation: keras.Operation, arguments: tuple, keywords: dict[str, Any]) -> tuple[Any, int]:

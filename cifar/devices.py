@@ -22,6 +22,7 @@ from cifar.config import Backend, Distribute, Settings
 from cifar.contracts import Dataset, Shard
 from cifar.errors import InputError, Interrupted, TrainingError, warn
 from cifar.lazy import Lazy, keras, np, tf
+from cifar.runtime.quiet import silenced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,7 +116,7 @@ def _join(expected: Processes, settings: Settings, dataset: Dataset) -> None:
                          f"{expected.count} with {jax.local_device_count()} each")
     told = hashlib.sha256(f"{settings.model_dump_json()}{dataset.fingerprint}".encode()).digest()
     own = np.frombuffer(told, np.uint8)
-    with lazy.silenced(1):
+    with silenced(1):
         differ = (multihost.process_allgather(own) != own).any()
     if differ:
         raise InputError("distribute=data_parallel: the processes differ in their settings or their data")

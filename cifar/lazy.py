@@ -15,6 +15,8 @@ from contextlib import contextmanager, nullcontext
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from cifar.runtime.quiet import silenced
+
 
 class Lazy:
     """A module that is imported when something of it is first asked for."""
@@ -87,17 +89,4 @@ def _hidden(module: str) -> Iterator[None]:
             sys.modules[module] = before
 
 
-@contextmanager
-def silenced(descriptor: int) -> Iterator[None]:
-    """Inside the `with`, what libraries of C++ write to the file `descriptor` is dropped."""
-    before, null = os.dup(descriptor), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, descriptor)
-    try:
-        yield
-    finally:
-        os.dup2(before, descriptor)
-        os.close(before)
-        os.close(null)
-
-
-__all__ = ["Lazy", "keras", "layers", "load", "load_tensorflow", "np", "silenced", "tf"]
+__all__ = ["Lazy", "keras", "layers", "load", "load_tensorflow", "np", "tf"]

@@ -14,7 +14,7 @@ from cifar.environment import ROOT
 
 FLOORS = {
     0: ("errors", "schema", "lazy", "registry", "contracts", "environment", "interrupts", "config", "mistakes",
-        "command_line", "untrusted", "objective", "reporting", "text", "files"),
+        "command_line", "untrusted", "objective", "reporting", "text", "files", "runtime"),
     1: ("devices", "layers", "muon", "views", "plots", "study", "calibration", "statistics", "images", "complexity",
         "boxes", "drawing", "masks", "pixelwise", "progress", "state", "data", "models", "tasks", "augmentation",
         "optimizers", "schedules", "averaging", "callbacks"),

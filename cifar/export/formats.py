@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cifar.errors import InputError, TrainingError, known
-from cifar.lazy import np, silenced
+from cifar.lazy import np
+from cifar.runtime.quiet import silenced
 
 if TYPE_CHECKING:
     from cifar.export.source import Source

@@ -8,7 +8,6 @@ import importlib.util
 import os
 import re
 import socket
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic import AfterValidator
 from cifar.errors import InputError, known
 from cifar.lazy import Lazy, keras, np
 from cifar.registry import MODELS
+from cifar.runtime.quiet import silenced
 from cifar.schema import PositiveInt
 from cifar.untrusted import refusing
 
@@ -136,7 +136,7 @@ def from_run(
         deepest = max(backbone.output, key=lambda level: int(level[1:]))
         shape = "×".join(map(str, image_shape))
         accepted = f"weights of {model['name']} for images of {shape}"
-        with refusing(f"model.run={run}: {weights.name}", accepted), _quiet():
+        with refusing(f"model.run={run}: {weights.name}", accepted), silenced(2):
             # The file has the layers of the backbone first, in the order of the way to the map that the head is on.
             keras.Model(backbone.input, backbone.output[deepest]).load_weights(weights)
     _freeze(backbone, freeze)
@@ -144,16 +144,8 @@ def from_run(
 
 
 def _build(network: str, shape: tuple[int, int, int], **more: Any) -> keras.Model:
-    with _quiet():
+    with silenced(2):  # Keras warns of images of another size than ImageNet's
         return getattr(applications, network)(**{"include_top": False, "weights": None, "input_shape": shape} | more)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Inside the `with`, Keras does not warn of weights for another size, nor of groups that a file lacks."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 @contextmanager
@@ -170,7 +162,7 @@ def _with_weights(network: str, shape: tuple[int, int, int], weights: str) -> ke
     """The network by itself, with the weights of a file or of ImageNet."""
     if weights != "imagenet":
         path = Path(weights).expanduser()
-        with refusing(path, f"weights of {network} without its classifier, as Keras saves them"), _quiet():
+        with refusing(path, f"weights of {network} without its classifier, as Keras saves them"), silenced(2):
             model = _build(network, shape)
             model.load_weights(path)
             return model

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -15,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from cifar.plots.style import AMBER, BLUE, GREEN, GREY, GRID, ORANGE, PINK, SKY, SMALL, TEXT, new_figure, short
+from cifar.runtime.quiet import silence
 
 COLOURS = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY)
 """Of the first settings that are compared, in their order; more begin again, with another kind of line."""
@@ -97,8 +97,8 @@ def class_accuracies(accuracy: np.ndarray, class_names: Sequence[str], labels: S
 def svg(figure: Figure) -> bytes:
     """The figure as an SVG file, its text as outlines; the same bytes for the same figure."""
     buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "cifar", "svg.fonttype": "path"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # one that the font lacks is drawn as a box
+    silence(warnings=["Glyph"])  # that the font lacks, and that is drawn as a box
+    with matplotlib.rc_context({"svg.hashsalt": "cifar", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from cifar.errors import InputError
+from cifar.runtime.quiet import silence
 from cifar.text import masked
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ def open_storage(url: str) -> RDBStorage:
     """The storage at `url`; a trial that shows no sign of life is queued again, with the values told of its epochs."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed to be used with Study.optimize")
+    silence("optuna", warnings=[".* is (an )?experimental", "Heartbeat of storage is supposed to be used"])
     return optuna.storages.RDBStorage(
         url,
         # Jobs that write to one SQLite file wait for each other; a PostgreSQL server may have been restarted.

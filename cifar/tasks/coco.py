@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cifar.contracts import Split
 from cifar.lazy import np
+from cifar.runtime.quiet import silenced
 
 if TYPE_CHECKING:
     from pycocotools.cocoeval import COCOeval
@@ -100,7 +99,7 @@ def judge(found: Sequence[Mapping[str, Any]], there: Mapping[str, Any]) -> Judge
 
     detections = [{**one, "id": number, "iscrowd": 0, "area": one["bbox"][2] * one["bbox"][3]}
                   for number, one in enumerate(found, 1)]  # fmt: skip
-    with contextlib.redirect_stdout(io.StringIO()):
+    with silenced(1):
         evaluation = COCOeval(_indexed(there), _indexed({**there, "annotations": detections}), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()

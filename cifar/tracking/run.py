@@ -10,7 +10,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from cifar.contracts import Dataset, Evaluation
 from cifar.errors import InputError, Interrupted, Pruned, TrainingError, warn
 from cifar.files import ownership
 from cifar.lazy import keras, layers
+from cifar.runtime.quiet import silenced
 from cifar.text import masked
 from cifar.tracking import store
 from cifar.tracking.runs import end_stale
@@ -163,7 +164,7 @@ class Run:
             # MLflow tries the model on the example, under a progress bar.
             started = mlflow.start_run(self._id, log_system_metrics=False)
             try:
-                with started, redirect_stdout(io.StringIO()), layers.unregistered():
+                with started, silenced(1), layers.unregistered():
                     # Not `mlflow.keras`, whose `save_model` fails on any input example in 3.17.2; the file is the same.
                     mlflow.tensorflow.log_model(
                         model,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import logging
 import math
 import os
 import time
@@ -22,6 +21,7 @@ from sqlalchemy.pool import NullPool
 from cifar import environment
 from cifar.errors import InputError, warn
 from cifar.files import ownership
+from cifar.runtime.quiet import silence
 from cifar.text import masked
 
 # A server that does not answer costs a run 4 seconds, once; MLflow's own defaults make it 4 minutes a call.
@@ -59,8 +59,7 @@ def connect(uri: str | None) -> None:
     A database is made ready where it is not yet. Several processes may be the first at once, and MLflow makes a broken
     one then: one opens it after the other. Raises `InputError` where it cannot be opened.
     """
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    silence("mlflow", "alembic")
     uri = uri or LOCAL
     try:
         folder(uri).mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,1 @@
+"""The process: what it prints, and how it starts and ends."""
