@@ -31,7 +31,8 @@ def none(optimizer: keras.Optimizer) -> keras.Optimizer:
 def ema(optimizer: keras.Optimizer, *, decay: Share) -> keras.Optimizer:
     """Exponential moving average: each step, an average keeps `decay` of itself (Polyak & Juditsky 1992).
 
-    At first it keeps less, (1 + step) / (10 + step), so that the initial weights are soon forgotten.
+    At first it keeps less, (1 + step) / (10 + step), so that the initial weights are soon forgotten; `use_ema` of
+    Keras's optimizers keeps the same share from the first step on.
     """
 
     def update(averages, step):
