@@ -10,6 +10,7 @@ import numpy as np
 
 from cifar import objective, tracking
 from cifar.plots import sweeps
+from cifar.runtime.quiet import silence
 from cifar.sweep.jobs import Outcome
 
 ENOUGH = 4
@@ -50,7 +51,7 @@ def importances(params: Columns, values: Sequence[float]) -> dict[str, float]:
     import optuna
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    silence("optuna")
     distributions = {
         name: CategoricalDistribution(tuple(dict.fromkeys(column)))
         if isinstance(column[0], str)

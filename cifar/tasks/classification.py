@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ from cifar.contracts import Dataset, Evaluation, Task
 from cifar.errors import InputError
 from cifar.lazy import keras, layers, np, tf
 from cifar.registry import TASKS
+from cifar.runtime.quiet import silenced
 from cifar.schema import NonNegativeFloat, PositiveFloat, PositiveInt, Rate, settings_of, validate
 from cifar.text import printable, table
 
@@ -202,8 +202,7 @@ class Classification(Task):
         from sklearn import metrics as sk
 
         predicted = outputs.argmax(axis=1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # where it is not defined it is NaN
+        with silenced(2):  # scikit-learn warns where it is not defined, and NaN
             kappa = sk.cohen_kappa_score(labels, predicted, labels=np.arange(len(self.class_names)))
         scores = {
             "accuracy": report["accuracy"],
