@@ -13,6 +13,7 @@ import tensorflow as tf
 from conftest import composed, sqlite
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -279,6 +280,8 @@ class TestEvaluation:
         worst = built(split).evaluate(nothing, split)
         assert set(worst.metrics.values()) == {0.0}
         assert worst.tables["predictions.json"] == []
+        pictures = [draw() for evaluation in (best, worst) for draw in evaluation.figures.values()]
+        assert len(pictures) == 6 and all(isinstance(picture, Figure) for picture in pictures)
 
     def test_of_one_box_there_are_accuracy_and_iou(self):
         rng = np.random.default_rng(4)
