@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from cifar import interrupts, mistakes
 from cifar.errors import ExitCodes
 from cifar.lazy import Lazy
+from cifar.runtime import output
 
 # `--help` and what Hydra refuses need none of these.
 config, devices, experiments = Lazy("cifar.config"), Lazy("cifar.devices"), Lazy("cifar.experiment")
@@ -49,5 +50,7 @@ def main(composed: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    output.prepare()
+    output.drop_unread()
     with ExitCodes(), mistakes.told_in_one_line():
         main()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -17,10 +16,18 @@ from cifar.export import formats, place
 from cifar.files import ownership
 from cifar.images import png, read_image, read_photo
 from cifar.lazy import load_tensorflow
+from cifar.runtime import output
 from cifar.serving import command as serving
 
 
 def main() -> None:
+    output.prepare()
+    with ExitCodes():
+        arguments = _parser().parse_args()
+        arguments.run(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cifar", description=__doc__)
     parser.add_argument("--tracking-uri", metavar="URI", help="where the runs are recorded; mlflow.db by default")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -75,10 +82,7 @@ def main() -> None:
     command = commands.add_parser("sync", help="send the runs that were recorded here while their server was away")
     command.set_defaults(run=sync)
 
-    arguments = parser.parse_args()
-    with ExitCodes():
-        arguments.run(arguments)
-        sys.stdout.flush()
+    return parser
 
 
 def runs(arguments: argparse.Namespace) -> None:

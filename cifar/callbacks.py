@@ -45,7 +45,15 @@ def checkpoint(folder: Path, *, monitor: Monitor) -> keras.callbacks.Callback:
 @CALLBACKS.register
 def early_stopping(*, monitor: Monitor, patience: PositiveInt, min_delta: NonNegativeFloat) -> keras.callbacks.Callback:
     """Ends the training after `patience` epochs without improvement and restores the best epoch's weights."""
-    return keras.callbacks.EarlyStopping(
+
+    class EarlyStopping(keras.callbacks.EarlyStopping):
+        def on_train_end(self, logs=None):
+            super().on_train_end(logs)
+            if self.stopped_epoch:
+                print(f"early stopping after epoch {self.stopped_epoch + 1}: {monitor} has not improved in "
+                      f"{patience} epochs; the best epoch is {self.best_epoch + 1}", flush=True)
+
+    return EarlyStopping(
         keras_name(monitor), min_delta=min_delta, patience=patience, mode=_mode(monitor), restore_best_weights=True
     )
 

@@ -54,17 +54,51 @@ def warn(line: str) -> None:
     print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its name where it has none."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def environmental(error: BaseException) -> str:
+    """The line that says which limit of the machine an error comes from: memory, disk, permission; empty if none."""
+    line = first_line(error)
+    # The libraries' own errors, known by name, so that none of them is imported here.
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUST" in line:
+        return f"out of memory: {line}; a smaller batch_size, model or data.limit needs less"
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else line
+    return ""
+
+
+def is_expected(error: BaseException) -> bool:
+    """True for an error that is raised with a message for the user."""
+    return isinstance(error, InputError | TrainingError | Pruned | Interrupted)
+
+
+def reason(error: BaseException) -> str:
+    """The line that says why a run has ended early."""
+    if is_expected(error):
+        return str(error)
+    return environmental(error) or f"{type(error).__name__}: {first_line(error)}"
+
+
 class ExitCodes(ContextDecorator):
     """Ends the process with one line on stderr and the right exit code where a mistake or a failure has a name.
 
-    With `--debug` on the command line, or HYDRA_FULL_ERROR=1, the traceback is shown instead. Not a generator, which
-    launchers that send `main` to another machine could not pickle.
+    An error without one, which is a mistake in code, is shown with its traceback, and in the last line. With `--debug`
+    on the command line, or HYDRA_FULL_ERROR=1, every error is. Not a generator, which launchers that send `main` to
+    another machine could not pickle.
     """
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(error, SystemExit):
+            try:
+                sys.stdout.flush()
+            except OSError as failed:
+                error = failed
         match error:
             case InputError():
                 _exit(error, f"error: {error}", 2)
@@ -76,14 +110,27 @@ class ExitCodes(ContextDecorator):
                 _exit(error, str(error), 128 + error.signum)
             case KeyboardInterrupt():
                 _exit(error, "interrupted", 130)
-            case BrokenPipeError():  # the reader, such as `head`, has enough; nor may the flush at the end complain
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-                sys.exit(141)
+            case BrokenPipeError():  # the reader, such as `head`, has enough
+                _end(141)
+            case Exception():
+                _exit(error, f"failed: {reason(error)}", 1, traced=not environmental(error))
 
 
-def _exit(error: BaseException, line: str, code: int) -> None:
-    if DEBUG:
+def _exit(error: BaseException, line: str, code: int, traced: bool = False) -> None:
+    line = "; ".join([line, *getattr(error, "__notes__", ())]).replace("\n", "\\n")
+    error.__notes__ = []  # they are in the line
+    if DEBUG or traced:
         traceback.print_exception(error)
-    else:
-        print(line.replace("\n", "\\n"), file=sys.stderr)
+    # On a terminal, the line that progress or Ctrl-C has left unfinished gives way.
+    start = "\r\x1b[K" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else ""
+    print(f"{start}{line}", file=sys.stderr, flush=True)
+    _end(code)
+
+
+def _end(code: int) -> None:
+    """End with `code`, where Python would end with its own if what is left to print cannot be."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(code)

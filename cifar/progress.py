@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -9,7 +10,8 @@ from typing import TextIO
 
 import keras
 
-from cifar.text import duration
+from cifar.runtime.output import is_live
+from cifar.text import duration, fitted
 
 
 class Progress(keras.callbacks.Callback):
@@ -19,7 +21,8 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self._batch_size, self._steps, self.epochs = batch_size, steps, epochs
         self._stream = stream or sys.stdout
-        self._live = self._stream.isatty()
+        self._live = is_live(self._stream)
+        self._unfinished = False
         self._drawn = 0.0
         self._spent: list[float] = []
 
@@ -33,8 +36,11 @@ class Progress(keras.callbacks.Callback):
             step = self._steps - self.params["steps"] + batch + 1  # a resumed epoch begins within
             epoch = sum(self._spent) / len(self._spent) if self._spent else pace * self._steps
             left = pace * (self._steps - step) + epoch * (self.epochs - self._epoch)
-            self._draw(f"{self._head()}  step {step}/{self._steps}  loss {logs['loss']:.4f}"
-                       f"  {self._batch_size / pace:,.0f} images/s  {duration(left)} left")
+            line = (f"{self._head()}  step {step}/{self._steps}  loss {logs['loss']:.4f}"
+                    f"  {self._batch_size / pace:,.0f} images/s  {duration(left)} left")
+            # What is wider than the terminal would stay there, a row for each time that it is drawn.
+            self._draw(fitted(line, shutil.get_terminal_size().columns - 1))
+            self._unfinished = True
 
     def epoch_done(self, metrics: Mapping[str, float], best: bool) -> None:
         """Show the finished epoch's `metrics`, by their logged names."""
@@ -43,9 +49,15 @@ class Progress(keras.callbacks.Callback):
         values = [f"{name} {metrics[name]:.4f}" for name in metrics if name.startswith(("train/", "val/"))]
         line = "  ".join([self._head(), *values, f"{metrics['images_per_second']:,.0f} images/s",
                           f"{duration(self._spent[-1])}", f"{duration(left)} left"])
-        self._draw(line + ("  best" if best else ""))
-        self._stream.write("\n")
-        self._stream.flush()
+        self._draw(line + ("  best" if best else "") + "\n")
+        self._unfinished = False
+
+    def close(self) -> None:
+        """End a line that is still being rewritten, so that what comes next begins on one of its own."""
+        if self._unfinished:
+            self._stream.write("\n")
+            self._stream.flush()
+        self._unfinished = False
 
     def _head(self) -> str:
         return f"epoch {self._epoch:>{len(str(self.epochs))}}/{self.epochs}"

@@ -33,7 +33,7 @@ def table(rows: Sequence[Sequence[str]], columns: int, whole: Collection[int] = 
             break
         widths[widest] -= 1
     right = are_numbers(cells)
-    return "\n".join(GAP.join(map(_fitted, row, widths, right)).rstrip() for row in cells)
+    return "\n".join(GAP.join(map(_padded, row, widths, right)).rstrip() for row in cells)
 
 
 def width_of(rows: Sequence[Sequence[str]]) -> int:
@@ -77,15 +77,30 @@ def signed(value: float, digits: int = 4) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
+def fitted(text: str, columns: int) -> str:
+    """`text`, cut to as many columns of a terminal."""
+    if _width(text) <= columns:
+        return text
+    while text and _width(text) > columns - 1:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def unescaped(text: str) -> str:
+    """`text` as UTF-8 can hold it: bytes that Python could not decode in a file's name are decoded, or written `\\xe9`.
+
+    Python keeps such bytes as lone surrogates, which databases and files refuse.
+    """
+    other = re.sub("[\ud800-\udc7f\udd00-\udfff]", "�", text)
+    return other.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _total(widths: Sequence[int]) -> int:
     return sum(widths) + len(GAP) * (len(widths) - 1)
 
 
-def _fitted(text: str, columns: int, right: bool) -> str:
-    if _width(text) > columns:
-        while _width(text) > columns - 1:
-            text = text[:-1]
-        text += "…"
+def _padded(text: str, columns: int, right: bool) -> str:
+    text = fitted(text, columns)
     space = " " * (columns - _width(text))
     return space + text if right else text + space
 

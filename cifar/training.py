@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import math
@@ -76,6 +77,8 @@ def fit(experiment: Experiment, model: keras.Model, run: Run, resumed: bool = Fa
     saver = Saver(
         run.folder / "state", recorder, chosen, steps, settings.state.minutes, lambda: _log_history(recorder, run)
     )
+    if resumed:
+        print(f"resumed {_reached(saver, steps)}", flush=True)
     _log_history(recorder, run)
     shard, validation = batches_for(experiment, model)
     # The chosen callbacks see the averages of weights, in which a phase ends; the state has both in their places.
@@ -83,7 +86,7 @@ def fit(experiment: Experiment, model: keras.Model, run: Run, resumed: bool = Fa
     averages_in = keras.callbacks.LambdaCallback(on_test_begin=lambda logs: swap(), on_train_end=lambda logs: swap())
     averages_out = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: swap())
     callbacks = [progress, recorder, averages_in, *chosen, averages_out, saver]
-    with interrupts.deferred(), devices.scope(settings.distribute):
+    with interrupts.deferred(), devices.scope(settings.distribute), contextlib.closing(progress):
         if resumed and saver.position == (0, 0):  # it was ended before it had a state
             begun = experiment.model(tracking.weights_of)
             for variable, value in zip(model.variables, begun.variables, strict=True):
@@ -110,6 +113,14 @@ def fit(experiment: Experiment, model: keras.Model, run: Run, resumed: bool = Fa
     best = epoch if kept_by else None
     run.log_figures({"learning_curves": lambda: plots.learning_curves(recorder.history, best)})
     return trained
+
+
+def _reached(saver: Saver, steps: int) -> str:
+    """Where in the training of `steps` an epoch the `saver` stands."""
+    epoch, step = saver.position
+    if step:
+        return f"in epoch {epoch + 1}, after step {step} of {steps}"
+    return f"after epoch {epoch}" if epoch else "from the start, since no state was saved"
 
 
 def _fit_phase(

@@ -362,7 +362,8 @@ class TestRefusals:
     def test_run_without_weights(self, export, tmp_path):
         uri = sqlite(tmp_path)
         run_id = record(uri, "some", "data.limit=60")
-        assert refused(export(run_id, tmp_path / "new", uri=uri)).startswith(f"run {run_id}: not far enough in ")
+        line = refused(export(run_id, tmp_path / "new", uri=uri))
+        assert line == f"run {run_id}: it is FINISHED and has no model.weights.h5"
 
     def test_unknown_format(self, export, quickstart, tmp_path):
         line = refused(export(quickstart.id, tmp_path, "--format", "keras,onx"))

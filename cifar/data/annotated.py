@@ -12,6 +12,7 @@ from cifar.data.splits import proportional_cut, subset
 from cifar.errors import InputError
 from cifar.images import read_photo
 from cifar.lazy import np
+from cifar.text import unescaped
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def checked_classes(names: Sequence[str], where: object) -> tuple[str, ...]:
     for name in names:
         if not name.strip() or names.count(name) > 1:
             raise InputError(f"{where}: class {name!r} is empty or comes twice; accepted: names that differ")
-    return tuple(names)
+    return tuple(map(unescaped, names))
 
 
 def mask_values(class_names: Sequence[str]) -> list[int]:

@@ -12,6 +12,7 @@ from cifar.images import read_image
 from cifar.lazy import np
 from cifar.registry import DATASETS
 from cifar.schema import PositiveInt, Share
+from cifar.text import unescaped
 from cifar.untrusted import refusing
 
 ACCEPTED = "a folder with train/CLASS/*.png or *.jpg and test/CLASS/*.png or *.jpg"
@@ -27,12 +28,13 @@ def folder(seed: int, *, path: str, size: PositiveInt, val_fraction: Share, limi
     that is no image.
     """
     root = Path(path).expanduser()
-    class_names = [child.name for child in _folders(root / "train")]
+    folders = [child.name for child in _folders(root / "train")]
     for child in _folders(root / "test"):
-        if child.name not in class_names:
-            raise InputError(f"{child}: a class that train does not have; {known(child.name, class_names)}")
-    train, test = (_read(root / part, class_names, size, limit) for part in ("train", "test"))
-    return assemble(root.resolve().name, train, test, class_names, seed=seed, val_fraction=val_fraction, limit=limit)
+        if child.name not in folders:
+            raise InputError(f"{child}: a class that train does not have; {known(child.name, folders)}")
+    train, test = (_read(root / part, folders, size, limit) for part in ("train", "test"))
+    names = [unescaped(name) for name in folders]
+    return assemble(root.resolve().name, train, test, names, seed=seed, val_fraction=val_fraction, limit=limit)
 
 
 def _folders(parent: Path) -> list[Path]:
@@ -43,11 +45,11 @@ def _folders(parent: Path) -> list[Path]:
     return found
 
 
-def _read(part: Path, class_names: Sequence[str], size: int, limit: int | None) -> Split:
+def _read(part: Path, folders: Sequence[str], size: int, limit: int | None) -> Split:
     """The images that `limit` leaves, in the order of their paths."""
     found = [
         (file, label)
-        for label, name in enumerate(class_names)
+        for label, name in enumerate(folders)
         for file in sorted((part / name).glob("*"))
         if file.suffix.lower() in SUFFIXES
     ]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cifar.errors import InputError
+from cifar.runtime import output
 from cifar.serving.limits import Limits
 
 TOKEN = "CIFAR_TOKEN"
@@ -50,6 +51,7 @@ def serve(arguments: argparse.Namespace) -> None:
     listener = bound(arguments.host, arguments.port)
     from cifar.serving import process, sources
 
+    output.drop_unread()
     chosen = [*map(sources.named, arguments.runs), *(sources.best_of(*best) for best in arguments.best)]
     runs = sources.found(chosen, arguments.tracking_uri)
     process.serve(chosen, runs, arguments.tracking_uri, limits, secret, listener)

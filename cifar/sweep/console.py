@@ -10,8 +10,9 @@ from collections.abc import Collection
 from typing import TextIO
 
 from cifar.objective import lower_is_better
+from cifar.runtime.output import is_live
 from cifar.sweep.jobs import Job, Outcome, Process
-from cifar.text import duration, table
+from cifar.text import duration, fitted, table, width_of
 
 REDRAW = 0.5
 """Seconds between two pictures of the jobs that run."""
@@ -22,8 +23,9 @@ class Console:
 
     def __init__(self, total: int | None, objective: str, stream: TextIO | None = None):
         self._total, self._objective, self._stream = total, objective, stream or sys.stdout
-        self._live = self._stream.isatty()
-        self._drawn, self._height, self._begun = 0.0, 0, 0
+        self._live = is_live(self._stream)
+        self._drawn, self._begun = 0.0, 0
+        self._shown: list[str] = []
         self._ended: list[Outcome] = []
         self._start = time.monotonic()
 
@@ -77,9 +79,9 @@ class Console:
 
     def _rewrite(self, lines: list[str]) -> None:
         width, height = shutil.get_terminal_size()
-        lines = [line[: width - 1] for line in lines[: height - 1]]
-        if self._height:
-            self._stream.write(f"\x1b[{self._height}F\x1b[J")
-        self._stream.write("".join(f"{line}\n" for line in lines))
+        # In a terminal that has become narrower, a line that was written before takes several rows.
+        if rows := sum(-(-max(width_of([[line]]), 1) // width) for line in self._shown):
+            self._stream.write(f"\x1b[{rows}F\x1b[J")
+        self._shown = [fitted(line, width - 1) for line in lines[: height - 1]]
+        self._stream.write("".join(f"{line}\n" for line in self._shown))
         self._stream.flush()
-        self._height = len(lines)

@@ -30,6 +30,8 @@ from cifar.untrusted import read_file, refusing
 
 PARENT = "mlflow.parentRunId"
 PREDICTIONS = "tables/predictions.csv"
+SHORTEST = 4
+"""Characters of a run's id that are needed to find it."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,23 @@ def predictions(run: StoredRun) -> Predictions:
 
 def find(run_id: str) -> Run:
     """The run of this id, or the only one whose id begins so."""
-    begun = re.fullmatch("[0-9a-f]{4,31}", run_id)
+    if len(run_id) < SHORTEST:
+        raise InputError(f"run {run_id}: should be at least the first {SHORTEST} characters of a run's id")
+    begun = re.fullmatch("[0-9a-f]{1,31}", run_id)
     found = _search(f"attributes.run_id LIKE '{run_id}%'") if begun else []
     if len(found) > 1:
         raise InputError(f"run {run_id}: {len(found)} runs begin so: {', '.join(run.info.run_id for run in found[:5])}")
     with _told(f"run {run_id}"):
         return found[0] if found else mlflow.MlflowClient().get_run(run_id)
+
+
+def find_training(run_id: str) -> Run:
+    """The same of a run that is no sweep; raises `InputError` for a sweep."""
+    run = find(run_id)
+    if store.SWEEP in run.data.tags:
+        raise InputError(f"run {run_id} is a sweep, and has no model of its own: `python -m cifar compare --sweep "
+                         f"{run_id}` lists its jobs")
+    return run
 
 
 def _stored(run: Run, experiments: Mapping[str, str]) -> StoredRun:

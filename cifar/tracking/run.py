@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import shlex
 import tempfile
 import time
 import traceback
@@ -28,14 +29,17 @@ from cifar import environment, reporting
 from cifar.callbacks import WEIGHTS
 from cifar.config import Settings, TrackingSettings, flatten, identity
 from cifar.contracts import Dataset, Evaluation
-from cifar.errors import InputError, Interrupted, Pruned, TrainingError, warn
+from cifar.errors import Interrupted, Pruned, is_expected, reason, warn
 from cifar.files import ownership
 from cifar.lazy import keras, layers
 from cifar.runtime.quiet import silenced
-from cifar.text import masked
+from cifar.text import masked, unescaped
 from cifar.tracking import store
 from cifar.tracking.runs import end_stale
 from cifar.tracking.store import CONFIG, DATASET, DESCRIBED, FAILURE, PROCESS, SYNC_RUN, SYNC_URI, WEIGHTS_FILE, Result
+
+INTERRUPTIONS = (KeyboardInterrupt, Interrupted, OSError)
+"""Errors after which a run can be resumed."""
 
 
 class Run:
@@ -79,7 +83,7 @@ class Run:
         self.last_step = max(self.last_step, step)
 
     def log_tags(self, tags: Mapping[str, Any]) -> None:
-        rows = [RunTag(name, str(value)) for name, value in tags.items()]
+        rows = [RunTag(name, unescaped(str(value))) for name, value in tags.items()]
         self._try(lambda client: client.log_batch(self._id, tags=rows))
 
     def log_settings(self, settings: Settings) -> None:
@@ -87,7 +91,7 @@ class Run:
         if settings.tracking.uri:
             uri = masked(settings.tracking.uri)
             settings = settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": uri})})
-        rows = [Param(key, str(value)) for key, value in flatten(settings).items()]
+        rows = [Param(key, unescaped(str(value))) for key, value in flatten(settings).items()]
         self._try(lambda client: client.log_batch(self._id, params=rows))
         self.log_tags({"settings_sha256": identity(settings)})
         self.log_text(yaml.safe_dump(settings.model_dump(), sort_keys=False), CONFIG)
@@ -95,6 +99,7 @@ class Run:
     def log_described(self) -> None:
         """Tell that all is recorded that does not change any more; a run that is resumed before is described again."""
         self.log_tags({DESCRIBED: True})
+        self.is_described = True
 
     def log_environment(self) -> None:
         """Versions and machine, the commit, and the diff of a tree that differs from it."""
@@ -109,7 +114,7 @@ class Run:
         """Name, classes, shape and fingerprints of the data: with the settings, all that its model is built from."""
         entity = mlflow.data.from_numpy(
             dataset.train.images,
-            name=dataset.name,
+            name=unescaped(dataset.name),
             digest=dataset.fingerprint[:36],
             source=CodeDatasetSource({"data.name": dataset.name}),
         )._to_mlflow_entity()
@@ -149,7 +154,7 @@ class Run:
         self._try(lambda client: client.log_figure(self._id, figure, f"pictures/{name}.png"))
 
     def log_text(self, text: str, name: str) -> None:
-        self._try(lambda client: client.log_text(self._id, text, name))
+        self._try(lambda client: client.log_text(self._id, unescaped(text), name))
 
     def log_model(self, model: keras.Model, example: np.ndarray) -> None:
         """A model of Keras's own layers in MLflow's form, for `mlflow models serve`; `example` is a batch of images."""
@@ -188,13 +193,21 @@ class Run:
         self._try(lambda client: client.set_terminated(self._id, recorded_status(status)))
         reporting.report(status=status, reason=reason)
 
+    def note_on(self, error: BaseException) -> str:
+        """The addition to the message of an error that ends the run: how to resume it, or where its traceback is."""
+        if isinstance(error, INTERRUPTIONS):
+            uri = "" if self._uri == store.LOCAL else f" {shlex.quote(f'tracking.uri={masked(self._uri)}')}"
+            return f"python run.py resume={self.id}{uri} resumes the run" if self.is_described else ""
+        return "" if is_expected(error) else f"run {self.id} has the traceback as traceback.txt"
+
     def _create(self, client: mlflow.MlflowClient) -> str:
         tags = {PROCESS: environment.this_process()}
         if self._settings.parent:
             tags["mlflow.parentRunId"] = self._settings.parent
-        experiment = store.experiment_id(self._uri, self._settings.experiment)
+        experiment = store.experiment_id(self._uri, unescaped(self._settings.experiment))
+        name = unescaped(self._settings.name) if self._settings.name else None
         end_stale(client, experiment)
-        return client.create_run(experiment, run_name=self._settings.name, tags=resolve_tags(tags)).info.run_id
+        return client.create_run(experiment, run_name=name, tags=resolve_tags(tags)).info.run_id
 
     def _try(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
         """Call with a client of the store, the local one from when the server is away."""
@@ -267,11 +280,13 @@ def recorded(run: Run) -> Iterator[Run]:
         ownership.make_folder(run.folder)
         yield run
     except BaseException as error:
-        status, reason = _status(error), _reason(error)
-        run.log_tags({FAILURE: reason})
+        status, why = _status(error), reason(error)
+        run.log_tags({FAILURE: why})
         if status == "FAILED":
             run.log_text("".join(traceback.format_exception(error)), "traceback.txt")
-        run.end(status, reason)
+        run.end(status, why)
+        if note := run.note_on(error):
+            error.add_note(note)
         if status == "PRUNED":
             ownership.remove_folder(run.folder)
         raise
@@ -288,11 +303,6 @@ def _status(error: BaseException) -> str:
 def recorded_status(status: str) -> str:
     """MLflow's word for how a run has ended; it has none for a run that was pruned."""
     return "KILLED" if status == "PRUNED" else status
-
-
-def _reason(error: BaseException) -> str:
-    told = isinstance(error, InputError | TrainingError | Pruned | Interrupted)
-    return str(error) if told else f"{type(error).__name__}: {error}"
 
 
 def _is_to_keep(path: Path) -> bool:

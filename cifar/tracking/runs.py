@@ -73,7 +73,7 @@ def finished_run(uri: str | None, run_id: str) -> tuple[queries.StoredRun, Setti
     Raises `InputError`.
     """
     store.connect(uri)
-    (run,) = queries.find_runs([run_id])
+    (run,) = queries.find_runs([queries.find_training(run_id).info.run_id])
     if run.status != "FINISHED":
         raise InputError(f"run {run_id}: the run is {run.status}, not finished")
     return run, queries.settings(run), weights_of(run.id)
@@ -229,10 +229,13 @@ def _is_resumable(run: Run, tracking: TrackingSettings) -> bool:
 
 def _stored(run_id: str, *names: str) -> tuple[Any, ...]:
     """A recorded run, and the paths of its artifacts of those `names`; raises `InputError` where one is missing."""
-    run = queries.find(run_id)
-    try:
-        fetch = mlflow.artifacts.download_artifacts
-        return run, *(Path(fetch(run_id=run.info.run_id, artifact_path=name)) for name in names)
-    except store.FAILURES as error:
-        uri = masked(mlflow.get_tracking_uri())
-        raise InputError(f"run {run_id}: not far enough in {uri}: {store.first_line(error)}") from None
+    run, paths = queries.find_training(run_id), []
+    for name in names:
+        try:
+            paths.append(Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=name)))
+        except store.FAILURES as error:
+            if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
+                raise InputError(f"run {run_id}: it is {run.info.status} and has no {name}") from None
+            uri = masked(mlflow.get_tracking_uri())
+            raise InputError(f"run {run_id}: its {name} cannot be had from {uri}: {store.first_line(error)}") from None
+    return run, *paths

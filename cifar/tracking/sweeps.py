@@ -14,8 +14,9 @@ from mlflow.exceptions import MlflowException
 from cifar import environment, interrupts
 from cifar.config import TrackingSettings
 from cifar.files import ownership
+from cifar.text import unescaped
 from cifar.tracking import store
-from cifar.tracking.run import Run, recorded, recorded_status
+from cifar.tracking.run import INTERRUPTIONS, Run, recorded, recorded_status
 from cifar.tracking.runs import newest_sweep
 from cifar.tracking.store import FAILURE, PROCESS, SWEEP, Result
 
@@ -54,7 +55,7 @@ class SweepRun(Run):
             own = f"tags.mlflow.parentRunId = '{self._id}'"
             return client.search_runs([experiment], own, order_by=["attributes.start_time DESC"], max_results=50_000)
 
-        named = (run for run in self._try(search) if run.info.run_name == name)
+        named = (run for run in self._try(search) if run.info.run_name == unescaped(name))
         return next((Child.of(run) for run in named), None)
 
     def child_history(self, run_id: str, metric: str) -> list[float]:
@@ -84,6 +85,9 @@ class SweepRun(Run):
     def claim(self, name: str) -> store.Claim | None:
         """The sole right to the child of this `name`; `None` while another process has it."""
         return store.claim(self._uri, f"{self.id}/{hashlib.sha256(name.encode()).hexdigest()}")
+
+    def note_on(self, error: BaseException) -> str:
+        return "the same command resumes the sweep" if isinstance(error, INTERRUPTIONS) else super().note_on(error)
 
     def _try(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
         if interrupts.pending():  # told to end, it waits for nothing

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from cifar import mistakes
 from cifar.errors import InputError
 from cifar.lazy import Lazy
+from cifar.text import unescaped
 
 if TYPE_CHECKING:
     from cifar.config import Settings
@@ -47,14 +48,15 @@ class ProcessLauncher(Launcher):
         settings = [self.check(overrides) for overrides in job_overrides]
         self._loaded = None
         names = _names(job_overrides)
-        own = [jobs.Job(name, (*overrides, named(name))) for name, overrides in zip(names, job_overrides, strict=True)]
+        own = [jobs.Job(unescaped(name), (*overrides, named(name)))
+               for name, overrides in zip(names, job_overrides, strict=True)]  # fmt: skip
         varied = dict.fromkeys(part.split("=")[0] for part in " ".join(names).split())
         source = grid.Grid(f"sweep of {', '.join(varied)}", own, settings)
         tracking.connect(settings[0].tracking.uri)
         outcomes = engine.run(source, settings[0].tracking, settings[0].objectives, self.options)
         by_name = {outcome.job.name: outcome for outcome in outcomes}
         return [
-            JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=by_name[name])
+            JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=by_name[unescaped(name)])
             for name, overrides in zip(names, job_overrides, strict=True)
         ]
 

@@ -1,0 +1,61 @@
+"""Standard output and error that take any character, and that may be closed."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import TextIO
+
+STREAMS = ("stdin", "stdout", "stderr")
+"""The standard streams, in the order of their file descriptors."""
+
+
+class Lossy(io.FileIO):
+    """A file that drops what it cannot take: its reader has gone, its terminal is closed, or its disk is full."""
+
+    def write(self, data) -> int | None:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
+def prepare() -> None:
+    """Make the standard streams safe to use: call this first in a process.
+
+    A stream that is closed becomes `os.devnull`, since the next file to be opened, such as a database, would get its
+    descriptor and with it what is printed. A character that the encoding lacks is printed as `?`. What standard error
+    cannot take is dropped.
+    """
+    for descriptor, name in enumerate(STREAMS):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free descriptor is this one
+        if getattr(sys, name) is None:
+            nothing = io.FileIO(os.devnull, "w" if descriptor else "r")
+            setattr(sys, name, io.TextIOWrapper(nothing, "utf-8", line_buffering=True))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    sys.stderr = _lossy(sys.stderr)
+
+
+def drop_unread() -> None:
+    """Drop from now on what standard output cannot take, so that work goes on when its reader has gone."""
+    sys.stdout = _lossy(sys.stdout)
+
+
+def is_live(stream: TextIO) -> bool:
+    """True for a terminal on which a line can be rewritten."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _lossy(stream: TextIO) -> TextIO:
+    """`stream` on a `Lossy` file, unless another program has put its own in the place of Python's."""
+    if not isinstance(stream, io.TextIOWrapper) or stream not in (sys.__stdout__, sys.__stderr__):
+        return stream
+    stream.flush()
+    buffer = io.BufferedWriter(Lossy(stream.fileno(), "w", closefd=False))
+    at_once = stream.line_buffering or stream.write_through
+    return io.TextIOWrapper(buffer, stream.encoding, stream.errors, line_buffering=at_once)
