@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import signal
 import sys
 import traceback
@@ -64,6 +65,7 @@ def environmental(error: BaseException) -> str:
     line = first_line(error)
     # The libraries' own errors, known by name, so that none of them is imported here.
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUST" in line:
+        line = re.sub(r"^\{\{.*?\}\} ", "", line)  # the name that TensorFlow gives the operation
         return f"out of memory: {line}; a smaller batch_size, model or data.limit needs less"
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else line
