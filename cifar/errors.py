@@ -81,7 +81,8 @@ def reason(error: BaseException) -> str:
     """The line that says why a run has ended early."""
     if is_expected(error):
         return str(error)
-    return environmental(error) or f"{type(error).__name__}: {first_line(error)}"
+    name = type(error).__name__
+    return environmental(error) or (f"{name}: {first_line(error)}" if str(error).strip() else name)
 
 
 class ExitCodes(ContextDecorator):

@@ -180,7 +180,7 @@ class TestCallbacks:
         callback.on_epoch_end(3, {"loss": 0.0, "val_loss": 2.0})
         assert (tmp_path / "model.weights.h5").read_text() == "the best"
 
-    def test_early_stopping_waits_and_restores(self, compose, tmp_path):
+    def test_early_stopping_waits_and_restores(self, compose, tmp_path, capsys):
         callback, model = self.built(compose, tmp_path, "early_stopping", "patience=2", "monitor=val/accuracy")
         stopped = []
         for epoch, accuracy in enumerate([0.1, 0.9, 0.5, 0.6]):
@@ -190,6 +190,8 @@ class TestCallbacks:
         callback.on_train_end()
         assert stopped == [False, False, False, True]
         assert model.get_weights()[0] == 1
+        assert capsys.readouterr().out == ("early stopping after epoch 4: val/accuracy has not improved in 2 epochs; "
+                                           "the best epoch is 2\n")
 
     def test_reduce_lr_multiplies_the_rate(self, compose, tmp_path):
         callback, model = self.built(compose, tmp_path, "reduce_lr", "patience=1", "factor=0.5")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -97,7 +98,8 @@ def test_ctrl_c_within_an_epoch_and_resume(tmp_path, undisturbed):
         process.send_signal(signal.SIGINT)
         start = time.monotonic()
         _, stderr = process.communicate()
-    assert (process.returncode, stderr) == (130, "interrupted by SIGINT\n")
+    way = f"python run.py resume={run_id} tracking.uri={sqlite(tmp_path)}"
+    assert (process.returncode, stderr) == (130, f"interrupted by SIGINT; {way} resumes the run\n")
     assert time.monotonic() - start < 10
     assert only_run(tmp_path).info.status == "KILLED"
 
@@ -105,7 +107,9 @@ def test_ctrl_c_within_an_epoch_and_resume(tmp_path, undisturbed):
     assert (refused.code, refused.stderr.count("\n")) == (2, 1)
     assert "optimizer.lr=0.5 (the run has 0.001)" in refused.stderr
 
-    assert run(tmp_path, f"resume={run_id}").code == 0
+    resumed = run(tmp_path, f"resume={run_id}")
+    assert resumed.code == 0
+    assert re.match(r"run .*\nresumed (in epoch \d+, after step \d+ of \d+|after epoch \d+)\nepoch ", resumed.stdout)
     assert_same(tmp_path, undisturbed)
     finished = run(tmp_path, f"resume={run_id}")
     assert (finished.code, finished.stderr) == (2, f"error: resume={run_id}: the run is finished\n")

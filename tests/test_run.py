@@ -277,10 +277,11 @@ class TestFailure:
         for signum, code in signals.items():
             seconds, done = ended[signum]
             assert seconds < 10 * busy()
-            assert (done.code, done.stderr) == (code, f"interrupted by {signum.name}\n")
             assert "test:" not in done.stdout
             uri = sqlite(tmp_path / signum.name)
             run = newest(uri)
+            line = f"interrupted by {signum.name}; python run.py resume={run.info.run_id} tracking.uri={uri} resumes "
+            assert (done.code, done.stderr) == (code, f"{line}the run\n")
             assert run.info.status == "KILLED"
             assert run.data.tags["failure"] == f"interrupted by {signum.name}"
             history = mlflow.MlflowClient(uri).get_metric_history(run.info.run_id, "val/loss")

@@ -103,7 +103,10 @@ class TestStatus:
             (Pruned(3), "KILLED", "pruned in epoch 3"),
             (Interrupted(2), "KILLED", "interrupted by SIGINT"),
             (Interrupted(15), "KILLED", "interrupted by SIGTERM"),
-            (KeyboardInterrupt(), "KILLED", "KeyboardInterrupt: "),
+            (KeyboardInterrupt(), "KILLED", "KeyboardInterrupt"),
+            (MemoryError("Unable to allocate 3 GiB"), "FAILED", "out of memory: Unable to allocate 3 GiB; a smaller "
+             "batch_size, model or data.limit needs less"),
+            (OSError(28, "No space left on device", "/a"), "FAILED", "/a: No space left on device"),
         ],
         ids=repr,
     )
@@ -115,7 +118,7 @@ class TestStatus:
         assert ended.info.end_time
         assert ended.data.tags["failure"] == reason
         if status == "FAILED":
-            assert reason in artifact(settings.uri, run.id, "traceback.txt").read_text()
+            assert type(error).__name__ in artifact(settings.uri, run.id, "traceback.txt").read_text()
 
     def test_run_whose_process_is_gone_is_ended_by_the_next(self, settings):
         script = """
@@ -310,6 +313,11 @@ class TestQueries:
         monkeypatch.setattr(mlflow, "search_runs", lambda **_: both)
         with pytest.raises(InputError, match=f"^run abcd: 2 runs begin so: {run.id}, {other.id}$"):
             queries.find("abcd")
+
+    @pytest.mark.parametrize("run_id", ["", "a", "abc"])
+    def test_beginning_that_is_too_short(self, settings, run_id):
+        with pytest.raises(InputError, match=f"^run {run_id}: should be at least the first 4 characters of a run's id"):
+            queries.find(run_id)
 
     def test_history_has_a_value_an_epoch_and_a_gap_for_one_that_is_missing(self, settings):
         with tracking.start(settings) as run:

@@ -28,11 +28,12 @@ def prepare() -> None:
     descriptor and with it what is printed. A character that the encoding lacks is printed as `?`. What standard error
     cannot take is dropped.
     """
-    for descriptor, name in enumerate(STREAMS):
+    for descriptor in range(len(STREAMS)):
         try:
             os.fstat(descriptor)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free descriptor is this one
+    for descriptor, name in enumerate(STREAMS):
         if getattr(sys, name) is None:
             nothing = io.FileIO(os.devnull, "w" if descriptor else "r")
             setattr(sys, name, io.TextIOWrapper(nothing, "utf-8", line_buffering=True))
