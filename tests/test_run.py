@@ -212,14 +212,16 @@ class TestReproducibility:
 class TestFailure:
     """FAILED and KILLED, with the reason."""
 
-    def test_exception_in_training(self, main, store, monkeypatch):
+    def test_exception_in_training(self, main, store, monkeypatch, capfd):
         def broken(*arguments):
             raise ZeroDivisionError("out of the blue")
 
         monkeypatch.setattr(training, "evaluate", broken)
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(SystemExit) as end:
             main()
         run = newest(store)
+        line = f"failed: ZeroDivisionError: out of the blue; run {run.info.run_id} has the traceback as traceback.txt"
+        assert (end.value.code, capfd.readouterr().err.splitlines()[-1]) == (1, line)
         assert run.info.status == "FAILED"
         assert run.data.tags["failure"] == "ZeroDivisionError: out of the blue"
         place = Path(store.removeprefix("sqlite:///")).parent / "mlruns" / run.info.run_id / "artifacts"
