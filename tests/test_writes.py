@@ -123,7 +123,7 @@ OF_MODULES = {
 def writes(path: Path) -> Iterator[str]:
     """The calls in the file at `path` that create, overwrite or delete files; of `open` with its mode."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if not isinstance(node, ast.Call):
+        if not isinstance(node, ast.Call) or (node.args and ast.unparse(node.args[0]) == "os.devnull"):
             continue
         function, arguments = ast.unparse(node.func), [*node.args, *(keyword.value for keyword in node.keywords)]
         module, _, name = function.rpartition(".")
@@ -132,7 +132,7 @@ def writes(path: Path) -> Iterator[str]:
             modes = [text for text in texts if isinstance(text, str) and set(text) <= set("rwaxbt+")]
             if any(set(mode) & set("wax+") for mode in modes):
                 yield f"{function}({', '.join(map(repr, modes))})"
-            elif module == "os" and "O_RDONLY" not in ast.unparse(node) and "os.devnull" not in ast.unparse(node):
+            elif module == "os" and "O_RDONLY" not in ast.unparse(node):
                 yield function
         elif name in ALWAYS or name in OF_MODULES.get(module, ()) or _is_replace_of_path(name, node):
             yield function
