@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
@@ -138,36 +139,32 @@ def flatten(settings: Settings) -> dict[str, Any]:
 
 
 def identity(settings: Settings) -> str:
-    """SHA-256, in hexadecimal, of the settings that may not change when a run is resumed."""
-    fixed = {key: value for key, value in flatten(settings).items() if not _may_change(key)}
+    """SHA-256, in hexadecimal, of the settings that decide a run, with the path of its data as it was given."""
+    fixed = {key: value for key, value in flatten(settings).items() if key.partition(".")[0] not in MAY_CHANGE}
     return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
 
-def resumed(stored: Settings, asked: Settings, overrides: Sequence[str]) -> Settings:
-    """The `stored` settings of a run with what the command line's `overrides` change in them.
+def may_change(key: str) -> bool:
+    """True for a setting, by its dotted key, that a resumed run may have otherwise than it was started with.
 
-    Raises `InputError` where they ask for a setting that would make it another run.
+    Where data lie is not what they are: that they are the same, their fingerprint tells.
     """
-    typed = [override.lstrip("+~").split("=", 1)[0] for override in overrides]
-    before, now = flatten(stored), flatten(asked)
-    differing = [
-        key
-        for key in sorted(before.keys() | now.keys())
-        if any(key == name or key.startswith(f"{name}.") for name in typed)
-        and not _may_change(key)
-        and before.get(key) != now.get(key)
-    ]
-    if differing:
-        told = ", ".join(f"{key}={now.get(key)} (the run has {before.get(key)})" for key in differing)
-        raise InputError(f"resume={asked.resume}: {told}; only {', '.join(MAY_CHANGE)} may change")
-    changed = {name.split(".")[0] for name in (*typed, "resume")}
-    # The stored address may lack its password.
-    here = {"tracking": stored.tracking.model_copy(update={"uri": asked.tracking.uri})}
-    return stored.model_copy(update=here | {name: getattr(asked, name) for name in MAY_CHANGE if name in changed})
+    parts = key.split(".")
+    return parts[0] in MAY_CHANGE or (parts[0] == "data" and parts[-1] == "path")
 
 
-def _may_change(key: str) -> bool:
-    return key.split(".", 1)[0] in MAY_CHANGE
+def located(settings: Settings) -> Settings:
+    """`settings` with the paths of data made absolute, so that they are found from any folder."""
+
+    def absolute(node: dict[str, Any]) -> dict[str, Any]:
+        return {
+            key: absolute(value) if isinstance(value, dict)
+            else os.path.abspath(os.path.expanduser(value)) if key == "path" and value
+            else value
+            for key, value in node.items()
+        }  # fmt: skip
+
+    return settings.model_copy(update={"data": absolute(settings.data)})
 
 
 def _refuse_targets(node: Any, key: str) -> None:

@@ -137,6 +137,13 @@ class Dataset:
         """(height, width, channels)."""
         return self.train.images.shape[1:]
 
+    @property
+    def description(self) -> dict[str, Any]:
+        """Name, classes, image shape and sizes of the splits, as JSON holds them."""
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        return {"name": self.name, "class_names": list(self.class_names), "image_shape": list(self.image_shape),
+                "images": {name: len(split) for name, split in splits.items()}}
+
     def need(self, *targets: str) -> None:
         """Raises `InputError` where a target that a task learns is missing, or training images of a class of labels."""
         for name in targets:

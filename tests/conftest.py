@@ -214,7 +214,7 @@ def undisturbed_and_resumed(monkeypatch):
 
         def fit(run_id: str | None = None) -> tuple[str, str]:
             model = experiment.compiled_model()
-            with tracking.start(experiment.settings.tracking, run_id) as run:
+            with tracking.start(experiment.settings.tracking, run_id and tracking.claimed(run_id)) as run:
                 started.append(run.id)
                 return run.id, training.weights_sha256(training.fit(experiment, model, run))
 

@@ -14,7 +14,7 @@ from cifar.environment import ROOT
 
 FLOORS = {
     0: ("errors", "schema", "lazy", "registry", "contracts", "environment", "interrupts", "config", "mistakes",
-        "command_line", "untrusted", "objective", "reporting", "text", "files", "runtime"),
+        "command_line", "overrides", "untrusted", "objective", "reporting", "text", "files", "runtime"),
     1: ("devices", "layers", "muon", "views", "plots", "study", "calibration", "statistics", "images", "complexity",
         "boxes", "drawing", "masks", "pixelwise", "progress", "state", "data", "models", "tasks", "augmentation",
         "optimizers", "schedules", "averaging", "callbacks"),
@@ -86,7 +86,7 @@ PLUGINS = ("grid_sweeper", "no_folders", "optuna_sweeper", "process_launcher", "
     ("library", "importers"),
     [
         ("mlflow", {"cifar/tracking"}),
-        ("hydra", {"run.py", "cifar/command_line.py", "cifar/mistakes.py",
+        ("hydra", {"run.py", "cifar/command_line.py", "cifar/mistakes.py", "cifar/overrides.py",
                    *(f"hydra_plugins/{plugin}" for plugin in PLUGINS)}),
         ("optuna", {"cifar/study", "cifar/sweep"}),
         ("sklearn", {"cifar/data", "cifar/tasks"}),

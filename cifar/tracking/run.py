@@ -27,7 +27,7 @@ from mlflow.types import Schema, TensorSpec
 
 from cifar import environment, reporting
 from cifar.callbacks import WEIGHTS
-from cifar.config import Settings, TrackingSettings, flatten, identity
+from cifar.config import Settings, TrackingSettings, flatten, identity, located
 from cifar.contracts import Dataset, Evaluation
 from cifar.errors import Interrupted, Pruned, is_expected, reason, warn
 from cifar.files import ownership
@@ -36,7 +36,19 @@ from cifar.runtime.quiet import silenced
 from cifar.text import masked, unescaped
 from cifar.tracking import store
 from cifar.tracking.runs import end_stale
-from cifar.tracking.store import CONFIG, DATASET, DESCRIBED, FAILURE, PROCESS, SYNC_RUN, SYNC_URI, WEIGHTS_FILE, Result
+from cifar.tracking.store import (
+    CONFIG,
+    DATASET,
+    DESCRIBED,
+    FAILURE,
+    FINGERPRINT,
+    PROCESS,
+    SYNC_RUN,
+    SYNC_URI,
+    WEIGHTS_FILE,
+    Result,
+)
+from cifar.tracking.unfinished import Unfinished
 
 INTERRUPTIONS = (KeyboardInterrupt, Interrupted, OSError)
 """Errors after which a run can be resumed."""
@@ -59,12 +71,13 @@ class Run:
         if run_id:
             stored = self._try(lambda client: client.get_run(self._id)).data
             self.is_described, self._final = DESCRIBED in stored.tags, dict(stored.metrics)
+            # First the process, by which others see that the run is not one that was killed.
+            self.log_tags({PROCESS: environment.this_process()})
             self._try(lambda client: client.update_run(self._id, "RUNNING"))
             if FAILURE in stored.tags:
                 self._try(lambda client: client.delete_tag(self._id, FAILURE))
             history = self._try(lambda client: client.get_metric_history(self._id, "train/loss"))
             self.last_step = max((metric.step for metric in history), default=0)
-            self.log_tags({PROCESS: environment.this_process()})
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record `metrics` at `step`, an epoch counted from 1, in one call; at 0 what a resumed run lacks of them.
@@ -87,13 +100,11 @@ class Run:
         self._try(lambda client: client.log_batch(self._id, tags=rows))
 
     def log_settings(self, settings: Settings) -> None:
-        """Every setting as a parameter, and all of them as `config.yaml`; a password in `tracking.uri` is left out."""
-        if settings.tracking.uri:
-            uri = masked(settings.tracking.uri)
-            settings = settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": uri})})
+        """Every setting as a parameter, and all of them as `config.yaml`, as `_recordable` says."""
+        self.log_tags({"settings_sha256": identity(settings)})
+        settings = _recordable(settings)
         rows = [Param(key, unescaped(str(value))) for key, value in flatten(settings).items()]
         self._try(lambda client: client.log_batch(self._id, params=rows))
-        self.log_tags({"settings_sha256": identity(settings)})
         self.log_text(yaml.safe_dump(settings.model_dump(), sort_keys=False), CONFIG)
 
     def log_described(self) -> None:
@@ -120,9 +131,8 @@ class Run:
         )._to_mlflow_entity()
         inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
         self._try(lambda client: client.log_inputs(self._id, inputs))
-        self.log_tags({"dataset_fingerprint": dataset.fingerprint, "test_fingerprint": dataset.test_fingerprint})
-        described = {"name": dataset.name, "class_names": dataset.class_names, "image_shape": dataset.image_shape}
-        self.log_text(json.dumps(described, indent=2), DATASET)
+        self.log_tags({FINGERPRINT: dataset.fingerprint, "test_fingerprint": dataset.test_fingerprint})
+        self.log_text(json.dumps(dataset.description, indent=2), DATASET)
 
     def log_evaluation(self, evaluation: Evaluation, prefix: str) -> None:
         """Metrics under `prefix/`, and tables as artifacts."""
@@ -200,6 +210,10 @@ class Run:
             return f"python run.py resume={self.id}{uri} resumes the run" if self.is_described else ""
         return "" if is_expected(error) else f"run {self.id} has the traceback as traceback.txt"
 
+    def claim_itself(self) -> store.Claim:
+        """The claim on this run, which nobody else knows of yet."""
+        return store.claim_run(self._uri, self._id)
+
     def _create(self, client: mlflow.MlflowClient) -> str:
         tags = {PROCESS: environment.this_process()}
         if self._settings.parent:
@@ -246,13 +260,19 @@ def unrecorded() -> Iterator[Run]:
 
 
 @contextmanager
-def start(settings: TrackingSettings, run_id: str | None = None) -> Iterator[Run]:
-    """A new run, or the one that `run_id` names; RUNNING inside the `with`, and FINISHED, KILLED or FAILED afterwards.
+def start(settings: TrackingSettings, unfinished: Unfinished | None = None) -> Iterator[Run]:
+    """A new run, or an `unfinished` one; RUNNING inside the `with`, and FINISHED, KILLED or FAILED afterwards.
 
-    The store is the one that `connect` has opened.
+    The store is the one that `connect` has opened. For as long as the run is RUNNING, this process has the claim on it.
     """
-    with recorded(Run(mlflow.get_tracking_uri(), settings, run_id)) as run, _system_metrics(run):
-        yield run
+    run = Run(mlflow.get_tracking_uri(), settings, unfinished.id if unfinished else None)
+    claim = unfinished.claim if unfinished else run.claim_itself()
+    try:
+        with recorded(run), _system_metrics(run):
+            yield run
+        claim.end()
+    finally:
+        claim.release()
 
 
 @contextmanager
@@ -292,6 +312,12 @@ def recorded(run: Run) -> Iterator[Run]:
         raise
     run.end("FINISHED")
     ownership.remove_folder(run.folder)
+
+
+def _recordable(settings: Settings) -> Settings:
+    """`settings` with absolute paths of data, and without a password in `tracking.uri`."""
+    uri = settings.tracking.uri and masked(settings.tracking.uri)
+    return located(settings).model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": uri})})
 
 
 def _status(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Runs that are recorded already: found, resumed, read back, sent to their server, shown."""
+"""Runs that are recorded already: found, read back, sent to their server, shown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from mlflow.entities import Param, Run, RunStatus, RunTag
 
 from cifar import environment
 from cifar.callbacks import WEIGHTS
-from cifar.config import Settings, TrackingSettings, identity, read, resumed
+from cifar.config import Settings, read
 from cifar.contracts import Dataset
 from cifar.errors import InputError
 from cifar.text import masked
@@ -26,6 +26,7 @@ from cifar.tracking.store import (
     DATASET,
     EXAMPLE,
     FAILURE,
+    FINGERPRINT,
     PROCESS,
     SWEEP,
     SYNC_RUN,
@@ -35,36 +36,12 @@ from cifar.tracking.store import (
 )
 from cifar.untrusted import read_file, refusing
 
-PATIENCE = 60.0
-"""Seconds for which a store is asked what there is to go on with."""
-
-
-def find_resumable(settings: Settings, overrides: Sequence[str]) -> tuple[Settings, str | None]:
-    """The run that `settings.resume` means and the settings with which it goes on.
-
-    `auto` is the newest unfinished run with the same settings, and no run where there is none. Raises `InputError` for
-    a run that is unknown, finished or still running, and for `overrides` that would make it another run.
-    """
-    store.connect(settings.tracking.uri)
-    uri = mlflow.get_tracking_uri()
-    if settings.resume == "auto":
-        try:
-            return settings, store.patiently(uri, lambda: _newest_unfinished(settings), PATIENCE)
-        except store.FAILURES as error:
-            raise InputError(f"resume=auto: {masked(uri)} does not answer: {store.first_line(error)}") from None
-    run, config = _stored(settings.resume, CONFIG)
-    if run.info.status == "RUNNING" and not environment.is_gone(run.data.tags.get(PROCESS, "")):
-        raise InputError(f"resume={settings.resume}: the run is running, as process {run.data.tags.get(PROCESS)}")
-    if run.info.status == "FINISHED":
-        raise InputError(f"resume={settings.resume}: the run is finished")
-    return resumed(read(config.read_text()), settings, overrides), run.info.run_id
-
 
 def stored_run(uri: str | None, run_id: str) -> tuple[Settings, Path, str]:
     """Settings, path of the weights, and data fingerprint of a recorded run; raises `InputError`."""
     store.connect(uri)
-    run, config, weights = _stored(run_id, CONFIG, WEIGHTS)
-    return read(config.read_text()), weights, run.data.tags.get("dataset_fingerprint", "")
+    run, config, weights = stored(run_id, CONFIG, WEIGHTS)
+    return read(config.read_text()), weights, run.data.tags.get(FINGERPRINT, "")
 
 
 def finished_run(uri: str | None, run_id: str) -> tuple[queries.StoredRun, Settings, Path]:
@@ -76,14 +53,16 @@ def finished_run(uri: str | None, run_id: str) -> tuple[queries.StoredRun, Setti
     (run,) = queries.find_runs([queries.find_training(run_id).info.run_id])
     if run.status != "FINISHED":
         raise InputError(f"run {run_id}: the run is {run.status}, not finished")
-    return run, queries.settings(run), weights_of(run.id)
+    _, config = stored(run.id, CONFIG)
+    return run, read(config.read_text()), weights_of(run.id)
 
 
 def blank_dataset(run: queries.StoredRun) -> Dataset:
     """What stands for the data of a run, to build its model where they are not at hand; raises `InputError`."""
-    _, path = _stored(run.id, DATASET)
+    _, path = stored(run.id, DATASET)
     with refusing(path, "name, class_names and image_shape of a data set"):
-        return Dataset.blank(**json.loads(read_file(path)))
+        described = json.loads(read_file(path))
+        return Dataset.blank(**{key: value for key, value in described.items() if key != "images"})
 
 
 def examples(run: queries.StoredRun) -> np.ndarray:
@@ -92,7 +71,7 @@ def examples(run: queries.StoredRun) -> np.ndarray:
     Raises `InputError` where they are something else.
     """
     try:
-        _, path = _stored(run.id, EXAMPLE)
+        _, path = stored(run.id, EXAMPLE)
     except InputError:
         return np.zeros((0, 1, 1, 1), np.uint8)
     with refusing(path, "a batch of images"):
@@ -110,7 +89,7 @@ def with_model_of_run(settings: Settings) -> Settings:
     if settings.model["name"] != "from_run" or settings.model["model"]:
         return settings
     store.connect(settings.tracking.uri)
-    run, config = _stored(settings.model["run"], CONFIG)
+    run, config = stored(settings.model["run"], CONFIG)
     if run.info.status != "FINISHED":
         raise InputError(f"model.run={settings.model['run']}: the run is {run.info.status}, not finished")
     made_of = dict(read(config.read_text()).model)
@@ -125,7 +104,7 @@ def with_model_of_run(settings: Settings) -> Settings:
 
 def weights_of(run_id: str) -> Path:
     """The weights of a finished run, which are those that its training ended with; raises `InputError`."""
-    run, weights = _stored(run_id, WEIGHTS)
+    run, weights = stored(run_id, WEIGHTS)
     found, recorded = file_sha256(weights), run.data.tags.get(WEIGHTS_FILE)
     if found != recorded:
         raise InputError(f"run {run_id}: the SHA-256 of its {WEIGHTS} is {found}, recorded is {recorded or 'none'}")
@@ -207,27 +186,7 @@ def _missing(here: Iterable[Any], there: Iterable[Any]) -> list[Any]:
     return [metric for metric in here if metric.step not in steps]
 
 
-def _newest_unfinished(settings: Settings) -> str | None:
-    client = mlflow.MlflowClient()
-    experiment = client.get_experiment_by_name(settings.tracking.experiment)
-    if experiment is None:
-        return None
-    end_stale(client, experiment.experiment_id)
-    same = client.search_runs(
-        [experiment.experiment_id],
-        f"tags.settings_sha256 = '{identity(settings)}'",
-        order_by=["attributes.start_time DESC"],
-    )
-    return next((run.info.run_id for run in same if _is_resumable(run, settings.tracking)), None)
-
-
-def _is_resumable(run: Run, tracking: TrackingSettings) -> bool:
-    """Whether a run has ended early and, if it is to be a job of a sweep, is that job."""
-    is_job = (run.data.tags.get("mlflow.parentRunId"), run.info.run_name) == (tracking.parent, tracking.name)
-    return run.info.status in ("KILLED", "FAILED") and (is_job or not tracking.parent)
-
-
-def _stored(run_id: str, *names: str) -> tuple[Any, ...]:
+def stored(run_id: str, *names: str) -> tuple[Any, ...]:
     """A recorded run, and the paths of its artifacts of those `names`; raises `InputError` where one is missing."""
     run, paths = queries.find_training(run_id), []
     for name in names:

@@ -38,6 +38,7 @@ CONFIG = "config.yaml"
 DATASET = "dataset.json"
 EXAMPLE = "model/input_example.json"
 PROCESS = "process"
+FINGERPRINT = "dataset_fingerprint"
 DESCRIBED = "described"
 FAILURE = "failure"
 SWEEP = "sweep"
@@ -164,10 +165,21 @@ class Claim:
         """Let go; those that inherited it may hold it still."""
         self.held.close()
 
+    def end(self) -> None:
+        """Let go of what nobody will claim again."""
+        if not isinstance(self.held, Connection):
+            Path(self.held.name).unlink(missing_ok=True)
+        self.release()
+
 
 def claim(uri: str, name: str, *, wait: bool = False) -> Claim | None:
     """The claim on `name` among the users of the store; `None` where another has it, unless told to `wait` for it."""
     return _advisory_lock(uri, name, wait) if uri.startswith("postgresql") else _file_lock(uri, name, wait)
+
+
+def claim_run(uri: str, run_id: str) -> Claim | None:
+    """The claim on a run, which the process that trains it holds; `None` where another has it."""
+    return claim(uri, f"run-{run_id}")
 
 
 @contextmanager
@@ -194,7 +206,8 @@ def _file_lock(uri: str, name: str, wait: bool) -> Claim | None:
 
 def _advisory_lock(uri: str, name: str, wait: bool) -> Claim | None:
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
-    connection = create_engine(uri, poolclass=NullPool).connect()
+    # Without a transaction, which would keep the database from cleaning up for as long as the claim is held.
+    connection = create_engine(uri, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect()
     if wait:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
     elif not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}):

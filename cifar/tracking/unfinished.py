@@ -1,0 +1,151 @@
+"""Runs that ended early: found, claimed by the process that resumes them, and held against their data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlflow
+from mlflow.entities import Run
+from omegaconf import DictConfig, OmegaConf
+
+from cifar import devices, environment, overrides
+from cifar.config import Settings, TrackingSettings, identity, read
+from cifar.contracts import Dataset
+from cifar.errors import InputError
+from cifar.text import masked
+from cifar.tracking import queries, store
+from cifar.tracking.runs import end_stale, stored
+from cifar.tracking.store import CONFIG, DATASET, FINGERPRINT, PROCESS
+
+PATIENCE = 60.0
+"""Seconds for which a store is asked for an unfinished run."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run to be resumed. No other process can resume it while the `claim` is held.
+
+    Of several processes that train together, only the one that keeps the record has the claim.
+    """
+
+    run: Run
+    claim: store.Claim | None
+
+    @property
+    def id(self) -> str:
+        return self.run.info.run_id
+
+    def check_epochs(self, settings: Settings) -> None:
+        """Raises `InputError` where `settings` want a number of epochs that the run is beyond."""
+        before, trained = _settings(self.id), _epochs(self.id)
+        if settings.epochs < min(trained, before.epochs):
+            raise InputError(f"epochs={settings.epochs}: the run has trained {trained} epochs already")
+        if settings.epochs != before.epochs and trained > before.epochs:
+            raise InputError(f"epochs={settings.epochs}: the run has trained its {before.epochs} epochs, and is in "
+                             "those of finetune.epochs")
+
+    def check_data(self, dataset: Dataset) -> None:
+        """Raises `InputError` where the `dataset` is not that which the run has recorded, if it came to that."""
+        if self.run.data.tags.get(FINGERPRINT, dataset.fingerprint) == dataset.fingerprint:
+            return
+        _, path = stored(self.id, DATASET)
+        told = "; ".join(_changes(json.loads(path.read_text()), dataset.description))
+        raise InputError(f"data: not those of run {self.id}: {told or 'other images or targets'}")
+
+
+def find_resumable(composed: DictConfig, given: Sequence[str]) -> tuple[Settings, Unfinished]:
+    """The run that `resume` names, and its recorded settings with what the overrides `given` change in them.
+
+    `composed` are the settings that they make with `conf/`. Raises `InputError` for a run that is unknown, finished, or
+    still running, and for overrides that would make it another run.
+    """
+    store.connect(OmegaConf.select(composed, "tracking.uri"))
+    run = queries.find_training(str(composed.resume))
+    is_first = devices.processes(_settings(run.info.run_id)).index == 0
+    found = claimed(run.info.run_id) if is_first else Unfinished(run, None)
+    settings = overrides.changed(_settings(found.id), composed, given)
+    found.check_epochs(settings)
+    return settings, found
+
+
+def newest_unfinished(settings: Settings, dataset: Dataset) -> Unfinished | None:
+    """The newest run with these settings and data that ended early; `None` where there is none to be resumed."""
+    uri = mlflow.get_tracking_uri()
+    try:
+        runs = store.patiently(uri, lambda: _unfinished(settings), PATIENCE)
+    except store.FAILURES as error:
+        raise InputError(f"resume=auto: {masked(uri)} does not answer: {store.first_line(error)}") from None
+    for run in runs:
+        if run.data.tags.get(FINGERPRINT, dataset.fingerprint) == dataset.fingerprint:
+            try:
+                found = claimed(run.info.run_id)
+                found.check_epochs(settings)
+            except InputError:
+                continue
+            return found
+    return None
+
+
+def claimed(run_id: str) -> Unfinished:
+    """The run `run_id`, claimed; raises `InputError` where it is finished or another process trains it."""
+    claim = store.claim_run(mlflow.get_tracking_uri(), run_id)
+    # What the store says is read after the claim: a process that had it before has recorded all by now.
+    run = mlflow.MlflowClient().get_run(run_id)
+    process = run.data.tags.get(PROCESS, "")
+    if run.info.status == "RUNNING" and not environment.is_gone(process):
+        raise InputError(f"resume={run_id}: the run is running, as process {process}")
+    if not claim:
+        raise InputError(f"resume={run_id}: another process has just resumed the run")
+    if run.info.status == "FINISHED":
+        raise InputError(f"resume={run_id}: the run is finished")
+    return Unfinished(run, claim)
+
+
+def _settings(run_id: str) -> Settings:
+    _, path = stored(run_id, CONFIG)
+    return read(path.read_text())
+
+
+def _epochs(run_id: str) -> int:
+    """The epochs of a run that are recorded."""
+    history = mlflow.MlflowClient().get_metric_history(run_id, "train/loss")
+    return max((point.step for point in history), default=0)
+
+
+def _unfinished(settings: Settings) -> list[Run]:
+    """The runs with these settings that ended early, newest first."""
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name(settings.tracking.experiment)
+    if experiment is None:
+        return []
+    end_stale(client, experiment.experiment_id)
+    same = client.search_runs(
+        [experiment.experiment_id],
+        f"tags.settings_sha256 = '{identity(settings)}'",
+        order_by=["attributes.start_time DESC"],
+    )
+    return [run for run in same if _is_resumable(run, settings.tracking)]
+
+
+def _is_resumable(run: Run, tracking: TrackingSettings) -> bool:
+    """Whether a run has ended early and, if it is to be a job of a sweep, is that job."""
+    is_job = (run.data.tags.get("mlflow.parentRunId"), run.info.run_name) == (tracking.parent, tracking.name)
+    return run.info.status in ("KILLED", "FAILED") and (is_job or not tracking.parent)
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What two descriptions of a data set differ in, as phrases."""
+    classes, found = before["class_names"], now["class_names"]
+    told = [f"class {name!r} is new" for name in found if name not in classes]
+    told += [f"class {name!r} is gone" for name in classes if name not in found]
+    if not told and classes != found:
+        told.append("the classes are in another order")
+    if before["image_shape"] != now["image_shape"]:
+        told.append(f"images are {now['image_shape']}, not {before['image_shape']}")
+    for split, count in before.get("images", {}).items():
+        if count != now["images"][split]:
+            told.append(f"{now['images'][split]} {split} images, not {count}")
+    return told
