@@ -63,6 +63,11 @@ class Registry:
         wanted = [name for name in inspect.signature(builder).parameters if name in runtime]
         return builder(**{name: runtime[name] for name in wanted}, **checked)
 
+    def takes(self, settings: Mapping[str, Any], name: str) -> bool:
+        """True if the builder that `settings` name asks the framework for `name`."""
+        parameter = inspect.signature(self._builder(settings, self.group)).parameters.get(name)
+        return parameter is not None and parameter.kind is not parameter.KEYWORD_ONLY
+
     def _builder(self, settings: Mapping[str, Any], where: str) -> Callable:
         key = "builder" if "builder" in settings else "name"
         name = settings.get(key)

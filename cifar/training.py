@@ -28,13 +28,12 @@ EVALUATION_BATCH = 128  # larger ones are no faster on a CPU, and take more memo
 
 
 def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
-    """Show and record what is about to run: settings, machine, data, model, and a sheet of augmented images."""
+    """Show and record what is about to run: settings, data, model, and a sheet of augmented images."""
     data = experiment.dataset
     print(f"run {run.id}: {summary(experiment, model)}")
     if run.is_described:
         return
     run.log_settings(experiment.settings)
-    run.log_environment()
     run.log_dataset(data)
     run.log_tags({"precision": keras.config.dtype_policy().name,
                   "devices": devices.device_count(experiment.settings.distribute)})
@@ -79,6 +78,7 @@ def fit(experiment: Experiment, model: keras.Model, run: Run, resumed: bool = Fa
     )
     if resumed:
         print(f"resumed {_reached(saver, steps)}", flush=True)
+    run.log_start(settings, saver.position[0] + 1, saver.position[1])
     _log_history(recorder, run)
     shard, validation = batches_for(experiment, model)
     # The chosen callbacks see the averages of weights, in which a phase ends; the state has both in their places.

@@ -195,20 +195,23 @@ class TestGroups:
         assert [len(group.runs) for group in grouped([run, other, bfloat], ignored=["code"])] == [2, 1]
         assert [len(group.runs) for group in grouped([run, other, bfloat], ignored=["code", "precision"])] == [3]
 
-    def test_changes_of_the_code_are_told_apart_by_what_they_are(self, stored):
+    def test_code_is_told_apart_by_its_changes(self, stored):
         tracking.connect(stored.uri)
         (run,) = named([stored.ids["bad 1"]])
-        commit = {**run.tags, "git_commit": "f" * 40, "git_changes": ""}
-        changes = {"git_dirty": "True", "git_changes": "a" * 64}
-        told = [{"git_dirty": "False"}, {"git_dirty": "True"}, changes, {**changes, "git_changes": "b" * 64}, changes]
-        recorded_before = {"git_commit": "f" * 40, "git_dirty": "False"}
-        groups = grouped([replace(run, id=str(number), tags=tags) for number, tags in
-                          enumerate([recorded_before, *({**commit, **own} for own in told)])])  # fmt: skip
+        commit = "f" * 40
+        before = [{"git_commit": commit, "git_dirty": "False"}, {"git_commit": commit, "git_dirty": "True"}]
+        codes = [commit[:10], *(f"{commit[:10]} with changes {letter * 10}" for letter in "aab")]
+        tags = [*before, *({**before[1], "code": code} for code in codes)]
+        groups = grouped([replace(run, id=str(number), tags={**run.tags, **own}) for number, own in enumerate(tags)])
         assert [len(group.runs) for group in groups] == [2, 1, 2, 1]
-        assert [group.settings["git commit"] for group in groups] == [
-            "f" * 10, f"{'f' * 10} with changes", f"{'f' * 10} with changes {'a' * 10}",
-            f"{'f' * 10} with changes {'b' * 10}",
-        ]  # fmt: skip
+        told = [codes[0], f"{commit[:10]} with changes", codes[1], codes[3]]
+        assert [group.settings["git commit"] for group in groups] == told
+
+    def test_schedule_that_a_resume_has_moved_is_another_setting(self, stored):
+        tracking.connect(stored.uri)
+        (run,) = named([stored.ids["bad 1"]])
+        other = replace(run, id="other", tags={**run.tags, "schedule_moved": "epochs 5, 7 from epoch 3"})
+        assert grouped([run, other])[1].settings["schedule moved"] == "epochs 5, 7 from epoch 3"
 
     def test_what_is_ignored_tells_no_runs_apart(self, compare):
         out = compare("bad 1", "good 1", "--ignore", "optimizer").stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from conftest import composed, record, sqlite
 from PIL import Image
 
 from cifar import config, overrides, tracking
+from cifar.environment import Code
 from cifar.errors import InputError
 from cifar.experiment import Experiment
-from cifar.tracking import store
+from cifar.tracking import queries, starts, store
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,7 @@ def killed(folder):
         with pytest.raises(KeyboardInterrupt), tracking.start(experiment.settings.tracking) as run:
             run.log_settings(experiment.settings)
             run.log_dataset(experiment.dataset)
+            run.log_start(experiment.settings, 1, 0)
             for epoch in (1, 2):
                 run.log_metrics({"train/loss": 1.0}, step=epoch)
             raise KeyboardInterrupt
@@ -167,13 +170,70 @@ class TestSettings:
         with tracking.sweep(of_sweep, "key", True) as parent:
             pass
         told = mistake(f"resume={parent.id}", f"tracking.uri={uri}")
-        assert told.startswith(f"resume={parent.id}: a sweep, not a run; ")
+        assert told.startswith(f"run {parent.id} is a sweep, ")
         for words in (("evaluate", parent.id), ("export", parent.id, tmp_path / "out")):
             done = command(uri, *words)
             assert (done.code, done.stdout) == (2, "")
-            assert done.stderr.startswith(f"error: run {parent.id}: a sweep, ")
+            assert done.stderr.startswith(f"error: run {parent.id} is a sweep, ")
 
     def test_run_without_weights(self, killed, command, folder):
         run = killed("data=digits")
         done = command(sqlite(folder), "evaluate", run)
-        assert (done.code, done.stderr) == (2, f"error: run {run}: has no model.weights.h5; the run is KILLED\n")
+        assert (done.code, done.stderr) == (2, f"error: run {run}: it is KILLED and has no model.weights.h5\n")
+
+
+class TestStarts:
+    """What a resume changes is recorded, with the epoch from which it holds."""
+
+    @pytest.fixture
+    def resumed(self, folder, monkeypatch):
+        """resumed(run_id, *overrides): resume a run by other code in its third epoch, and kill it in its fourth."""
+
+        def run(run_id: str, *given: str) -> None:
+            monkeypatch.setattr("cifar.environment.code", lambda: Code("a" * 40, "a diff"))
+            settings, unfinished = find(folder, run_id, *given)
+            with pytest.raises(KeyboardInterrupt), tracking.start(settings.tracking, unfinished) as run:
+                run.log_start(settings, 3, 0)
+                run.log_metrics({"train/loss": 1.0}, step=3)
+                raise KeyboardInterrupt
+
+        return run
+
+    def test_settings(self, killed, resumed, folder, capfd):
+        run = killed("data=digits", "schedule=cosine", "schedule.warmup_epochs=0", "epochs=5")
+        resumed(run, "epochs=9")
+        told = "the run was started with 5, and schedule=cosine depends on it: its learning rate is another from epoch"
+        assert capfd.readouterr().err == f"warning: epochs=9: {told} 3 on\n"
+        assert find(folder, run)[0].epochs == 9, "the next resume goes by the latest settings"
+        (stored,) = queries.find_runs([run])
+        assert (stored.params["epochs"], queries.settings(stored).epochs) == ("9", 9)
+        assert stored.tags["schedule_moved"] == "epochs 5, 9 from epoch 3"
+
+    def test_schedule_that_does_not_depend_on_epochs(self, killed, resumed, folder, capfd):
+        run = killed("data=digits", "schedule=constant", "epochs=5")
+        resumed(run, "epochs=9")
+        assert capfd.readouterr().err == ""
+        assert "schedule_moved" not in queries.find_runs([run])[0].tags
+
+    def test_code_command_and_machine(self, killed, resumed, folder, monkeypatch):
+        monkeypatch.setattr("cifar.environment.code", lambda: Code("b" * 40, ""))
+        run = killed("data=digits")
+        monkeypatch.setattr("sys.orig_argv", ["run.py", f"resume={run}", "tracking.uri=postgresql://me:sec@ret@host"])
+        resumed(run)
+        first, second = json.loads(Path(mlflow.artifacts.download_artifacts(f"runs:/{run}/starts.json")).read_text())
+        assert (first["git_commit"], first["git_diff"], first["epoch"]) == ("b" * 40, None, 1)
+        assert (second["git_commit"], second["git_diff"], second["epoch"]) == ("a" * 40, "git.2.diff", 3)
+        assert second["command"] == ["run.py", f"resume={run}", "tracking.uri=postgresql://me:***@host"]
+        assert {"keras", "cpu", "host"} <= second["environment"].keys()
+        changes = Code("a" * 40, "a diff").changes[:10]
+        expected = f"{'b' * 10}, {'a' * 10} with changes {changes} from epoch 3"
+        assert queries.find_runs([run])[0].tags["code"] == expected
+
+    def test_start_that_trained_nothing_is_no_part_of_the_code(self):
+        begun = ("a", 1), ("b", 1), ("c", 4)
+        found = [{"epoch": epoch, "step": 0, "git_commit": letter * 40, "git_changes": ""} for letter, epoch in begun]
+        assert starts.code(found) == f"{'b' * 10}, {'c' * 10} from epoch 4"
+
+    def test_run_of_an_earlier_version(self):
+        (start,) = starts.of_earlier_version({"git_commit": "a" * 40, "git_dirty": "True"})
+        assert starts.code([start]) == f"{'a' * 10} with changes"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from cifar.config import MAY_CHANGE
 from cifar.errors import InputError, known, warn
 from cifar.statistics import Aggregate, aggregate
-from cifar.tracking import queries
+from cifar.tracking import queries, store
 from cifar.tracking.queries import StoredRun
 
 RANKED_BY = "best/accuracy"
@@ -103,9 +103,13 @@ def _settings(run: StoredRun, ignored: Collection[str] = ()) -> dict[str, str]:
     settings = {key: value for key, value in run.params.items() if key.partition(".")[0] not in NO_SETTINGS}
     if "precision" in run.tags:  # what `auto` came to
         settings["precision"] = run.tags["precision"]
-    if "git_commit" in run.tags:
+    if store.SCHEDULE_MOVED in run.tags:
+        settings["schedule moved"] = run.tags[store.SCHEDULE_MOVED]
+    if store.CODE in run.tags:
+        settings[COMMIT] = run.tags[store.CODE]
+    elif "git_commit" in run.tags:  # recorded by an earlier version
         changed = " with changes" if run.tags.get("git_dirty") == "True" else ""
-        settings[COMMIT] = f"{run.tags['git_commit'][:10]}{changed} {run.tags.get('git_changes', '')[:10]}".rstrip()
+        settings[COMMIT] = run.tags["git_commit"][:10] + changed
     dropped = [COMMIT if name == CODE else name for name in ignored]
     return {key: value for key, value in settings.items() if not {key, key.partition(".")[0]} & {*dropped}}
 

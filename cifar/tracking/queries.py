@@ -25,7 +25,7 @@ from cifar.config import Settings, read
 from cifar.errors import InputError, known
 from cifar.text import masked
 from cifar.tracking import store
-from cifar.tracking.store import CONFIG, PROCESS
+from cifar.tracking.store import CONFIG, PROCESS, RESUMED
 from cifar.untrusted import read_file, refusing
 
 PARENT = "mlflow.parentRunId"
@@ -36,7 +36,10 @@ SHORTEST = 4
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A recorded run; `seconds` is the time from its start to its end, or until now."""
+    """A recorded run; `seconds` is the time from its start to its end, or until now.
+
+    `params` are its settings, the latest of those that a resume has changed.
+    """
 
     id: str
     name: str
@@ -151,7 +154,7 @@ def _stored(run: Run, experiments: Mapping[str, str]) -> StoredRun:
         parent=tags.get(PARENT),
         start=start,
         seconds=end / 1000 - start.timestamp() if end else (datetime.now() - start).total_seconds(),
-        params=run.data.params,
+        params=run.data.params | {key.removeprefix(RESUMED): tags[key] for key in tags if key.startswith(RESUMED)},
         metrics=run.data.metrics,
         tags=tags,
     )

@@ -27,22 +27,28 @@ from mlflow.types import Schema, TensorSpec
 
 from cifar import environment, reporting
 from cifar.callbacks import WEIGHTS
-from cifar.config import Settings, TrackingSettings, flatten, identity, located
+from cifar.config import Settings, TrackingSettings, flatten, identity, located, read
 from cifar.contracts import Dataset, Evaluation
 from cifar.errors import Interrupted, Pruned, is_expected, reason, warn
 from cifar.files import ownership
 from cifar.lazy import keras, layers
+from cifar.registry import SCHEDULES
 from cifar.runtime.quiet import silenced
 from cifar.text import masked, unescaped
-from cifar.tracking import store
+from cifar.tracking import starts, store
 from cifar.tracking.runs import end_stale
 from cifar.tracking.store import (
+    CODE,
     CONFIG,
     DATASET,
     DESCRIBED,
     FAILURE,
     FINGERPRINT,
+    IDENTITY,
     PROCESS,
+    RESUMED,
+    SCHEDULE_MOVED,
+    STARTS,
     SYNC_RUN,
     SYNC_URI,
     WEIGHTS_FILE,
@@ -65,12 +71,15 @@ class Run:
         self.is_described = False
         self.last_step = 0
         self._final: dict[str, float] = {}
+        self._tags: dict[str, str] = {}
+        self._params: frozenset[str] = frozenset()
         self._id = run_id or self._try(self._create)
         self.id = self._id
         self.folder = store.folder(uri) / self.id / "work"
         if run_id:
             stored = self._try(lambda client: client.get_run(self._id)).data
             self.is_described, self._final = DESCRIBED in stored.tags, dict(stored.metrics)
+            self._tags, self._params = stored.tags, frozenset(stored.params)
             # First the process, by which others see that the run is not one that was killed.
             self.log_tags({PROCESS: environment.this_process()})
             self._try(lambda client: client.update_run(self._id, "RUNNING"))
@@ -101,9 +110,11 @@ class Run:
 
     def log_settings(self, settings: Settings) -> None:
         """Every setting as a parameter, and all of them as `config.yaml`, as `_recordable` says."""
-        self.log_tags({"settings_sha256": identity(settings)})
+        if IDENTITY not in self._tags:
+            self.log_tags({IDENTITY: identity(settings)})
         settings = _recordable(settings)
-        rows = [Param(key, unescaped(str(value))) for key, value in flatten(settings).items()]
+        rows = [Param(key, unescaped(str(value))) for key, value in flatten(settings).items()
+                if key not in self._params]  # fmt: skip
         self._try(lambda client: client.log_batch(self._id, params=rows))
         self.log_text(yaml.safe_dump(settings.model_dump(), sort_keys=False), CONFIG)
 
@@ -112,14 +123,41 @@ class Run:
         self.log_tags({DESCRIBED: True})
         self.is_described = True
 
-    def log_environment(self) -> None:
-        """Versions and machine, the commit, and the diff of a tree that differs from it."""
+    def log_start(self, settings: Settings, epoch: int, step: int) -> None:
+        """Record what the run goes by from step `step`, from 0, of epoch `epoch`, from 1, on.
+
+        That is the command, the code, the machine and what the `settings` have changed since the last start. All starts
+        are in `starts.json`. `config.yaml` has the latest settings; tags have those that changed, since parameters
+        cannot change.
+        """
+        earlier = json.loads(self._text(STARTS) or "[]") or starts.of_earlier_version(self._tags)
         machine, code = environment.describe(), environment.code()
-        self.log_text(json.dumps(machine, indent=2), "environment.json")
-        self.log_tags({"git_commit": code.commit, "git_dirty": bool(code.diff), "git_changes": code.changes,
-                       "cpu": machine["cpu"]})
-        if code.diff:
-            self.log_text(code.diff, "git.diff")
+        changes = self._log_changes(settings, epoch)
+        known = next((one["git_diff"] for one in earlier if one["git_changes"] == code.changes), None)
+        diff = known or (f"git.{len(earlier) + 1}.diff" if earlier else "git.diff") if code.diff else None
+        if diff and not known:
+            self.log_text(code.diff, diff)
+        if not earlier:
+            self.log_text(json.dumps(machine, indent=2), "environment.json")
+            self.log_tags({"git_commit": code.commit, "git_dirty": bool(code.diff), "cpu": machine["cpu"]})
+        found = [*earlier, starts.start(epoch, step, code, diff, machine, changes)]
+        self.log_text(json.dumps(found, indent=2), STARTS)
+        self.log_tags({CODE: starts.code(found)})
+
+    def _log_changes(self, settings: Settings, epoch: int) -> dict[str, tuple[Any, Any]]:
+        """Record the settings that differ from the recorded ones, and give them as (before, now)."""
+        recorded, now = self._text(CONFIG), _recordable(settings)
+        changes = starts.changes(read(recorded), now) if recorded else {}
+        if changes:
+            self.log_text(yaml.safe_dump(now.model_dump(), sort_keys=False), CONFIG)
+            self.log_tags({f"{RESUMED}{key}": value for key, (_, value) in changes.items()})
+        if "epochs" in changes and SCHEDULES.takes(settings.schedule, "epochs"):
+            before, after = changes["epochs"]
+            moved = f"epochs {before}, {after} from epoch {epoch}"
+            warn(f"epochs={after}: the run was started with {before}, and schedule={settings.schedule['name']} depends "
+                 f"on it: its learning rate is another from epoch {epoch} on")
+            self.log_tags({SCHEDULE_MOVED: "; ".join(filter(None, [self._tags.get(SCHEDULE_MOVED), moved]))})
+        return changes
 
     def log_dataset(self, dataset: Dataset) -> None:
         """Name, classes, shape and fingerprints of the data: with the settings, all that its model is built from."""
@@ -165,6 +203,17 @@ class Run:
 
     def log_text(self, text: str, name: str) -> None:
         self._try(lambda client: client.log_text(self._id, unescaped(text), name))
+
+    def _text(self, name: str) -> str:
+        """An artifact that is recorded already; empty where there is none."""
+
+        def read_text(client: mlflow.MlflowClient) -> str:
+            if name not in (entry.path for entry in client.list_artifacts(self._id)):
+                return ""
+            with tempfile.TemporaryDirectory() as folder:
+                return Path(client.download_artifacts(self._id, name, folder)).read_text()
+
+        return self._try(read_text)
 
     def log_model(self, model: keras.Model, example: np.ndarray) -> None:
         """A model of Keras's own layers in MLflow's form, for `mlflow models serve`; `example` is a batch of images."""
@@ -247,6 +296,9 @@ class Unrecorded(Run):
 
     def __init__(self, folder: Path):
         self.id, self.folder, self.is_described, self.last_step, self._final = "", folder, True, 0, {}
+
+    def log_start(self, settings, epoch, step):
+        pass
 
     def _try(self, call):
         pass

@@ -18,7 +18,7 @@ from cifar.errors import InputError
 from cifar.text import masked
 from cifar.tracking import queries, store
 from cifar.tracking.runs import end_stale, stored
-from cifar.tracking.store import CONFIG, DATASET, FINGERPRINT, PROCESS
+from cifar.tracking.store import CONFIG, DATASET, FINGERPRINT, IDENTITY, PROCESS
 
 PATIENCE = 60.0
 """Seconds for which a store is asked for an unfinished run."""
@@ -124,7 +124,7 @@ def _unfinished(settings: Settings) -> list[Run]:
     end_stale(client, experiment.experiment_id)
     same = client.search_runs(
         [experiment.experiment_id],
-        f"tags.settings_sha256 = '{identity(settings)}'",
+        f"tags.{IDENTITY} = '{identity(settings)}'",
         order_by=["attributes.start_time DESC"],
     )
     return [run for run in same if _is_resumable(run, settings.tracking)]
