@@ -68,7 +68,12 @@ class Experiment:
         _check_metrics(settings, task)
         experiment = cls(settings, dataset, task)
         for phase in experiment.phases:
-            experiment._schedule(phase)
+            try:
+                experiment._schedule(phase)
+            except InputError as error:
+                if phase.thaws:  # the message knows of one number of epochs only
+                    raise InputError(f"finetune.epochs={phase.epochs}: {error}") from None
+                raise
         if task.by_place:
             experiment._check_places()
         return experiment

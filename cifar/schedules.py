@@ -27,7 +27,8 @@ def constant() -> Schedule:
 def cosine(steps_per_epoch: int, epochs: int, *, warmup_epochs: NonNegativeFloat, final: UnitInterval) -> Schedule:
     """Linear warm-up, then half a cosine to `final` of the peak: Loshchilov and Hutter 2017, arXiv 1608.03983."""
     if warmup_epochs >= epochs:
-        raise InputError(f"schedule.warmup_epochs={warmup_epochs:g}: should be less than epochs={epochs}")
+        raise InputError(f"schedule.warmup_epochs={warmup_epochs:g}: should be less than the number of epochs, "
+                         f"{epochs}")
     warmup = round(warmup_epochs * steps_per_epoch)
     rest = max(1, epochs * steps_per_epoch - warmup)
     return lambda lr: keras.optimizers.schedules.CosineDecay(

@@ -240,7 +240,10 @@ MISTAKES = [
     ("data.val_fraction=1", "data.val_fraction=1: should be less than 1"),
     ("data.test_fraction=1.5", "data.test_fraction=1.5: should be less than 1"),
     ("data.limit=5", "data.val_fraction=0.1: class '0' has 0 images to cut; accepted: at least 2"),
-    ("schedule=cosine epochs=3 schedule.warmup_epochs=3", "schedule.warmup_epochs=3: should be less than epochs=3"),
+    ("schedule=cosine epochs=3 schedule.warmup_epochs=3",
+     "schedule.warmup_epochs=3: should be less than the number of epochs, 3"),
+    ("schedule=cosine epochs=20 finetune.epochs=1 data=digits",
+     "finetune.epochs=1: schedule.warmup_epochs=1: should be less than the number of epochs, 1"),
     ("schedule=step schedule.milestones=[0.5,0.4]", "schedule.milestones=[0.5, 0.4]: should be increasing"),
     # what does not go together
     ("callbacks.early_stopping.monitor=val/acc", "callbacks.early_stopping.monitor=val/acc: never logged; did you mean "
