@@ -46,9 +46,11 @@ def test_store_that_is_killed_while_it_is_made_is_made_by_the_next(tmp_path):
     process.kill()
     process.wait()
     assert not (tmp_path / "mlflow.db").exists()
+    backup = tmp_path / "mlflow.db.partial.zip"
+    backup.write_text("of the user's")
     tracking.connect(sqlite(tmp_path))
     assert mlflow.MlflowClient(sqlite(tmp_path)).search_experiments()
-    assert not list(tmp_path.glob("*.partial*"))
+    assert list(tmp_path.glob("*.partial*")) == [backup]
 
 
 def test_sweep_that_is_told_to_end_does_not_wait_for_its_server(tmp_path, monkeypatch):

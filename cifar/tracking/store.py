@@ -88,8 +88,8 @@ def _make(path: Path) -> None:
     if path.exists():
         return
     partial = path.with_name(f"{path.name}.partial")
-    for left in path.parent.glob(f"{partial.name}*"):
-        left.unlink()
+    for left in (Path(f"{partial}{suffix}") for suffix in ("", "-journal", "-wal", "-shm")):
+        left.unlink(missing_ok=True)
     mlflow.MlflowClient(f"sqlite:///{partial}").search_experiments(max_results=1)
     partial.replace(path)
 
