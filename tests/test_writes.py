@@ -99,6 +99,7 @@ WRITES = {
         "partial.replace": DATABASE,  # where there was none, under the same lock
         "ownership.make_folder": CLAIMS,
         "path.open('ab')": CLAIMS,
+        "Path(self.held.name).unlink": CLAIMS,  # the lock that the process holds
     },
     "cifar/tracking/sweeps.py": {"ownership.remove_folder": CLAIMS},  # only with the mark
     "cifar/training.py": {"model.save_weights": WORK},
