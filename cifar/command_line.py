@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from cifar.errors import InputError
+from cifar.errors import InputError, known
 
 PLAIN = re.compile(r"[\w./:+-]*", re.ASCII)
 """Values that Hydra reads as they are."""
@@ -49,16 +49,37 @@ def quoted(text: str) -> str:
     return QuotedString(text, Quote.double).with_quotes()
 
 
+def parts(override: str) -> tuple[str, str]:
+    """Key and value of an override that Hydra reads; the value of a text without its quotes."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    key, _, value = override.partition("=")
+    is_quoted = value[:1] in ("'", '"')
+    return key, OverridesParser.create().parse_override(override).value() if is_quoted else value
+
+
 def _readable(argument: str) -> str:
     found = SETTING.fullmatch(argument)
     if not found or PLAIN.fullmatch(found["value"]) or _reads(argument):
         return argument
     if not STRUCTURE.match(found["value"]):
         return _as_text(**found.groupdict())
+    text = shlex.quote(_as_text(**found.groupdict()))
+    if called := re.match(r"(\w+)\(", found["value"]):
+        functions = _functions()
+        if called[1] in functions:
+            return argument  # Hydra says which of its arguments it does not take
+        raise InputError(f"{argument}: unknown function; {known(called[1], functions)}; write {text} for a text")
     if any(found["value"].count(left) != found["value"].count(right) for left, right in ("[]", "{}", "()")):
-        text = shlex.quote(_as_text(**found.groupdict()))
         raise InputError(f"{argument}: a bracket is not closed; write {text} for a text")
     raise InputError(f"{argument}: cannot be read; write {forms(argument)}")
+
+
+def _functions() -> list[str]:
+    """The names of the functions of Hydra's grammar."""
+    from hydra.core.override_parser.overrides_parser import create_functions
+
+    return sorted(create_functions().definitions)
 
 
 def _as_text(key: str, value: str) -> str:

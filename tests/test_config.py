@@ -264,7 +264,7 @@ MISTAKES = [
     ("model.filters=[3", "model.filters=[3: a bracket is not closed; write 'model.filters=\"[3\"' for a text"),
     ("optimizer.lr=1e-3,1e-2", "optimizer.lr=1e-3,1e-2: several values; write optimizer.lr=1e-3,1e-2 with --multirun "
                                "for a run of each, 'optimizer.lr=[1e-3,1e-2]' for a list, "),
-    ("data.path=photos(1)", "data.path=photos(1): cannot be read; write 'data.path=\"photos(1)\"' for a text"),
+    ("data.path=photos(1)", "data.path=photos(1): unknown function; known: bool, choice, "),
     ("model.filters=${nothing}", "Interpolation key 'nothing' not found"),
     ("optimizer=null", "optimizer=null: should be one of the choices"),
     ("callbacks=3", "callbacks=3: should be one of the choices, or a list of them"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import signal
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Protocol
 
 from cifar import interrupts, tracking
 from cifar.config import TrackingSettings
-from cifar.errors import Interrupted, TrainingError
+from cifar.errors import Interrupted, TrainingError, warn
 from cifar.lazy import Lazy
 from cifar.sweep import results
 from cifar.sweep.console import Console
@@ -18,6 +20,8 @@ from cifar.sweep.jobs import Job, Options, Outcome, Process, Slot
 
 pictures = Lazy("cifar.sweep.pictures")
 
+LACKS = "lacks"
+"""A tag of a sweep: what could not be made of its results, and why."""
 PAUSE = 0.1
 """Seconds between two looks at the jobs that run."""
 
@@ -29,6 +33,8 @@ class Source(Protocol):
     key: str
     """What tells this sweep from others: the same key is the same sweep, which is gone on with."""
     total: int | None
+    experiments: Sequence[str]
+    """Where the jobs are recorded."""
 
     def begin(self, parent: tracking.SweepRun) -> None:
         """Get ready; `parent` is the run whose children the jobs become."""
@@ -50,19 +56,38 @@ def run(source: Source, settings: TrackingSettings, objectives: list[str], optio
     raised where one has failed. A signal is passed on to the jobs that run.
     """
     named = settings.model_copy(update={"name": source.name})
-    with interrupts.handled(), tracking.sweep(named, source.key, options.resume) as parent:
+    recorded = tracking.sweep(named, source.key, source.experiments, options.resume)
+    with interrupts.handled(), recorded as parent:
         jobs = "" if source.total is None else f", {source.total} jobs"
         print(f"sweep {parent.id}: {source.name}{jobs}, {options.n_jobs} at a time", flush=True)
         source.begin(parent)
         sweep = Sweep(source, parent, objectives, options)
         sweep.execute()
-        if groups := results.over_seeds(sweep.outcomes, objectives):
-            parent.log_table(results.group_rows(groups), "over_seeds.csv")
-        pictures.record(parent, sweep.outcomes, objectives)
-        print("\n" + results.report(sweep.outcomes, objectives), flush=True)
+        with optional(parent, "the table over the seeds"):
+            if groups := results.over_seeds(sweep.outcomes, objectives):
+                parent.log_table(results.group_rows(groups), "over_seeds.csv")
+        with optional(parent, "the pictures"):
+            pictures.record(parent, sweep.outcomes, objectives)
+        with optional(parent, "the printed table"):
+            print("\n" + results.report(sweep.outcomes, objectives), flush=True)
         if failed := [outcome.job.name for outcome in sweep.outcomes if outcome.status == "FAILED"]:
             raise TrainingError(f"{len(failed)} of {len(sweep.outcomes)} jobs failed: {'; '.join(failed)}")
     return sweep.outcomes
+
+
+@contextmanager
+def optional(parent: tracking.SweepRun, what: str) -> Iterator[None]:
+    """Inside the `with`, a failure is a warning and a tag of the sweep: its jobs are recorded."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        told = (str(error).splitlines() or [""])[0]
+        reason = f"{what}: {type(error).__name__}: {told}"
+        warn(f"sweep {parent.id} lacks {reason}")
+        with suppress(Exception):  # the store may be what has failed
+            parent.log_tags({LACKS: reason})
 
 
 class Sweep:
@@ -128,4 +153,5 @@ class Sweep:
     def _record(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         self._console.ended(outcome)
-        self._parent.log_table(results.rows(self.outcomes, self._objectives), "results.csv")
+        with optional(self._parent, "the table of results"):
+            self._parent.log_table(results.rows(self.outcomes, self._objectives), "results.csv")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from cifar import tracking
 from cifar.config import Settings, flatten
-from cifar.sweep.jobs import Job, Outcome
+from cifar.sweep.jobs import Job, Outcome, named
 
 LOOK = 2.0
 """Seconds between two looks for whether jobs that another process runs have ended."""
@@ -22,10 +22,10 @@ class Grid:
     A job that has ended well is not run again, one that has ended otherwise before this sweep began is gone on with.
     """
 
-    def __init__(self, name: str, jobs: Sequence[Job], settings: Sequence[Settings]):
-        self.name, self.total = name, len(jobs)
-        self.key = _key(settings)
-        self._waiting = list(jobs)
+    def __init__(self, name: str, key: str, jobs: Mapping[Job, Settings]):
+        self.name, self.key, self.total = name, key, len(jobs)
+        self.experiments = list(dict.fromkeys(settings.tracking.experiment for settings in jobs.values()))
+        self._waiting = dict(jobs)
         self._claims: dict[str, tracking.Claim] = {}
         self._looked = 0.0
 
@@ -35,15 +35,16 @@ class Grid:
     def take(self) -> Job | Outcome | None:
         if time.monotonic() - self._looked < LOOK:
             return None
-        for job in self._waiting:
+        for job, settings in self._waiting.items():
             if claim := self._parent.claim(job.name):
-                self._waiting.remove(job)
-                child = self._parent.child(job.name)
+                del self._waiting[job]
+                child = self._parent.child(job.name, settings.tracking.experiment, settings)
                 if child and child.status == "FINISHED":
                     claim.release()
                     return Outcome(job, "FINISHED", run_id=child.id, metrics=child.metrics)
                 self._claims[job.name] = claim
-                own = (*job.overrides, f"tracking.parent={self._parent.id}", "resume=auto")
+                name = child.name if child else job.name
+                own = (*job.overrides, named(name), f"tracking.parent={self._parent.id}", "resume=auto")
                 return replace(job, overrides=own, inherited=claim.descriptors)
         self._looked = time.monotonic()
         return None
@@ -55,10 +56,19 @@ class Grid:
         return not self._waiting
 
 
-def _key(settings: Sequence[Settings]) -> str:
+def key(settings: Iterable[Settings]) -> str:
     """SHA-256, in hexadecimal, of all that decides the jobs' results, whatever their order."""
-    jobs = [
-        {key: value for key, value in flatten(one).items() if key.split(".")[0] not in ("tracking", "state", "resume")}
-        for one in settings
-    ]
-    return hashlib.sha256(json.dumps(sorted(json.dumps(job, sort_keys=True) for job in jobs)).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(sorted(map(_decisive, settings))).encode()).hexdigest()
+
+
+def distinct(settings: Sequence[Settings]) -> list[int]:
+    """For each job the number of the first job that is the same run: with equal settings, in the same experiment."""
+    same = [(_decisive(one), one.tracking.experiment) for one in settings]
+    return [same.index(one) for one in same]
+
+
+def _decisive(settings: Settings) -> str:
+    """The settings that decide the results of a job."""
+    left_out = ("tracking", "state", "resume")
+    fixed = {key: value for key, value in flatten(settings).items() if key.split(".")[0] not in left_out}
+    return json.dumps(fixed, sort_keys=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cifar import environment, reporting
+from cifar.command_line import quoted
 from cifar.environment import ROOT
 from cifar.errors import DEBUG
 from cifar.schema import PositiveFloat, PositiveInt, Strict
@@ -32,7 +33,7 @@ class Job:
 
     name: str
     overrides: tuple[str, ...]
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, hash=False)
     inherited: tuple[int, ...] = ()
     """File descriptors that the process keeps open."""
 
@@ -60,6 +61,11 @@ class Slot:
     @property
     def variables(self) -> dict[str, str]:
         return {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu}
+
+
+def named(name: str) -> str:
+    """The override that gives a run its `name`, whatever is in it."""
+    return f"tracking.name={quoted(name)}"
 
 
 class Process(ABC):

@@ -58,9 +58,17 @@ def check(options: Options, space: Space, settings: Sequence[Settings]) -> None:
     if options.prunes and (len(objectives) > 1 or not objectives[0].startswith("val/")):
         raise InputError(f"hydra/sweeper/pruner={options.pruner['name']}: prunes by one validation metric, "
                          f"not by {', '.join(objectives)}")
-    shared = [(one.objectives, one.tracking.uri, one.tracking.experiment) for one in settings]
-    if any(other != shared[0] for other in shared):
-        raise InputError("objective, tracking.uri and tracking.experiment are of the whole sweep: not to be searched")
+    check_shared(settings)
+    if len({one.tracking.experiment for one in settings}) > 1:
+        raise InputError("tracking.experiment: should be the same in all jobs of a search")
+
+
+def check_shared(settings: Sequence[Settings]) -> None:
+    """Raises `InputError` where jobs differ in what a sweep has as a whole."""
+    for name, values in (("objective", {str(one.objectives) for one in settings}),
+                         ("tracking.uri", {one.tracking.uri for one in settings})):  # fmt: skip
+        if len(values) > 1:
+            raise InputError(f"{name}: should be the same in all jobs of a sweep")
 
 
 def fingerprint(options: Options, space: Space, settings: Settings) -> str:

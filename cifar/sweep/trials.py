@@ -13,7 +13,7 @@ from cifar.config import Settings
 from cifar.errors import warn
 from cifar.study.trial import variables
 from cifar.sweep import engine, jobs, search
-from cifar.sweep.jobs import GRACE, Job, Outcome
+from cifar.sweep.jobs import GRACE, Job, Outcome, named
 from cifar.sweep.search import Options
 from cifar.sweep.space import Space, Value, size
 from cifar.sweep.studies import AWAY, JOB, OUTCOME, Study, default_url, first_line
@@ -21,8 +21,8 @@ from cifar.sweep.studies import AWAY, JOB, OUTCOME, Study, default_url, first_li
 LOOK = 2.0
 """Seconds between two looks for whether trials that another process runs have ended."""
 
-Overrides = Callable[[str, Mapping[str, Value]], tuple[str, ...]]
-"""From the name of a job and the values of what is searched to the overrides that make it."""
+Overrides = Callable[[Mapping[str, Value]], tuple[str, ...]]
+"""From the values of what is searched to the overrides that make a job of them."""
 
 
 class Trials:
@@ -31,7 +31,11 @@ class Trials:
     A job whose sweep was killed is gone on with, one that has failed is when the sweep is begun again.
     """
 
-    def __init__(self, study: Study, key: str, *, space: Space, options: Options, epochs: int, overrides: Overrides):
+    def __init__(
+        self, study: Study, key: str, experiment: str, *, space: Space, options: Options, epochs: int,
+        overrides: Overrides,
+    ):  # fmt: skip
+        self.experiments = [experiment]
         self.name = f"study {options.study_name}" if options.study_name else f"search of {', '.join(space)}"
         self.key = key
         self.total = int(min(options.n_trials, size(space))) if options.sampler["name"] == "grid" else options.n_trials
@@ -99,7 +103,7 @@ class Trials:
         claim = self._parent.claim(job.name)
         if not claim:
             return None
-        child = self._parent.child(job.name)
+        child = self._parent.child(job.name, self.experiments[0])
         if child and child.status == "RUNNING" and time.monotonic() - self._asked_at < GRACE:
             claim.release()
             return None
@@ -113,7 +117,7 @@ class Trials:
         self._running[job.name] = trial, claim
         return Job(
             job.name,
-            (*job.overrides, f"tracking.parent={self._parent.id}", "resume=auto"),
+            (*job.overrides, named(job.name), f"tracking.parent={self._parent.id}", "resume=auto"),
             self._environment(trial),
             claim.descriptors,
         )
@@ -129,7 +133,7 @@ class Trials:
         values = {name: dimension.exact(trial.params[name]) for name, dimension in self._space.items()}
         shown = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in values.items()}
         name = " ".join([f"trial {trial.user_attrs[JOB]}", *(f"{name}={value}" for name, value in shown.items())])
-        return Job(name, self._overrides(name, values))
+        return Job(name, self._overrides(values))
 
     def _outcome(self, trial: FrozenTrial) -> Outcome:
         return Outcome(self._job(trial), **trial.user_attrs[OUTCOME])
@@ -154,6 +158,8 @@ def run(
     if options.study_name:
         study.open(options.study_name, key, anew=not launcher.resume)
     tracking.connect(shared.tracking.uri)
-    source = Trials(study, key, space=space, options=options, epochs=epochs, overrides=overrides)
+    source = Trials(
+        study, key, shared.tracking.experiment, space=space, options=options, epochs=epochs, overrides=overrides
+    )
     with study.kept_alive():
         engine.run(source, shared.tracking, shared.objectives, launcher)

@@ -119,13 +119,12 @@ def end_stale(client: mlflow.MlflowClient, experiment: str) -> None:
             client.set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.KILLED))
 
 
-def newest_sweep(experiment: str, key: str) -> str | None:
-    """The run id of the newest sweep that has this `key`."""
+def newest_sweep(experiments: Iterable[str], key: str) -> str | None:
+    """The run id of the newest sweep in these `experiments` that has this `key`."""
     client = mlflow.MlflowClient()
-    if known := client.get_experiment_by_name(experiment):
-        found = client.search_runs([known.experiment_id], f"tags.{SWEEP} = '{key}'", max_results=1)
-        return next((run.info.run_id for run in found), None)
-    return None
+    known = [found.experiment_id for name in experiments if (found := client.get_experiment_by_name(name))]
+    newest = client.search_runs(known, f"tags.{SWEEP} = '{key}'", max_results=1) if known else []
+    return next((run.info.run_id for run in newest), None)
 
 
 def serve_ui(uri: str | None, port: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 from cifar import environment, interrupts
-from cifar.config import TrackingSettings
+from cifar.config import Settings, TrackingSettings, flatten, identity
 from cifar.files import ownership
 from cifar.text import unescaped
 from cifar.tracking import store
@@ -26,6 +26,7 @@ class Child:
     """A job of a sweep, as it is recorded; `status` is also PRUNED, or KILLED where its process is gone."""
 
     id: str
+    name: str
     status: str
     reason: str
     metrics: Mapping[str, float]
@@ -37,7 +38,7 @@ class Child:
             status = "KILLED"
         if status == "KILLED" and reason.startswith("pruned"):
             status = "PRUNED"
-        return cls(run.info.run_id, status, reason, run.data.metrics)
+        return cls(run.info.run_id, run.info.run_name, status, reason, run.data.metrics)
 
 
 class SweepRun(Run):
@@ -46,17 +47,26 @@ class SweepRun(Run):
     Unlike a job, it does not go on elsewhere when the server goes away, but waits for it: no job is begun meanwhile.
     """
 
-    def child(self, name: str) -> Child | None:
-        """The newest run of this `name` whose parent this is."""
+    def child(self, name: str, experiment: str, settings: Settings | None = None) -> Child | None:
+        """The newest run of this `name` in this `experiment` whose parent this is.
+
+        Or else the newest that was made of these `settings`, which an earlier version may have named otherwise.
+        """
 
         def search(client: mlflow.MlflowClient):
-            experiment = client.get_run(self._id).info.experiment_id
+            found = client.get_experiment_by_name(experiment)
+            if found is None:
+                return []
             # Not by a filter on the name, which may hold any character.
             own = f"tags.mlflow.parentRunId = '{self._id}'"
-            return client.search_runs([experiment], own, order_by=["attributes.start_time DESC"], max_results=50_000)
+            newest = ["attributes.start_time DESC"]
+            return client.search_runs([found.experiment_id], own, order_by=newest, max_results=50_000)
 
-        named = (run for run in self._try(search) if run.info.run_name == unescaped(name))
-        return next((Child.of(run) for run in named), None)
+        runs = self._try(search)
+        known = [run for run in runs if run.info.run_name == unescaped(name)]
+        if settings and not known:
+            known = [run for run in runs if _is_of(run, settings)]
+        return Child.of(known[0]) if known else None
 
     def child_history(self, run_id: str, metric: str) -> list[float]:
         """A metric of a child, epoch by epoch."""
@@ -96,13 +106,23 @@ class SweepRun(Run):
 
 
 @contextmanager
-def sweep(settings: TrackingSettings, key: str, resume: bool) -> Iterator[SweepRun]:
-    """The run whose children are the jobs of a sweep: with `resume` the newest that has this `key`, else a new one."""
+def sweep(settings: TrackingSettings, key: str, experiments: Collection[str], resume: bool) -> Iterator[SweepRun]:
+    """The run whose children are the jobs of a sweep: with `resume` the newest that has this `key`, else a new one.
+
+    It is looked for in the `experiments` of all its jobs; which of these is the first depends on the order of the jobs.
+    """
     uri = mlflow.get_tracking_uri()
     with store.claimed(uri, key):
-        known = store.patiently(uri, lambda: newest_sweep(settings.experiment, key)) if resume else None
+        known = store.patiently(uri, lambda: newest_sweep(experiments, key)) if resume else None
         run = SweepRun(uri, settings, known)
         run.log_tags({SWEEP: key})
     with recorded(run):
         yield run
     ownership.remove_folder(store.folder(uri) / ".claims" / run.id)
+
+
+def _is_of(run: mlflow.entities.Run, settings: Settings) -> bool:
+    """True for a run that was made of `settings`, those included that may change when it is resumed."""
+    told = {key: str(value) for key, value in flatten(settings).items() if key.split(".")[0] in ("epochs", "evaluate")}
+    same = all(run.data.params.get(key, value) == value for key, value in told.items())
+    return same and run.data.tags.get("settings_sha256") == identity(settings)

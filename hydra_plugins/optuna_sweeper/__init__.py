@@ -58,7 +58,7 @@ class OptunaSweeper(Sweeper):
             self._launcher.options,
             dimensions,
             settings,
-            lambda name, values: (*fixed, *values_of(values), launchers.named(name)),
+            lambda values: (*fixed, *values_of(values)),
         )
 
 

@@ -11,7 +11,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from cifar import mistakes
+from cifar import command_line, mistakes
 from cifar.errors import InputError
 from cifar.lazy import Lazy
 from cifar.text import unescaped
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 configuration, experiment, schema = Lazy("cifar.config"), Lazy("cifar.experiment"), Lazy("cifar.schema")
 engine, grid, jobs = Lazy("cifar.sweep.engine"), Lazy("cifar.sweep.grid"), Lazy("cifar.sweep.jobs")
 sent, on_ray = Lazy("cifar.sweep.sent"), Lazy("cifar.sweep.on_ray")
+search = Lazy("cifar.sweep.search")
 tracking = Lazy("cifar.tracking")
 
 URI = "tracking.uri="
@@ -47,17 +48,22 @@ class ProcessLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         settings = [self.check(overrides) for overrides in job_overrides]
         self._loaded = None
-        names = _names(job_overrides)
-        own = [jobs.Job(unescaped(name), (*overrides, named(name)))
-               for name, overrides in zip(names, job_overrides, strict=True)]  # fmt: skip
-        varied = dict.fromkeys(part.split("=")[0] for part in " ".join(names).split())
-        source = grid.Grid(f"sweep of {', '.join(varied)}", own, settings)
+        search.check_shared(settings)
+        firsts = grid.distinct(settings)
+        own = sorted(set(firsts))
+        names = dict(zip(own, _names([job_overrides[n] for n in own], [settings[n] for n in own]), strict=True))
+        if equal := [n for n, first in enumerate(firsts) if n != first]:
+            same = dict.fromkeys(names[firsts[n]] for n in equal)
+            print(f"{len(equal)} of {len(firsts)} jobs have the settings of another and are not run again: "
+                  f"{'; '.join(same)}")
+        made = {jobs.Job(name, tuple(job_overrides[n])): settings[n] for n, name in names.items()}
+        source = grid.Grid(f"sweep of {', '.join(_varied([job_overrides[n] for n in own]))}", grid.key(settings), made)
         tracking.connect(settings[0].tracking.uri)
         outcomes = engine.run(source, settings[0].tracking, settings[0].objectives, self.options)
         by_name = {outcome.job.name: outcome for outcome in outcomes}
         return [
-            JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=by_name[unescaped(name)])
-            for name, overrides in zip(names, job_overrides, strict=True)
+            JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=by_name[names[first]])
+            for first, overrides in zip(firsts, job_overrides, strict=True)
         ]
 
     def check(self, overrides: Sequence[str]) -> Settings:
@@ -105,14 +111,26 @@ def check(launcher: Launcher, config: DictConfig) -> None:
         raise InputError(f"hydra/launcher={chosen}: should be process, ray or submitit")
 
 
-def named(name: str) -> str:
-    """The override that gives a run its `name`, whatever is in it."""
-    escaped = name.replace("\\", "\\\\").replace("'", "\\'")
-    return f"tracking.name='{escaped}'"
-
-
-def _names(job_overrides: Sequence[Sequence[str]]) -> list[str]:
-    """What tells the jobs apart: the overrides that they do not all share."""
+def _names(job_overrides: Sequence[Sequence[str]], settings: Sequence[Settings]) -> list[str]:
+    """What tells the jobs apart: the overrides that they do not all share, without the quotes around their texts."""
     shared = set.intersection(*map(set, job_overrides)) if len(job_overrides) > 1 else set()
     own = [[part for part in parts if part not in shared and not part.startswith(URI)] for parts in job_overrides]
-    return [" ".join(parts) or "all defaults" for parts in own]
+    quoted = [" ".join(parts) or "all defaults" for parts in own]
+    names = [unescaped(" ".join(_shown(part, one) for part in parts) or "all defaults")
+             for parts, one in zip(own, settings, strict=True)]  # fmt: skip
+    return names if len(set(names)) == len(names) else [unescaped(name) for name in quoted]
+
+
+def _shown(override: str, settings: Settings) -> str:
+    """An override without the quotes around its text, references in it resolved."""
+    key, value = command_line.parts(override)
+    if "${" in value:
+        value = configuration.flatten(settings).get(key.lstrip("+"), value)
+    return f"{key}={value}"
+
+
+def _varied(job_overrides: Sequence[Sequence[str]]) -> list[str]:
+    """The keys whose values are not the same in all jobs; all that are given where there is one job."""
+    shared = set.intersection(*map(set, job_overrides)) if len(job_overrides) > 1 else set()
+    parts = [part for parts in job_overrides for part in parts if part not in shared and not part.startswith(URI)]
+    return list(dict.fromkeys(part.partition("=")[0] for part in parts)) or ["all defaults"]
