@@ -42,7 +42,7 @@ def main(composed: DictConfig) -> None:
     if unfinished:
         unfinished.check_data(experiment.dataset)
     if first and not settings.dry_run:
-        tracking.connect(settings.tracking.uri)
+        tracking.check(settings.tracking)
         if settings.resume == "auto":
             unfinished = tracking.newest_unfinished(settings, experiment.dataset)
 
@@ -51,6 +51,8 @@ def main(composed: DictConfig) -> None:
     if settings.dry_run:
         rehearsal.rehearse(experiment, model)
         return
+    if first:
+        tracking.connect(settings.tracking.uri)
     started = tracking.start(settings.tracking, unfinished) if first else tracking.unrecorded()
     with interrupts.handled(), started as run, devices.together():
         training.describe(experiment, model, run)

@@ -29,7 +29,8 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cifar", description=__doc__)
-    parser.add_argument("--tracking-uri", metavar="URI", help="where the runs are recorded; mlflow.db by default")
+    parser.add_argument("--tracking-uri", metavar="URI", help="where the runs are recorded (default: "
+                        "$MLFLOW_TRACKING_URI, else mlflow.db beside run.py)")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -54,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=compare)
 
     command = commands.add_parser("ui", help="open MLflow's page on the recorded runs")
-    command.add_argument("--port", type=int, default=5000)
+    command.add_argument("--port", type=serving.port, default=5000, help="0 is any that is free (default: 5000)")
     command.set_defaults(run=ui)
 
     command = commands.add_parser("evaluate", help="evaluate a finished run on its test images again")
@@ -89,7 +90,7 @@ def runs(arguments: argparse.Namespace) -> None:
     """Print a table of recorded runs; sorted, it is flat, else jobs stand under their sweep."""
     from cifar import listing, text, tracking
 
-    tracking.connect(arguments.tracking_uri)
+    tracking.connect_existing(arguments.tracking_uri)
     found = listing.select(arguments.experiment, arguments.status, arguments.filter)
     entries = [(run, []) for run in listing.ranked(found, arguments.sort)] if arguments.sort else listing.nested(found)
     print(listing.table(entries[: arguments.limit], text.width(), arguments.sort) if entries else "no runs")
@@ -102,7 +103,7 @@ def compare(arguments: argparse.Namespace) -> None:
     from cifar import comparison, text, tracking
 
     comparison.check_place(arguments.html)
-    tracking.connect(arguments.tracking_uri)
+    tracking.connect_existing(arguments.tracking_uri)
     if arguments.run_ids:
         chosen, top = comparison.named(arguments.run_ids), arguments.top
     elif arguments.sweep:
@@ -118,9 +119,10 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def ui(arguments: argparse.Namespace) -> None:
     """Serve MLflow's page until Ctrl-C."""
+    place = serving.bound("127.0.0.1", arguments.port)
     from cifar import tracking
 
-    tracking.serve_ui(arguments.tracking_uri, arguments.port)
+    tracking.serve_page(arguments.tracking_uri, place)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:

@@ -37,8 +37,9 @@ def checkpoint(folder: Path, *, monitor: Monitor) -> keras.callbacks.Callback:
                 atomic.replace(partial, final)
                 self.best_epoch = epoch
 
+    pattern = str(partial).replace("{", "{{").replace("}", "}}")  # Keras formats it with the epoch
     return Checkpoint(
-        partial, monitor=keras_name(monitor), mode=_mode(monitor), save_best_only=True, save_weights_only=True
+        pattern, monitor=keras_name(monitor), mode=_mode(monitor), save_best_only=True, save_weights_only=True
     )
 
 

@@ -30,7 +30,7 @@ EVALUATION_BATCH = 128  # larger ones are no faster on a CPU, and take more memo
 def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
     """Show and record what is about to run: settings, data, model, and a sheet of augmented images."""
     data = experiment.dataset
-    print(f"run {run.id}: {summary(experiment, model)}")
+    print(f"run {run.id}: {summary(experiment, model)}{run.store}")
     if run.is_described:
         return
     run.log_settings(experiment.settings)

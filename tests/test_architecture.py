@@ -92,7 +92,7 @@ PLUGINS = ("grid_sweeper", "no_folders", "optuna_sweeper", "process_launcher", "
         ("sklearn", {"cifar/data", "cifar/tasks"}),
         ("matplotlib", {"cifar/plots"}),
         ("fastapi", {"cifar/serving"}),
-        ("uvicorn", {"cifar/serving"}),
+        ("uvicorn", {"cifar/serving", "cifar/tracking"}),
     ],
 )
 def test_only_these_import(library, importers):

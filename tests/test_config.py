@@ -257,6 +257,7 @@ MISTAKES = [
     ("data=folder data.path=/nowhere", "/nowhere/train: "),
     ("data=cifar10 data.path=/nowhere", "/nowhere: no such file or folder; accepted for data.path: the folder"),
     ("tracking.uri=sqlite:////dev/null/x/mlflow.db", "tracking.uri=sqlite:////dev/null/x/mlflow.db: "),
+    ("tracking.uri=sqlite:////dev", "tracking.uri=sqlite:////dev: is a folder; should be a file in it, such as "),
     ("tracking.uri=gopher://here", "tracking.uri=gopher://here: "),
     ("tracking.experiment=", "tracking.experiment="),
     # what Hydra cannot read
@@ -408,7 +409,7 @@ def test_own_recipe_is_accepted(in_process, tmp_path, monkeypatch):
     path.parent.mkdir()
     path.write_text("# @package _global_\ndefaults:\n  - override /data: digits\nepochs: 7\n")
     opened = []
-    monkeypatch.setattr(cifar.tracking, "connect", lambda uri: opened.append(uri) or (_ for _ in ()).throw(SystemExit))
+    monkeypatch.setattr(cifar.tracking, "check", lambda settings: opened.append(settings.uri) or exit())
     in_process(f"--config-dir={tmp_path}", "experiment=own", f"tracking.uri={sqlite(tmp_path)}")
     assert opened == [sqlite(tmp_path)]
 

@@ -26,7 +26,7 @@ from cifar.contracts import Evaluation
 from cifar.environment import ROOT
 from cifar.errors import InputError, Interrupted, Pruned, TrainingError
 from cifar.registry import DATASETS
-from cifar.tracking import queries, store
+from cifar.tracking import addresses, queries, store
 from cifar.tracking.sweeps import SweepRun
 
 
@@ -54,7 +54,7 @@ def test_store_that_is_killed_while_it_is_made_is_made_by_the_next(tmp_path):
 
 
 def test_sweep_that_is_told_to_end_does_not_wait_for_its_server(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "LOCAL", sqlite(tmp_path))
+    monkeypatch.setattr(addresses, "LOCAL", sqlite(tmp_path))
     monkeypatch.setattr(interrupts, "_received", [15])
     run = SweepRun("http://127.0.0.1:1", TrackingSettings(uri=None, experiment="digits", name="a sweep", parent=None))
     run.log_tags({"failure": "interrupted"})
@@ -92,7 +92,7 @@ class TestStatus:
         shutil.rmtree(run.folder)
         run.folder.mkdir()
         (run.folder / "thesis.txt").write_text("years of work")
-        with tracking.start(settings, run.id):
+        with tracking.start(settings, tracking.claimed(run.id)):
             pass
         assert (run.folder / "thesis.txt").read_text() == "years of work"
 
@@ -400,4 +400,4 @@ with tracking.start(TrackingSettings(uri=sys.argv[1], experiment="digits", name=
             tracking.stored_run(settings.uri, run.id)
 
     def test_bare_mlflow_at_the_root_finds_the_default_store(self):
-        assert sqlite(ROOT) == store.LOCAL
+        assert sqlite(ROOT) == addresses.LOCAL

@@ -23,7 +23,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("--best", metavar=("EXPERIMENT", "METRIC"), nargs=2, action="append", default=[],
         help="the best finished run of an experiment, as a model of its name; may be given again")  # fmt: skip
     add("--host", default="127.0.0.1", help="(default: 127.0.0.1, which no other machine reaches)")
-    add("--port", type=_number(int, 0, 65535), default=8501, help="0 is any that is free (default: 8501)")
+    add("--port", type=port, default=8501, help="0 is any that is free (default: 8501)")
     add("--token-file", type=Path, metavar="FILE",
         help=f"has the bearer token that a request must come with; else the variable {TOKEN} may")  # fmt: skip
     add("--max-batch", type=_number(int, 1), default=Limits.max_batch, metavar="N",
@@ -81,6 +81,11 @@ def token(path: Path | None) -> str | None:
     if not found:
         raise InputError(f"--token-file={path}: it is empty")
     return found
+
+
+def port(given: str) -> int:
+    """A number of a port, for argparse."""
+    return int(_number(int, 0, 65535)(given))
 
 
 def _number(kind: type, minimum: float, maximum: float = float("inf")) -> Callable[[str], float]:

@@ -44,7 +44,7 @@ def best_of(experiment: str, metric: str) -> Source:
 
 def found(sources: Sequence[Source], uri: str | None) -> dict[str, StoredRun]:
     """The run that each model is now, by the model's name; raises `InputError`."""
-    tracking.connect(uri)
+    tracking.connect_existing(uri)
     runs: dict[str, StoredRun] = {}
     for source in sources:
         run = source.find()

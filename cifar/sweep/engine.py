@@ -120,7 +120,8 @@ class Sweep:
                 continue
             slot = self._free.pop(0)
             folder = self._parent.folder / hashlib.sha256(taken.name.encode()).hexdigest()[:12]
-            self._running[slot] = self._options.start(taken, folder, slot)
+            job = replace(taken, environment={**self._parent.environment, **taken.environment})
+            self._running[slot] = self._options.start(job, folder, slot)
             self._console.started(taken)
 
     def _look_after_jobs(self) -> None:

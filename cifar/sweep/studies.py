@@ -31,7 +31,8 @@ from cifar.sweep.jobs import Outcome
 from cifar.sweep.search import Options
 from cifar.sweep.space import Space
 from cifar.text import masked
-from cifar.tracking.store import LOCAL, claimed, folder
+from cifar.tracking import addresses
+from cifar.tracking.store import claimed
 
 JOB, PROCESS, OUTCOME, SEARCH = "job", "process", "outcome", "search"
 """Attributes of a trial, `JOB` the last that it is given when it is taken; and of a study, what tells its searches."""
@@ -162,9 +163,9 @@ def default_url(tracking_uri: str | None) -> str:
 
     In MLflow's own tables' place they cannot be: both note the version of their tables in one called `alembic_version`.
     """
-    uri = tracking_uri or LOCAL
+    uri = addresses.chosen(tracking_uri)
     if not uri.startswith("postgresql"):
-        return f"sqlite:///{folder(uri).parent / 'optuna.db'}"
+        return addresses.sqlite(addresses.folder(uri).parent / "optuna.db")
     try:
         with create_engine(uri, poolclass=NullPool).begin() as connection:
             connection.execute(CreateSchema("optuna", if_not_exists=True))
@@ -175,7 +176,7 @@ def default_url(tracking_uri: str | None) -> str:
 
 
 def _connect(url: str) -> optuna.storages.RDBStorage:
-    where = f"hydra.sweeper.storage={masked(url)}"
+    where = f"hydra.sweeper.storage={addresses.shown(url)}"
     try:
         with claimed(url, "studies"):
             if "experiments" in inspect(create_engine(url, poolclass=NullPool)).get_table_names():

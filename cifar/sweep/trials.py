@@ -17,6 +17,7 @@ from cifar.sweep.jobs import GRACE, Job, Outcome, named
 from cifar.sweep.search import Options
 from cifar.sweep.space import Space, Value, size
 from cifar.sweep.studies import AWAY, JOB, OUTCOME, Study, default_url, first_line
+from cifar.tracking import addresses
 
 LOOK = 2.0
 """Seconds between two looks for whether trials that another process runs have ended."""
@@ -153,7 +154,7 @@ def run(
     """
     shared, key = settings[0], search.fingerprint(options, space, settings[0])
     epochs = max(one.total_epochs for one in settings)
-    url = options.storage or default_url(shared.tracking.uri)
+    url = addresses.normalized(options.storage) if options.storage else default_url(shared.tracking.uri)
     study = Study(url, options, space, shared.objectives, epochs)
     if options.study_name:
         study.open(options.study_name, key, anew=not launcher.resume)

@@ -9,8 +9,8 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,12 +18,11 @@ from typing import NamedTuple
 
 import mlflow
 import numpy as np
-from mlflow.entities import Run
+from mlflow.entities import LifecycleStage, Run, ViewType
 
 from cifar import environment
 from cifar.config import Settings, read
 from cifar.errors import InputError, known
-from cifar.text import masked
 from cifar.tracking import store
 from cifar.tracking.store import CONFIG, PROCESS, RESUMED
 from cifar.untrusted import read_file, refusing
@@ -121,15 +120,20 @@ def predictions(run: StoredRun) -> Predictions:
 
 
 def find(run_id: str) -> Run:
-    """The run of this id, or the only one whose id begins so."""
+    """The run of this id, or the only one whose id begins so; raises `InputError` for one that is deleted in MLflow."""
     if len(run_id) < SHORTEST:
         raise InputError(f"run {run_id}: should be at least the first {SHORTEST} characters of a run's id")
-    begun = re.fullmatch("[0-9a-f]{1,31}", run_id)
-    found = _search(f"attributes.run_id LIKE '{run_id}%'") if begun else []
+    found = []
+    if re.fullmatch("[0-9a-f]{1,31}", run_id):
+        begun = f"attributes.run_id LIKE '{run_id}%'"
+        found = _search(begun) or _search(begun, view=ViewType.DELETED_ONLY)
     if len(found) > 1:
         raise InputError(f"run {run_id}: {len(found)} runs begin so: {', '.join(run.info.run_id for run in found[:5])}")
     with _told(f"run {run_id}"):
-        return found[0] if found else mlflow.MlflowClient().get_run(run_id)
+        run = found[0] if found else mlflow.MlflowClient().get_run(run_id)
+    if run.info.lifecycle_stage == LifecycleStage.DELETED:
+        raise InputError(f"run {run_id}: was deleted in MLflow; restore it there, in the runs with the state Deleted")
+    return run
 
 
 def find_training(run_id: str) -> Run:
@@ -160,13 +164,14 @@ def _stored(run: Run, experiments: Mapping[str, str]) -> StoredRun:
     )
 
 
-def _search(filter_string: str, experiment: str | None = None) -> list[Run]:
+def _search(filter_string: str, experiment: str | None = None, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
     names = [experiment] if experiment is not None else None
     with _told(f"filter {filter_string}"):
         return mlflow.search_runs(
             experiment_names=names,
             search_all_experiments=names is None,
             filter_string=filter_string,
+            run_view_type=view,
             output_format="list",
         )
 
@@ -177,10 +182,5 @@ def _experiments() -> dict[str, str]:
         return {found.experiment_id: found.name for found in mlflow.MlflowClient().search_experiments()}
 
 
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    try:
-        yield
-    except store.FAILURES as error:
-        place = masked(mlflow.get_tracking_uri())
-        raise InputError(f"{what}: {store.first_line(error)} (in {place})") from None
+def _told(what: str) -> AbstractContextManager[None]:
+    return store.reported(InputError, what, mlflow.get_tracking_uri())

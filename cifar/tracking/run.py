@@ -29,13 +29,13 @@ from cifar import environment, reporting
 from cifar.callbacks import WEIGHTS
 from cifar.config import Settings, TrackingSettings, flatten, identity, located, read
 from cifar.contracts import Dataset, Evaluation
-from cifar.errors import Interrupted, Pruned, is_expected, reason, warn
+from cifar.errors import InputError, Interrupted, Pruned, TrainingError, is_expected, reason, warn
 from cifar.files import ownership
 from cifar.lazy import keras, layers
 from cifar.registry import SCHEDULES
 from cifar.runtime.quiet import silenced
-from cifar.text import masked, unescaped
-from cifar.tracking import starts, store
+from cifar.text import unescaped
+from cifar.tracking import addresses, starts, store
 from cifar.tracking.runs import end_stale
 from cifar.tracking.store import (
     CODE,
@@ -68,6 +68,7 @@ class Run:
 
     def __init__(self, uri: str, settings: TrackingSettings, run_id: str | None = None):
         self._uri, self._settings = uri, settings
+        self._error: type[InputError | TrainingError] = InputError
         self.is_described = False
         self.last_step = 0
         self._final: dict[str, float] = {}
@@ -87,6 +88,13 @@ class Run:
                 self._try(lambda client: client.delete_tag(self._id, FAILURE))
             history = self._try(lambda client: client.get_metric_history(self._id, "train/loss"))
             self.last_step = max((metric.step for metric in history), default=0)
+        self._error = TrainingError
+
+    @property
+    def store(self) -> str:
+        """Where the run is recorded, for the end of a line; empty for the default store."""
+        shown = addresses.shown(self._uri)
+        return "" if shown == addresses.LOCAL else f"; recorded in {shown}"
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record `metrics` at `step`, an epoch counted from 1, in one call; at 0 what a resumed run lacks of them.
@@ -255,13 +263,15 @@ class Run:
     def note_on(self, error: BaseException) -> str:
         """The addition to the message of an error that ends the run: how to resume it, or where its traceback is."""
         if isinstance(error, INTERRUPTIONS):
-            uri = "" if self._uri == store.LOCAL else f" {shlex.quote(f'tracking.uri={masked(self._uri)}')}"
+            shown = addresses.shown(self._uri)
+            uri = "" if shown == addresses.LOCAL else f" {shlex.quote(f'tracking.uri={shown}')}"
             return f"python run.py resume={self.id}{uri} resumes the run" if self.is_described else ""
         return "" if is_expected(error) else f"run {self.id} has the traceback as traceback.txt"
 
     def claim_itself(self) -> store.Claim:
         """The claim on this run, which nobody else knows of yet."""
-        return store.claim_run(self._uri, self._id)
+        with store.reported(InputError, f"run {self._id}", self._uri):
+            return store.claim_run(self._uri, self._id)
 
     def _create(self, client: mlflow.MlflowClient) -> str:
         tags = {PROCESS: environment.this_process()}
@@ -273,6 +283,11 @@ class Run:
         return client.create_run(experiment, run_name=name, tags=resolve_tags(tags)).info.run_id
 
     def _try(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
+        """Call with a client of the store; raises `InputError` before the run has started, then `TrainingError`."""
+        with store.reported(self._error, f"run {self._id}" if hasattr(self, "_id") else "a new run", self._uri):
+            return self._call(call)
+
+    def _call(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
         """Call with a client of the store, the local one from when the server is away."""
         if store.is_local(self._uri):
             return call(mlflow.MlflowClient(self._uri))
@@ -281,10 +296,10 @@ class Run:
         except store.FAILURES as error:
             if not store.is_away(error):
                 raise
-            where = masked(self._uri)
-            warn(f"{where} does not answer; the rest is recorded in {store.LOCAL}: `python -m cifar sync` sends it")
-        server, self._uri = self._uri, store.LOCAL
-        store.connect(self._uri)
+            where = addresses.shown(self._uri)
+            warn(f"{where} does not answer; the rest is recorded in {addresses.LOCAL}: `python -m cifar sync` sends it")
+        server, self._uri = self._uri, addresses.normalized(addresses.LOCAL)
+        store.connect(addresses.LOCAL)
         server_run = getattr(self, "_id", "")
         self._id = self._create(mlflow.MlflowClient(self._uri))
         self.log_tags({SYNC_URI: server, SYNC_RUN: server_run})
@@ -296,6 +311,8 @@ class Unrecorded(Run):
 
     def __init__(self, folder: Path):
         self.id, self.folder, self.is_described, self.last_step, self._final = "", folder, True, 0, {}
+
+    store = ""
 
     def log_start(self, settings, epoch, step):
         pass
@@ -349,14 +366,20 @@ def recorded(run: Run) -> Iterator[Run]:
     """Inside the `with`, `run` is RUNNING; afterwards what became of it."""
     reporting.report(run=run.id)
     try:
-        ownership.make_folder(run.folder)
+        with store.reported(InputError, f"run {run.id}"):
+            ownership.make_folder(run.folder)
         yield run
     except BaseException as error:
         status, why = _status(error), reason(error)
-        run.log_tags({FAILURE: why})
-        if status == "FAILED":
-            run.log_text("".join(traceback.format_exception(error)), "traceback.txt")
-        run.end(status, why)
+        try:
+            run.log_tags({FAILURE: why})
+            if status == "FAILED":
+                run.log_text("".join(traceback.format_exception(error)), "traceback.txt")
+            run.end(status, why)
+        except TrainingError as unrecorded:
+            reporting.report(status=status, reason=why)
+            if str(unrecorded) != why:
+                warn(f"the end of the run is not recorded: {unrecorded}")
         if note := run.note_on(error):
             error.add_note(note)
         if status == "PRUNED":
@@ -368,7 +391,7 @@ def recorded(run: Run) -> Iterator[Run]:
 
 def _recordable(settings: Settings) -> Settings:
     """`settings` with absolute paths of data, and without a password in `tracking.uri`."""
-    uri = settings.tracking.uri and masked(settings.tracking.uri)
+    uri = settings.tracking.uri and addresses.shown(settings.tracking.uri)
     return located(settings).model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": uri})})
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,7 @@ from cifar.callbacks import WEIGHTS
 from cifar.config import Settings, read
 from cifar.contracts import Dataset
 from cifar.errors import InputError
-from cifar.text import masked
-from cifar.tracking import queries, store
+from cifar.tracking import addresses, queries, store
 from cifar.tracking.store import (
     CONFIG,
     DATASET,
@@ -39,7 +36,7 @@ from cifar.untrusted import read_file, refusing
 
 def stored_run(uri: str | None, run_id: str) -> tuple[Settings, Path, str]:
     """Settings, path of the weights, and data fingerprint of a recorded run; raises `InputError`."""
-    store.connect(uri)
+    store.connect_existing(uri)
     run, config, weights = stored(run_id, CONFIG, WEIGHTS)
     return read(config.read_text()), weights, run.data.tags.get(FINGERPRINT, "")
 
@@ -49,7 +46,7 @@ def finished_run(uri: str | None, run_id: str) -> tuple[queries.StoredRun, Setti
 
     Raises `InputError`.
     """
-    store.connect(uri)
+    store.connect_existing(uri)
     (run,) = queries.find_runs([queries.find_training(run_id).info.run_id])
     if run.status != "FINISHED":
         raise InputError(f"run {run_id}: the run is {run.status}, not finished")
@@ -88,7 +85,7 @@ def with_model_of_run(settings: Settings) -> Settings:
     """
     if settings.model["name"] != "from_run" or settings.model["model"]:
         return settings
-    store.connect(settings.tracking.uri)
+    store.connect_existing(settings.tracking.uri)
     run, config = stored(settings.model["run"], CONFIG)
     if run.info.status != "FINISHED":
         raise InputError(f"model.run={settings.model['run']}: the run is {run.info.status}, not finished")
@@ -127,21 +124,13 @@ def newest_sweep(experiments: Iterable[str], key: str) -> str | None:
     return next((run.info.run_id for run in newest), None)
 
 
-def serve_ui(uri: str | None, port: int) -> int:
-    """Run MLflow's server on the store until it is stopped; its exit code."""
-    store.connect(uri)
-    address = mlflow.get_tracking_uri()
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", address, "--port", str(port)]
-    return subprocess.call(command, cwd=store.folder(address).parent)
-
-
 def synchronise() -> Iterator[str]:
     """Send the ended runs that were recorded here while their server was away; yields a line for each.
 
     Raises `InputError` where a server is still away; what was sent before stays sent.
     """
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "60"  # nothing waits for this, unlike for a run's own records
-    store.connect(None)
+    store.connect_existing(addresses.LOCAL)
     client = mlflow.MlflowClient()
     experiments = {experiment.experiment_id: experiment.name for experiment in client.search_experiments()}
     waiting = client.search_runs(list(experiments), f"tags.{SYNC_URI} != ''", order_by=["attributes.start_time ASC"])
@@ -151,7 +140,7 @@ def synchronise() -> Iterator[str]:
             try:
                 sent = _send(client, mlflow.MlflowClient(uri), run, experiments[run.info.experiment_id])
             except store.FAILURES as error:
-                raise InputError(f"{uri}: cannot be reached: {store.first_line(error)}") from None
+                raise InputError(f"{addresses.shown(uri)}: cannot be reached: {store.explained(error)}") from None
             client.delete_run(run.info.run_id)
             yield f"run {run.info.run_id} is run {sent} in {uri}"
 
@@ -174,7 +163,7 @@ def _send(local: mlflow.MlflowClient, server: mlflow.MlflowClient, run: Run, exp
     for kind, items in (("metrics", rows), ("params", params), ("tags", tags)):
         for first in range(0, len(items), 100):  # the most that MLflow takes at once of any kind
             server.log_batch(target, **{kind: items[first : first + 100]})
-    files = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, tracking_uri=store.LOCAL)
+    files = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, tracking_uri=local.tracking_uri)
     server.log_artifacts(target, files)
     server.set_terminated(target, run.info.status, run.info.end_time)
     return target
@@ -194,6 +183,6 @@ def stored(run_id: str, *names: str) -> tuple[Any, ...]:
         except store.FAILURES as error:
             if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
                 raise InputError(f"run {run_id}: it is {run.info.status} and has no {name}") from None
-            uri = masked(mlflow.get_tracking_uri())
-            raise InputError(f"run {run_id}: its {name} cannot be had from {uri}: {store.first_line(error)}") from None
+            uri = addresses.shown(mlflow.get_tracking_uri())
+            raise InputError(f"run {run_id}: its {name} cannot be had from {uri}: {store.explained(error)}") from None
     return run, *paths

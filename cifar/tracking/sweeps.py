@@ -13,9 +13,10 @@ from mlflow.exceptions import MlflowException
 
 from cifar import environment, interrupts
 from cifar.config import Settings, TrackingSettings, flatten, identity
+from cifar.errors import InputError, TrainingError
 from cifar.files import ownership
 from cifar.text import unescaped
-from cifar.tracking import store
+from cifar.tracking import addresses, store
 from cifar.tracking.run import INTERRUPTIONS, Run, recorded, recorded_status
 from cifar.tracking.runs import newest_sweep
 from cifar.tracking.store import FAILURE, PROCESS, SWEEP, Result
@@ -46,6 +47,11 @@ class SweepRun(Run):
 
     Unlike a job, it does not go on elsewhere when the server goes away, but waits for it: no job is begun meanwhile.
     """
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which the jobs record in the same store."""
+        return {addresses.VARIABLE: self._uri}
 
     def child(self, name: str, experiment: str, settings: Settings | None = None) -> Child | None:
         """The newest run of this `name` in this `experiment` whose parent this is.
@@ -94,14 +100,15 @@ class SweepRun(Run):
 
     def claim(self, name: str) -> store.Claim | None:
         """The sole right to the child of this `name`; `None` while another process has it."""
-        return store.claim(self._uri, f"{self.id}/{hashlib.sha256(name.encode()).hexdigest()}")
+        with store.reported(TrainingError, f"run {self.id}", self._uri):
+            return store.claim(self._uri, f"{self.id}/{hashlib.sha256(name.encode()).hexdigest()}")
 
     def note_on(self, error: BaseException) -> str:
         return "the same command resumes the sweep" if isinstance(error, INTERRUPTIONS) else super().note_on(error)
 
-    def _try(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
+    def _call(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
         if interrupts.pending():  # told to end, it waits for nothing
-            return super()._try(call)
+            return super()._call(call)
         return store.patiently(self._uri, lambda: call(mlflow.MlflowClient(self._uri)))
 
 
@@ -112,7 +119,7 @@ def sweep(settings: TrackingSettings, key: str, experiments: Collection[str], re
     It is looked for in the `experiments` of all its jobs; which of these is the first depends on the order of the jobs.
     """
     uri = mlflow.get_tracking_uri()
-    with store.claimed(uri, key):
+    with store.reported(InputError, "a new sweep", uri), store.claimed(uri, key):
         known = store.patiently(uri, lambda: newest_sweep(experiments, key)) if resume else None
         run = SweepRun(uri, settings, known)
         run.log_tags({SWEEP: key})

@@ -15,7 +15,6 @@ from cifar import devices, environment, overrides
 from cifar.config import Settings, TrackingSettings, identity, read
 from cifar.contracts import Dataset
 from cifar.errors import InputError
-from cifar.text import masked
 from cifar.tracking import queries, store
 from cifar.tracking.runs import end_stale, stored
 from cifar.tracking.store import CONFIG, DATASET, FINGERPRINT, IDENTITY, PROCESS
@@ -62,7 +61,7 @@ def find_resumable(composed: DictConfig, given: Sequence[str]) -> tuple[Settings
     `composed` are the settings that they make with `conf/`. Raises `InputError` for a run that is unknown, finished, or
     still running, and for overrides that would make it another run.
     """
-    store.connect(OmegaConf.select(composed, "tracking.uri"))
+    store.connect_existing(OmegaConf.select(composed, "tracking.uri"))
     run = queries.find_training(str(composed.resume))
     is_first = devices.processes(_settings(run.info.run_id)).index == 0
     found = claimed(run.info.run_id) if is_first else Unfinished(run, None)
@@ -73,11 +72,11 @@ def find_resumable(composed: DictConfig, given: Sequence[str]) -> tuple[Settings
 
 def newest_unfinished(settings: Settings, dataset: Dataset) -> Unfinished | None:
     """The newest run with these settings and data that ended early; `None` where there is none to be resumed."""
+    if not store.exists(settings.tracking.uri):
+        return None
     uri = mlflow.get_tracking_uri()
-    try:
+    with store.reported(InputError, "resume=auto", uri):
         runs = store.patiently(uri, lambda: _unfinished(settings), PATIENCE)
-    except store.FAILURES as error:
-        raise InputError(f"resume=auto: {masked(uri)} does not answer: {store.first_line(error)}") from None
     for run in runs:
         if run.data.tags.get(FINGERPRINT, dataset.fingerprint) == dataset.fingerprint:
             try:
@@ -91,9 +90,11 @@ def newest_unfinished(settings: Settings, dataset: Dataset) -> Unfinished | None
 
 def claimed(run_id: str) -> Unfinished:
     """The run `run_id`, claimed; raises `InputError` where it is finished or another process trains it."""
-    claim = store.claim_run(mlflow.get_tracking_uri(), run_id)
-    # What the store says is read after the claim: a process that had it before has recorded all by now.
-    run = mlflow.MlflowClient().get_run(run_id)
+    uri = mlflow.get_tracking_uri()
+    with store.reported(InputError, f"resume={run_id}", uri):
+        claim = store.claim_run(uri, run_id)
+        # What the store says is read after the claim: a process that had it before has recorded all by now.
+        run = mlflow.MlflowClient().get_run(run_id)
     process = run.data.tags.get(PROCESS, "")
     if run.info.status == "RUNNING" and not environment.is_gone(process):
         raise InputError(f"resume={run_id}: the run is running, as process {process}")
