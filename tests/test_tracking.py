@@ -249,15 +249,15 @@ class TestRecords:
         assert np.prod(json.loads(entry.dataset.profile)["features_shape"]) == dataset.train.images.size
 
     def test_child_is_the_newest_of_its_name(self, settings):
-        with tracking.sweep(settings, "key", True) as parent:
-            assert parent.child("lr=1") is None
+        with tracking.sweep(settings, "key", [settings.experiment], True) as parent:
+            assert parent.child("lr=1", settings.experiment) is None
             of_parent = settings.model_copy(update={"parent": parent.id})
             for name, value in (("lr=1", 0.1), ("lr=2", 0.2), ("lr=1", 0.3)):
                 with tracking.start(of_parent.model_copy(update={"name": name})) as child:
                     child.log_metrics({"test/accuracy": value})
             with tracking.start(settings):
                 pass
-            found = {name: parent.child(name) for name in ("lr=1", "lr=2")}
+            found = {name: parent.child(name, settings.experiment) for name in ("lr=1", "lr=2")}
         assert {name: (child.status, child.metrics) for name, child in found.items()} == {
             "lr=1": ("FINISHED", {"test/accuracy": 0.3}),
             "lr=2": ("FINISHED", {"test/accuracy": 0.2}),
@@ -265,26 +265,27 @@ class TestRecords:
         assert found["lr=1"].id == child.id
 
     def test_pruned_child_is_told_from_a_killed_one(self, settings):
-        with tracking.sweep(settings, "key", True) as parent:
+        with tracking.sweep(settings, "key", [settings.experiment], True) as parent:
             for name, error in (("pruned", Pruned(2)), ("killed", Interrupted(15))):
                 own = settings.model_copy(update={"parent": parent.id, "name": name})
                 with contextlib.suppress(type(error)), tracking.start(own):
                     raise error
-            found = {name: parent.child(name) for name in ("pruned", "killed")}
+            found = {name: parent.child(name, settings.experiment) for name in ("pruned", "killed")}
         assert (found["pruned"].status, found["pruned"].reason) == ("PRUNED", "pruned in epoch 2")
         assert (found["killed"].status, found["killed"].reason) == ("KILLED", "interrupted by SIGTERM")
 
     def test_sweep_of_the_same_key_is_gone_on_with(self, settings):
         ids = []
         for key, resume in (("a", True), ("a", True), ("b", True), ("a", False), ("a", True)):
-            with tracking.sweep(settings, key, resume) as run:
+            with tracking.sweep(settings, key, [settings.experiment], resume) as run:
                 ids.append(run.id)
         assert ids[0] == ids[1]
         assert len({ids[0], ids[2], ids[3]}) == 3
         assert ids[4] == ids[3], "the newest"
 
     def test_child_has_one_claim_at_a_time(self, settings):
-        with tracking.sweep(settings, "one", True) as one, tracking.sweep(settings, "other", True) as other:
+        own = [settings.experiment]
+        with tracking.sweep(settings, "one", own, True) as one, tracking.sweep(settings, "other", own, True) as other:
             claim = one.claim("lr=1")
             assert one.claim("lr=1") is None
             assert one.claim("lr=2") is not None
