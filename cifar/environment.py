@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -45,12 +46,23 @@ def describe() -> dict[str, Any]:
     names = ("tensorflow", "jax", "keras", "numpy", "mlflow", "hydra-core", "scikit-learn")
     return {
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in names},
+        **{name: version(name) for name in names},
         "system": platform.platform(),
         "host": platform.node(),
         "cpu": _processor(),
         "cores": len(cores()),
     }
+
+
+def version(library: str) -> str:
+    """The version of a library: of its package, or where that has another name (`tensorflow-cpu`) of the module itself.
+
+    `not installed` where there is neither.
+    """
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return getattr(sys.modules.get(library), "__version__", "not installed")
 
 
 def has_fast_bfloat16() -> bool:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,3 +75,16 @@ def test_outside_a_repository(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert environment.code() == environment.Code(None, "")
+
+
+def test_libraries_whose_packages_have_other_names_or_are_absent(monkeypatch):
+    def version(name):
+        if name in ("tensorflow", "jax"):
+            raise metadata.PackageNotFoundError(name)
+        return "1.2"
+
+    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(__version__="2.21.0"))  # of tensorflow-cpu
+    monkeypatch.delitem(sys.modules, "jax", raising=False)
+    found = environment.describe()
+    assert (found["tensorflow"], found["jax"], found["keras"]) == ("2.21.0", "not installed", "1.2")
