@@ -11,59 +11,66 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from cifar import interrupts, mistakes
-from cifar.errors import ExitCodes
-from cifar.lazy import Lazy
-from cifar.runtime import output
-
-# `--help` and what Hydra refuses need none of these.
-config, devices, experiments = Lazy("cifar.config"), Lazy("cifar.devices"), Lazy("cifar.experiment")
-overrides, rehearsal = Lazy("cifar.overrides"), Lazy("cifar.rehearsal")
-tracking, training = Lazy("cifar.tracking"), Lazy("cifar.training")
+from cifar.config import hydra_errors, overrides
+from cifar.runtime import interrupts, output
+from cifar.runtime.errors import ExitCodes
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 @ExitCodes()
 def main(composed: DictConfig) -> None:
-    # What needs no tensor comes first, so that a mistake is answered before TensorFlow has loaded.
+    # MLflow and TensorFlow load late, so that a mistake is answered at once: each import stands where it is needed.
+    from cifar.config.compose import resolve
+    from cifar.distributed import devices
+    from cifar.training import experiment as experiments
+
     given, unfinished = [], None
     if HydraConfig.initialized():  # not where settings are handed to `main` without a command line
-        mistakes.refuse_mixtures(HydraConfig.get())
+        hydra_errors.refuse_mixtures(HydraConfig.get())
         given = HydraConfig.get().overrides.task
     if overrides.names_run(composed.resume):
+        from cifar import tracking
+
         settings, unfinished = tracking.find_resumable(composed, given)
     else:
-        settings = config.resolve(composed)
+        settings = resolve(composed)
     experiments.check(settings)
-    first = devices.processes(settings).index == 0  # of several that train together, the one that keeps the record
+    is_first = devices.processes(settings).index == 0  # of those that train together, this one keeps the record
     if settings.model["name"] == "from_run":
+        from cifar import tracking
+
         settings = tracking.with_model_of_run(settings)
     experiment = experiments.Experiment.prepare(settings)
+
+    from cifar import tracking
+
     if unfinished:
         unfinished.check_data(experiment.dataset)
-    if first and not settings.dry_run:
+    if is_first and not settings.dry_run:
         tracking.check(settings.tracking)
         if settings.resume == "auto":
             unfinished = tracking.newest_unfinished(settings, experiment.dataset)
-
     devices.start(settings, experiment.dataset)
+
+    from cifar.training import dry_run, trainer
+
     model = experiment.compiled_model(start=None if unfinished else tracking.weights_of)
     if settings.dry_run:
-        rehearsal.rehearse(experiment, model)
+        dry_run.rehearse(experiment, model)
         return
-    if first:
+    if is_first:
         tracking.connect(settings.tracking.uri)
-    started = tracking.start(settings.tracking, unfinished) if first else tracking.unrecorded()
+    started = tracking.start(settings.tracking, unfinished) if is_first else tracking.unrecorded()
     with interrupts.handled(), started as run, devices.together():
-        training.describe(experiment, model, run)
-        model = training.fit(experiment, model, run, resumed=unfinished is not None)
-        if first:
-            training.evaluate(experiment, model, run)
+        trainer.describe(experiment, model, run)
+        model = trainer.fit(experiment, model, run, resumed=unfinished is not None)
+        if is_first:
+            trainer.evaluate(experiment, model, run)
 
 
 if __name__ == "__main__":
     output.prepare()
     output.drop_unread()
-    with ExitCodes(), mistakes.told_in_one_line():
+    with ExitCodes(), hydra_errors.told_in_one_line():
         sys.argv[1:] = overrides.composable(sys.argv[1:])
         main()

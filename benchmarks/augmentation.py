@@ -28,9 +28,9 @@ from scipy import ndimage
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from cifar.contracts import Split  # noqa: E402
-from cifar.pipeline import training_batches  # noqa: E402
-from cifar.registry import AUGMENTATIONS  # noqa: E402
+from cifar.config.registry import AUGMENTATIONS  # noqa: E402
+from cifar.interfaces import Split  # noqa: E402
+from cifar.training.pipeline import training_batches  # noqa: E402
 
 CHAIN = ("rotation", "shift", "flip")
 OURS = " + ".join(CHAIN)

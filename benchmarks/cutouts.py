@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[1]
 SIZE = (32, 32)
 
 sys.path.insert(0, str(ROOT))
-from cifar.registry import DATASETS  # noqa: E402
-from cifar.tasks import coco  # noqa: E402
+from cifar.config.registry import DATASETS  # noqa: E402
+from cifar.metrics import detection  # noqa: E402
 
 
 def write(split, class_names, folder: Path) -> None:
@@ -45,12 +45,12 @@ def main(folder: str, *overrides: str) -> None:
     frequent = np.bincount(data.train.targets["classes"][there]).argmax()
     guesses = {"boxes": np.tile(box, (len(data.test), 1, 1)), "classes": np.full((len(data.test), 1), frequent),
                "scores": np.ones((len(data.test), 1))}  # fmt: skip
-    metrics = coco.judge(coco.results(guesses), coco.truth(data.test, data.class_names)).metrics
+    metrics = detection.judge(detection.results(guesses), detection.truth(data.test, data.class_names)).metrics
     print(f"mean box {np.round(box, 1)}, class {data.class_names[frequent]}: map50 {metrics['map50']:.4f}, "
           f"map {metrics['map']:.4f}")
     if data.test.targets["classes"].shape[1] == 1:
         true = data.test.targets["boxes"][:, 0]
-        overlaps = coco.overlaps(true, np.array(box)[None], False)
+        overlaps = detection.overlaps(true, np.array(box)[None], False)
         right = (data.test.targets["classes"] == frequent).mean()
         print(f"of one object: mean IoU {overlaps.mean():.4f}, accuracy {right:.4f}")
 

@@ -43,8 +43,8 @@ ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
 def train(initial: Path, name: str, *overrides: str) -> None:
     """`python run.py OVERRIDES…` from the weights in the file `initial`, which the first to come writes."""
     sys.path.insert(0, str(ROOT))
-    from cifar import lazy
-    from cifar.experiment import Experiment
+    from cifar.runtime import lazy
+    from cifar.training.experiment import Experiment
 
     if name == MIRRORED:
         lazy.load_tensorflow("tensorflow")

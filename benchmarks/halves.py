@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from cifar.registry import DATASETS
+from cifar.config.registry import DATASETS
 
 data = DATASETS.build({"name": "cifar10", "path": sys.argv[1], "val_fraction": 0.1, "limit": None}, seed=0)
 images = np.concatenate([data.train.images, data.val.images])

@@ -8,16 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from cifar import interrupts
-from cifar.config import EvaluateSettings, Views
-from cifar.errors import ExitCodes
-from cifar.experiment import Experiment, check
-from cifar.export import formats, place
+from cifar.config.settings import EvaluateSettings, Views
+from cifar.export import formats, versioned_dir
 from cifar.files import ownership
-from cifar.images import png, read_image, read_photo
-from cifar.lazy import load_tensorflow
-from cifar.runtime import output
+from cifar.images.io import png, read_image, read_photo
+from cifar.runtime import interrupts, output
+from cifar.runtime.errors import ExitCodes
+from cifar.runtime.lazy import load_tensorflow
 from cifar.serving import command as serving
+from cifar.training.experiment import Experiment, check
 
 
 def main() -> None:
@@ -88,53 +87,56 @@ def _parser() -> argparse.ArgumentParser:
 
 def runs(arguments: argparse.Namespace) -> None:
     """Print a table of recorded runs; sorted, it is flat, else jobs stand under their sweep."""
-    from cifar import listing, text, tracking
+    from cifar import tracking
+    from cifar.analysis import listing
+    from cifar.runtime import terminal
 
     tracking.connect_existing(arguments.tracking_uri)
     found = listing.select(arguments.experiment, arguments.status, arguments.filter)
     entries = [(run, []) for run in listing.ranked(found, arguments.sort)] if arguments.sort else listing.nested(found)
-    print(listing.table(entries[: arguments.limit], text.width(), arguments.sort) if entries else "no runs")
+    print(listing.table(entries[: arguments.limit], terminal.width(), arguments.sort) if entries else "no runs")
     if len(entries) > arguments.limit:
         print(f"{len(entries) - arguments.limit} more: --limit {len(entries)}")
 
 
 def compare(arguments: argparse.Namespace) -> None:
     """Print what tells the runs apart, and write it as a page with its pictures."""
-    from cifar import comparison, text, tracking
+    from cifar import analysis, tracking
+    from cifar.runtime import terminal
 
-    comparison.check_place(arguments.html)
+    analysis.check_place(arguments.html)
     tracking.connect_existing(arguments.tracking_uri)
     if arguments.run_ids:
-        chosen, top = comparison.named(arguments.run_ids), arguments.top
+        chosen, top = analysis.named(arguments.run_ids), arguments.top
     elif arguments.sweep:
-        chosen = comparison.of_sweep(arguments.sweep)
+        chosen = analysis.of_sweep(arguments.sweep)
         top = arguments.top or len(chosen)
     else:
-        chosen, top = comparison.of_experiment(arguments.experiment), arguments.top or 10
-    found = comparison.Comparison.of(comparison.grouped(chosen, top, arguments.ignore), arguments.ignore)
-    comparison.write(found, arguments.html)
-    print(comparison.as_text(found, text.width()))
+        chosen, top = analysis.of_experiment(arguments.experiment), arguments.top or 10
+    found = analysis.Comparison.of(analysis.grouped(chosen, top, arguments.ignore), arguments.ignore)
+    analysis.write(found, arguments.html)
+    print(analysis.as_text(found, terminal.width()))
     print(f"\n{arguments.html} has the whole comparison, with its pictures")
 
 
 def ui(arguments: argparse.Namespace) -> None:
     """Serve MLflow's page until Ctrl-C."""
-    place = serving.bound("127.0.0.1", arguments.port)
+    address = serving.bound("127.0.0.1", arguments.port)
     from cifar import tracking
 
-    tracking.serve_page(arguments.tracking_uri, place)
+    tracking.serve_page(arguments.tracking_uri, address)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Print the reports and the metrics of the run's weights on the test split."""
     experiment, weights = _of_run(arguments)
     model = _restored(experiment, weights)
-    from cifar import training
+    from cifar.training import trainer
 
     if arguments.tta:
         chosen = experiment.settings.model_copy(update={"evaluate": EvaluateSettings(tta=arguments.tta)})
         experiment = replace(experiment, settings=chosen)
-    evaluation = training.test(experiment, model)
+    evaluation = trainer.test(experiment, model)
     for name, table in evaluation.tables.items():
         if name.endswith(".txt"):
             print(table)
@@ -163,31 +165,31 @@ def predict(arguments: argparse.Namespace) -> None:
         print(json.dumps(answer))
         if task.by_place:
             drawn = task.draw(photo, {name: values[0] for name, values in found.items()})
-            picture, text = _written(path)
+            picture, record = _written(path)
             ownership.write(picture, png(drawn, ownership.MARK))
-            ownership.write(text, (json.dumps({"generator": ownership.MARK, **answer}) + "\n").encode())
+            ownership.write(record, (json.dumps({"generator": ownership.MARK, **answer}) + "\n").encode())
 
 
 def export(arguments: argparse.Namespace) -> None:
     """Write the model in each format, print a line as each is held against Keras, and tell where all of it is."""
     names = formats.chosen(arguments.format)
-    place.check(arguments.folder)
+    versioned_dir.check(arguments.folder)
     from cifar import tracking
 
     run, settings, weights = tracking.finished_run(arguments.tracking_uri, arguments.run_id)
     settings = settings.model_copy(update={"backend": "tensorflow", "distribute": "none", "precision": "float32"})
     check(settings)
-    with interrupts.handled(), place.partial(arguments.folder) as folder:
+    with interrupts.handled(), versioned_dir.partial(arguments.folder) as folder:
         load_tensorflow()
-        from cifar.export import card, source
+        from cifar.export import metadata, source
 
         restored = source.restore(run, settings, weights)
         written = []
         for model in formats.write(restored, names, folder):
             written.append(model)
-            print(card.line(restored, model, written[0]), flush=True)
-        card.write(restored, written[0], written[1:], folder)
-        print(card.summary(restored, place.publish(folder, arguments.folder)))
+            print(metadata.line(restored, model, written[0]), flush=True)
+        metadata.write(restored, written[0], written[1:], folder)
+        print(metadata.summary(restored, versioned_dir.publish(folder, arguments.folder)))
 
 
 def sync(arguments: argparse.Namespace) -> None:
@@ -221,9 +223,9 @@ def _of_run(arguments: argparse.Namespace) -> tuple[Experiment, Path]:
 def _restored(experiment: Experiment, weights: Path):
     """The experiment's model with its weights."""
     load_tensorflow(experiment.settings.backend)
-    from cifar import training
+    from cifar.training import trainer
 
-    return training.with_weights(experiment, weights)
+    return trainer.with_weights(experiment, weights)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,12 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from cifar import __main__ as commands
-from cifar import config, tracking
-from cifar.config import Settings
-from cifar.contracts import Evaluation
-from cifar.environment import ROOT
-from cifar.experiment import Experiment
+from cifar import tracking
+from cifar.config.compose import resolve
+from cifar.config.settings import Settings
+from cifar.interfaces import Evaluation
+from cifar.runtime.paths import ROOT
+from cifar.training.experiment import Experiment
 
 TINY = (
     "data=digits", "data.limit=100", "model.filters=[4]", "model.head.units=[8]", "augmentation=none", "batch_size=30",
@@ -102,7 +103,7 @@ def busy() -> float:
 
 def record(uri: str, name: str, *overrides: str, right: float = 0.8, parent: str | None = None) -> str:
     """The id of a run on digits that is recorded as one that trained and gets this share of the test images right."""
-    stated = config.resolve(composed("data=digits", f"tracking.uri={uri}", *overrides))
+    stated = resolve(composed("data=digits", f"tracking.uri={uri}", *overrides))
     experiment = Experiment.prepare(stated)
     test, classes = experiment.dataset.test, experiment.dataset.class_names
     tracking.connect(uri)
@@ -139,7 +140,7 @@ def composed(*overrides: str) -> DictConfig:
 @pytest.fixture
 def compose(tmp_path) -> Callable[..., Settings]:
     """compose(*overrides): the settings of a run that would be recorded under `tmp_path`."""
-    return lambda *overrides: config.resolve(composed(f"tracking.uri={sqlite(tmp_path)}", *overrides))
+    return lambda *overrides: resolve(composed(f"tracking.uri={sqlite(tmp_path)}", *overrides))
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def mistake(in_process, tmp_path, monkeypatch) -> Callable[..., str]:
     """
 
     def refused(*arguments: str) -> str:
-        monkeypatch.setattr("cifar.lazy.load_tensorflow", lambda _: pytest.fail("not refused before TensorFlow loads"))
+        monkeypatch.setattr("cifar.runtime.lazy.load_tensorflow", lambda _: pytest.fail("not refused before TensorFlow loads"))
         monkeypatch.setattr("cifar.sweep.jobs.Options.start", lambda *_: pytest.fail("not refused before a job starts"))
         before = sorted(tmp_path.rglob("*"))
         done = in_process(*arguments)
@@ -205,8 +206,8 @@ def undisturbed_and_resumed(monkeypatch):
 
     The second is interrupted right after its state at `place` (epoch, step) is saved, and resumed.
     """
-    from cifar import training
-    from cifar.recording import Saver
+    from cifar.training import trainer
+    from cifar.training.checkpointer import Saver
 
     def run(experiment: Experiment, place: tuple[int, int]) -> list[tuple[str, str]]:
         tracking.connect(experiment.settings.tracking.uri)
@@ -216,7 +217,7 @@ def undisturbed_and_resumed(monkeypatch):
             model = experiment.compiled_model()
             with tracking.start(experiment.settings.tracking, run_id and tracking.claimed(run_id)) as run:
                 started.append(run.id)
-                return run.id, training.weights_sha256(training.fit(experiment, model, run))
+                return run.id, trainer.weights_sha256(trainer.fit(experiment, model, run))
 
         def save_and_interrupt(self, epoch, step):
             save(self, epoch, step)

@@ -1,4 +1,4 @@
-"""Who may import whom, held by the syntax trees; and that checking settings loads nothing heavy."""
+"""Who may import whom, checked by the syntax trees; and that checking settings loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,26 +10,41 @@ from pathlib import Path
 import pytest
 from conftest import python
 
-from cifar.environment import ROOT
+from cifar.config.registry import ALL
+from cifar.runtime.paths import ROOT
 
-FLOORS = {
-    0: ("errors", "schema", "lazy", "registry", "contracts", "environment", "interrupts", "config", "mistakes",
-        "command_line", "overrides", "untrusted", "objective", "reporting", "text", "files", "runtime"),
-    1: ("devices", "layers", "muon", "views", "plots", "study", "calibration", "statistics", "images", "complexity",
-        "boxes", "drawing", "masks", "pixelwise", "progress", "state", "data", "models", "tasks", "augmentation",
-        "optimizers", "schedules", "averaging", "callbacks"),
-    2: ("pipeline", "experiment"),
-    3: ("tracking", "recording", "training", "rehearsal"),
-    4: ("__main__", "comparison", "export", "listing", "serving", "sweep"),
-}  # fmt: skip
-FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
-FAMILIES = {"data", "models", "tasks", "augmentation", "optimizers", "schedules", "averaging", "callbacks"}
-"""The siblings on F1 that register builders; the rest of F1 is shared by them."""
+LAYERS = (
+    {"runtime"},
+    {"files"},
+    {"config"},
+    {"interfaces"},
+    {"augmentation", "distributed", "images", "metrics", "optim", "search"},
+    {"data", "nn", "plots"},
+    {"models", "tasks"},
+    {"tracking"},
+    {"training"},
+    {"analysis", "export", "sweep"},
+    {"serving"},
+    {"__main__"},
+)
+"""The rooms of the package, the lowest layer first; a room imports only from itself and from lower layers."""
+LAYER = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
+
 FILES = sorted([ROOT / "run.py", *(ROOT / "cifar").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")])
+PRIVATE_NAMES = {"cifar/runtime/private_api.py"}
+"""The file that reads private names of libraries, each with its reason."""
+
+
+def module_of(path: Path) -> str:
+    """The dotted name of the file at `path`."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in FILES if path.is_relative_to(ROOT / "cifar")}
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Dotted names that the file at `path` imports anywhere, but for type checkers only."""
+    """Dotted names that the file at `path` imports anywhere, but for type checkers only; also those in strings."""
     nodes: list[ast.AST] = [ast.parse(path.read_text())]
     for node in nodes:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -40,65 +55,102 @@ def imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: a relative import"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and node.value in MODULES and node.value != "cifar":
+            yield node.value
         nodes.extend(ast.iter_child_nodes(node))
 
 
-def part(path: Path) -> str:
-    """The part of the package that the file at `path` belongs to: `data` for `cifar/data/digits.py`."""
-    return path.relative_to(ROOT / "cifar").parts[0].removesuffix(".py")
-
-
-def parts_of(path: Path) -> set[str]:
-    """The parts of the package that the file at `path` imports; what comes through `lazy` counts as itself."""
+def own_imports(path: Path) -> set[str]:
+    """The modules of this package that the file at `path` imports."""
     found = set()
     for name in imports(path):
-        root, _, rest = name.partition(".")
-        if root == "cifar":
-            first, _, last = rest.partition(".")
-            found.add(last if first == "lazy" and last in FLOOR else first)
-    return found
+        while name and name not in MODULES:
+            name = name.rpartition(".")[0]
+        found.add(name)
+    return found - {"", "cifar", module_of(path)}
 
 
-PACKAGE = [path for path in FILES if path.is_relative_to(ROOT / "cifar") and path != ROOT / "cifar" / "__init__.py"]
+def room(module: str) -> str:
+    """The room of a module: `data` for `cifar.data.digits`."""
+    return module.split(".")[1]
 
 
-@pytest.mark.parametrize("path", PACKAGE, ids=lambda path: str(path.relative_to(ROOT / "cifar")))
-def test_imports_go_down_the_floors(path):
-    own = part(path)
-    assert own in FLOOR, "a new part needs its floor here"
-    for other in parts_of(path) - {own}:
-        assert FLOOR[other] <= FLOOR[own], f"{own} imports {other}, which is above it"
-        assert not (own in FAMILIES and other in FAMILIES), f"{own} imports its sibling {other}"
-        assert not (FLOOR[own] == 1 and other in FAMILIES), f"{own} is shared, {other} is not"
+REGISTRY = "cifar.config.registry"
+"""It walks the rooms of its builders, and names them in strings."""
+GRAPH = {module: own_imports(path) for module, path in MODULES.items() if module not in ("cifar", REGISTRY)}
 
 
-def test_parts_import_each_other_in_no_circle():
-    graph: dict[str, set[str]] = {}
-    for path in PACKAGE:
-        graph.setdefault(part(path), set()).update(parts_of(path) - {part(path)})
-    graphlib.TopologicalSorter(graph).prepare()
+@pytest.mark.parametrize("module", GRAPH)
+def test_imports_go_down_the_layers(module):
+    assert room(module) in LAYER, "a new room needs its layer here"
+    for other in GRAPH[module]:
+        if room(other) != room(module):
+            assert LAYER[room(other)] < LAYER[room(module)], f"{module} imports {other}, which is not below it"
 
 
-PLUGINS = ("grid_sweeper", "no_folders", "optuna_sweeper", "process_launcher", "shared_store")
+def test_no_modules_import_each_other_in_a_circle():
+    graphlib.TopologicalSorter(GRAPH).prepare()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_of_ours_is_imported_by_a_string(path):
+    strings = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+    found = {text for text in strings if isinstance(text, str) and text.startswith("cifar.") and text in MODULES}
+    allowed = {registry.home for registry in ALL} if module_of(path) == REGISTRY else set()
+    assert found == allowed
 
 
 @pytest.mark.parametrize(
     ("library", "importers"),
     [
         ("mlflow", {"cifar/tracking"}),
-        ("hydra", {"run.py", "cifar/command_line.py", "cifar/mistakes.py", "cifar/overrides.py",
-                   *(f"hydra_plugins/{plugin}" for plugin in PLUGINS)}),
-        ("optuna", {"cifar/study", "cifar/sweep"}),
+        ("hydra", {"run.py", "cifar/config", "hydra_plugins"}),
+        ("optuna", {"cifar/search", "cifar/sweep"}),
         ("sklearn", {"cifar/data", "cifar/tasks"}),
         ("matplotlib", {"cifar/plots"}),
         ("fastapi", {"cifar/serving"}),
-        ("uvicorn", {"cifar/serving", "cifar/tracking"}),
+        ("uvicorn", {"cifar/serving"}),
     ],
 )
 def test_only_these_import(library, importers):
-    found = {"/".join(path.relative_to(ROOT).parts[:2]) for path in FILES
-             for name in imports(path) if name.partition(".")[0] == library}  # fmt: skip
-    assert found == importers
+    found = {path for path in FILES for name in imports(path) if name.partition(".")[0] == library}
+    places = {"/".join(path.relative_to(ROOT).parts[:2]) for path in found}
+    assert {"hydra_plugins" if place.startswith("hydra_plugins") else place for place in places} == importers
+
+
+def defined_names(path: Path) -> Iterator[str]:
+    """Names of functions, classes and attributes that the file at `path` defines."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.Attribute(attr=name, ctx=ast.Store()) | ast.AnnAssign(target=ast.Name(id=name)):
+                yield name
+            case ast.Assign(targets=[ast.Name(id=name)]):
+                yield name
+
+
+OWN_NAMES = {name for path in FILES for name in defined_names(path)} | {"_exit"}  # `os._exit` is documented
+
+
+def private_names(path: Path) -> Iterator[str]:
+    """What the file at `path` reads of libraries by names that begin with an underscore, or from private modules."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Attribute(attr=name) if name.startswith("_") and name not in OWN_NAMES and name[-2:] != "__":
+                yield ast.unparse(node)
+            case ast.Attribute(attr="__internal__"):
+                yield ast.unparse(node)
+            case ast.ImportFrom(module=module) if module != "__future__" and (
+                any(part.startswith("_") for part in module.split(".")) or module.startswith("tensorflow.python")
+            ):
+                yield module
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_private_names_of_libraries_are_read_in_one_file(path):
+    if str(path.relative_to(ROOT)) not in PRIVATE_NAMES:
+        assert list(private_names(path)) == []
 
 
 def test_hydra_plugins_has_no_init_at_its_top():
@@ -108,8 +160,8 @@ def test_hydra_plugins_has_no_init_at_its_top():
 def test_names_of_all_builders_need_no_heavy_library():
     script = """
 import sys
-import cifar.experiment
-from cifar.registry import ALL
+import cifar.training.experiment
+from cifar.config.registry import ALL
 assert all(registry.names() for registry in ALL)
 heavy = {"tensorflow", "keras", "sklearn", "mlflow", "optuna", "matplotlib", "seaborn", "PIL"}
 print(*sorted(heavy & sys.modules.keys()))

@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cifar import config, training
-from cifar.errors import InputError
-from cifar.experiment import Experiment
-from cifar.images import png, read_image
-from cifar.registry import DATASETS
+from cifar.config.compose import read
+from cifar.config.registry import DATASETS
+from cifar.images.io import png, read_image
+from cifar.runtime.errors import InputError
+from cifar.training import trainer
+from cifar.training.experiment import Experiment
 
 
 @pytest.fixture
@@ -156,10 +157,10 @@ class TestEvaluate:
         weights = tmp_path / "model.weights.h5"
         experiment.model().save_weights(weights)
         fingerprint = experiment.dataset.fingerprint
-        assert training.restore(stated, weights, fingerprint)[0].dataset.fingerprint == fingerprint
+        assert trainer.restore(stated, weights, fingerprint)[0].dataset.fingerprint == fingerprint
         Image.fromarray(np.full((8, 8, 3), 99, np.uint8)).save(tmp_path / "data" / "test" / "cat" / "0.png")
         with pytest.raises(InputError, match=r"^data: the images are not those of the run"):
-            training.restore(stated, weights, fingerprint)
+            trainer.restore(stated, weights, fingerprint)
 
     @pytest.mark.parametrize("content", [b"", b"not HDF5" * 100])
     def test_weights_that_cannot_be_read(self, compose, tmp_path, content):
@@ -167,11 +168,11 @@ class TestEvaluate:
         weights = tmp_path / "model.weights.h5"
         weights.write_bytes(content)
         with pytest.raises(InputError, match=r"model\.weights\.h5: cannot be read [^\n]+$"):
-            training.restore(stated, weights, Experiment.prepare(stated).dataset.fingerprint)
+            trainer.restore(stated, weights, Experiment.prepare(stated).dataset.fingerprint)
 
     def test_settings_that_name_code(self):
         with pytest.raises(InputError, match="_target_"):
-            config.read("model: {_target_: os.system}")
+            read("model: {_target_: os.system}")
 
 
 class TestCommandLine:

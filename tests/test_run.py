@@ -21,9 +21,12 @@ import pytest
 from conftest import TINY, Done, busy, composed, interrupted, python, sqlite
 from PIL import Image
 
-from cifar import config, plots, training
-from cifar.environment import ROOT
-from cifar.registry import DATASETS
+from cifar import plots
+from cifar.config.compose import read
+from cifar.config.registry import DATASETS
+from cifar.config.settings import flatten
+from cifar.runtime.paths import ROOT
+from cifar.training import trainer
 
 FOLLOWED = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr", "images_per_second")
 TESTED = ("loss", "accuracy", "kappa", "calibration_error", "precision_macro", "recall_macro", "f1_macro",
@@ -57,8 +60,8 @@ class TestQuickstart:
         assert client.get_experiment(finished.info.experiment_id).name == "digits"
 
     def test_every_setting_is_a_parameter(self, finished, artifact):
-        settings = config.read(artifact("config.yaml").read_text())
-        assert finished.data.params == {key: str(value) for key, value in config.flatten(settings).items()}
+        settings = read(artifact("config.yaml").read_text())
+        assert finished.data.params == {key: str(value) for key, value in flatten(settings).items()}
         assert {"epochs": "3", "optimizer.lr": "0.003", "data.name": "digits"}.items() <= finished.data.params.items()
 
     @pytest.mark.parametrize("metric", FOLLOWED)
@@ -88,7 +91,7 @@ class TestQuickstart:
         assert totals == [finished.data.metrics[name] for name in names]
 
     def test_dataset_is_recorded_with_its_fingerprint(self, finished, artifact):
-        settings = config.read(artifact("config.yaml").read_text())
+        settings = read(artifact("config.yaml").read_text())
         dataset = DATASETS.build(settings.data, seed=settings.seed)
         assert finished.data.tags["dataset_fingerprint"] == dataset.fingerprint
         (recorded,) = finished.inputs.dataset_inputs
@@ -149,7 +152,7 @@ model = mlflow.pyfunc.load_model(f"runs:/{sys.argv[2]}/model")
 assert "cifar" not in sys.modules
 print(json.dumps(model.predict(np.load("images.npy")).tolist()))
 """
-        data = config.read(artifact("config.yaml").read_text()).data
+        data = read(artifact("config.yaml").read_text()).data
         np.save(tmp_path / "images.npy", DATASETS.build(data, seed=0).test.images)
         done = python("-c", script, quickstart.uri, quickstart.id, cwd=tmp_path)
         assert done.code == 0, done.stderr
@@ -198,8 +201,8 @@ class TestReproducibility:
 
     @pytest.fixture
     def weights(self, main, monkeypatch):
-        monkeypatch.setattr(training, "evaluate", lambda *arguments: None)
-        monkeypatch.setattr(training, "describe", lambda *arguments: None)
+        monkeypatch.setattr(trainer, "evaluate", lambda *arguments: None)
+        monkeypatch.setattr(trainer, "describe", lambda *arguments: None)
         moved = ("augmentation=[rotation,flip]", "epochs=2")
         return lambda *overrides: main(*moved, *overrides).data.tags["weights_sha256"]
 
@@ -216,7 +219,7 @@ class TestFailure:
         def broken(*arguments):
             raise ZeroDivisionError("out of the blue")
 
-        monkeypatch.setattr(training, "evaluate", broken)
+        monkeypatch.setattr(trainer, "evaluate", broken)
         with pytest.raises(SystemExit) as end:
             main()
         run = newest(store)

@@ -9,8 +9,8 @@ from shared import turn
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from cifar.lazy import keras  # noqa: E402
-from cifar.registry import CALLBACKS  # noqa: E402
+from cifar.config.registry import CALLBACKS  # noqa: E402
+from cifar.runtime.lazy import keras  # noqa: E402
 
 
 @CALLBACKS.register

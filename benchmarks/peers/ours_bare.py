@@ -14,12 +14,13 @@ sys.path.insert(0, str(ROOT))
 import keras  # noqa: E402
 from hydra import compose, initialize_config_dir  # noqa: E402
 
-from cifar import config, pipeline  # noqa: E402
-from cifar.experiment import Experiment  # noqa: E402
+from cifar.config.compose import resolve  # noqa: E402
+from cifar.training import pipeline  # noqa: E402
+from cifar.training.experiment import Experiment  # noqa: E402
 
 in_memory = "--in-memory" in sys.argv
 with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-    settings = config.resolve(compose("config", [override for override in sys.argv[1:] if override != "--in-memory"]))
+    settings = resolve(compose("config", [override for override in sys.argv[1:] if override != "--in-memory"]))
 experiment = Experiment.prepare(settings)
 model = experiment.compiled_model()
 batches = pipeline.training_batches(

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cifar.augmentation.boxes import ABSENT, moved
 from cifar.augmentation.resampling import resample, resample_mask
-from cifar.lazy import tf
+from cifar.runtime.lazy import tf
 
 if TYPE_CHECKING:
     from tensorflow import Tensor
 
-    from cifar.config import FillMode
+    from cifar.config.settings import FillMode
 
 Kind = TypeVar("Kind", "Geometric", "Photometric", "Mixing")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cifar.lazy import tf
+from cifar.runtime.lazy import tf
 
 if TYPE_CHECKING:
     from tensorflow import Tensor

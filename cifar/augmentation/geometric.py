@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from cifar.augmentation import Geometric
-from cifar.lazy import tf
-from cifar.registry import AUGMENTATIONS
-from cifar.schema import NonNegativeInt, Rate, UnitInterval
+from cifar.config.registry import AUGMENTATIONS
+from cifar.config.schema import NonNegativeInt, Rate, UnitInterval
+from cifar.runtime.lazy import tf
 
 HalfTurn = Annotated[float, Field(ge=0, le=180)]
 Slant = Annotated[float, Field(ge=0, lt=90)]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from cifar.augmentation import Draw, Mixing
 from cifar.augmentation.boxes import inside
-from cifar.lazy import tf
-from cifar.registry import AUGMENTATIONS
-from cifar.schema import PositiveFloat, UnitInterval
+from cifar.config.registry import AUGMENTATIONS
+from cifar.config.schema import PositiveFloat, UnitInterval
+from cifar.runtime.lazy import tf
 
 if TYPE_CHECKING:
     from tensorflow import Tensor

@@ -9,10 +9,10 @@ from pydantic import Field
 
 from cifar.augmentation import Draw, Photometric
 from cifar.augmentation.boxes import inside
-from cifar.errors import InputError
-from cifar.lazy import tf
-from cifar.registry import AUGMENTATIONS
-from cifar.schema import UnitInterval
+from cifar.config.registry import AUGMENTATIONS
+from cifar.config.schema import UnitInterval
+from cifar.runtime.errors import InputError
+from cifar.runtime.lazy import tf
 
 if TYPE_CHECKING:
     from tensorflow import Tensor

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from cifar.augmentation import Draw, Geometric, Photometric
 from cifar.augmentation.geometric import affine
-from cifar.lazy import tf
-from cifar.registry import AUGMENTATIONS
+from cifar.config.registry import AUGMENTATIONS
+from cifar.runtime.lazy import tf
 
 if TYPE_CHECKING:
     from collections.abc import Callable

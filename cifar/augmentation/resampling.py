@@ -6,13 +6,13 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cifar.contracts import VOID
-from cifar.lazy import tf
+from cifar.interfaces import VOID
+from cifar.runtime.lazy import tf
 
 if TYPE_CHECKING:
     from tensorflow import Tensor
 
-    from cifar.config import FillMode
+    from cifar.config.settings import FillMode
 
 
 def resample(images: Tensor, matrix: Tensor, fill_mode: FillMode) -> Tensor:

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cifar.contracts import Dataset, Split
+from cifar.config.registry import DATASETS
+from cifar.config.schema import PositiveInt, Share
 from cifar.data.download import cached
 from cifar.data.splits import assemble, checked_labels
-from cifar.errors import InputError
-from cifar.lazy import np
-from cifar.registry import DATASETS
-from cifar.schema import PositiveInt, Share
-from cifar.untrusted import npz_arrays, read_file, refusing, tar_members, uint8_array, unpickle
+from cifar.files.safe_io import npz_arrays, read_file, refusing, tar_members, uint8_array, unpickle
+from cifar.interfaces import Dataset, Split
+from cifar.runtime.errors import InputError
+from cifar.runtime.lazy import np
 
 if TYPE_CHECKING:
     Part = tuple[np.ndarray, np.ndarray]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cifar.contracts import Dataset, Split
+from cifar.config.registry import DATASETS
+from cifar.config.schema import PositiveInt, Share
 from cifar.data.splits import assemble, stratified_cut
-from cifar.lazy import np
-from cifar.registry import DATASETS
-from cifar.schema import PositiveInt, Share
+from cifar.interfaces import Dataset, Split
+from cifar.runtime.lazy import np
 
 
 @DATASETS.register

@@ -8,10 +8,10 @@ import os
 import sys
 from pathlib import Path
 
-from cifar.errors import InputError
 from cifar.files import atomic
-from cifar.lazy import Lazy
-from cifar.untrusted import LIMIT
+from cifar.files.safe_io import LIMIT
+from cifar.runtime.errors import InputError
+from cifar.runtime.lazy import Lazy
 
 pooch = Lazy("pooch")
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cifar.contracts import Dataset, Split
+from cifar.config.registry import DATASETS
+from cifar.config.schema import PositiveInt, Share
 from cifar.data.splits import assemble, subset
-from cifar.errors import InputError, known
-from cifar.images import read_image
-from cifar.lazy import np
-from cifar.registry import DATASETS
-from cifar.schema import PositiveInt, Share
-from cifar.text import unescaped
-from cifar.untrusted import refusing
+from cifar.files.safe_io import refusing
+from cifar.images.io import read_image
+from cifar.interfaces import Dataset, Split
+from cifar.runtime.errors import InputError, known
+from cifar.runtime.lazy import np
+from cifar.runtime.terminal import unescaped
 
 ACCEPTED = "a folder with train/CLASS/*.png or *.jpg and test/CLASS/*.png or *.jpg"
 SUFFIXES = (".png", ".jpg", ".jpeg")

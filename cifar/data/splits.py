@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from cifar.contracts import Dataset, Split
-from cifar.errors import InputError
-from cifar.lazy import np
+from cifar.interfaces import Dataset, Split
+from cifar.runtime.errors import InputError
+from cifar.runtime.lazy import np
 
 
 def checked_labels(labels: np.ndarray, images: int, classes: int, where: object) -> np.ndarray:

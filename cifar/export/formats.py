@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cifar.errors import InputError, TrainingError, known
-from cifar.lazy import np
+from cifar.runtime.errors import InputError, TrainingError, known
+from cifar.runtime.lazy import np
 from cifar.runtime.quiet import silenced
 
 if TYPE_CHECKING:
     from cifar.export.source import Source
 
 
-class Format(NamedTuple):
-    """The module whose `write` makes it, and the packages that this needs beside TensorFlow and Keras."""
-
-    module: str
-    packages: tuple[str, ...] = ()
-
-
 FORMATS = {
-    "savedmodel": Format("saved_model"),
-    "onnx": Format("onnx_file", ("tf2onnx", "onnx", "onnxruntime")),
-    "tflite": Format("tflite", ("ai_edge_litert",)),
-    "keras": Format("keras_file"),
+    "savedmodel": (),
+    "onnx": ("tf2onnx", "onnx", "onnxruntime"),
+    "tflite": ("ai_edge_litert",),
+    "keras": (),
 }
+"""The packages that each format needs beside TensorFlow and Keras."""
 
 
 class Checked(NamedTuple):
@@ -48,7 +41,7 @@ def chosen(given: str) -> list[str]:
     for name in names:
         if name not in FORMATS:
             raise InputError(f"--format {name}: unknown format; {known(name, FORMATS)}")
-        missing = [package for package in FORMATS[name].packages if find_spec(package) is None]
+        missing = [package for package in FORMATS[name] if find_spec(package) is None]
         if missing:
             raise InputError(f"--format {name}: needs {', '.join(missing)}; `pip install --requirement "
                              "requirements.txt` installs it")
@@ -66,7 +59,7 @@ def write(source: Source, names: Sequence[str], folder: Path) -> Iterator[Checke
     for name in names:
         try:
             with silenced(2):  # the converters tell at length what they do
-                written = importlib.import_module(f"cifar.export.{FORMATS[name].module}").write(source, folder)
+                written = _write(name, source, folder)
                 answers = [model.predict(images) for model in written]
         except Exception as error:  # a converter raises anything for a layer that it does not know
             reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -78,6 +71,20 @@ def write(source: Source, names: Sequence[str], folder: Path) -> Iterator[Checke
                                     f"{model.tolerance:.0e}")
             size = sum((folder / file).stat().st_size for file in model.files)
             yield Checked(model.format, model.files, size, difference, source.evaluate(outputs))
+
+
+def _write(name: str, source: Source, folder: Path) -> Sequence[Any]:
+    """Write one format, whose module is imported only now: each loads a converter of its own."""
+    match name:
+        case "savedmodel":
+            from cifar.export.saved_model import write
+        case "onnx":
+            from cifar.export.onnx_file import write
+        case "tflite":
+            from cifar.export.tflite import write
+        case "keras":
+            from cifar.export.keras_file import write
+    return write(source, folder)
 
 
 def _difference(found: np.ndarray, expected: np.ndarray) -> float:

@@ -12,11 +12,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cifar import layers, training
-from cifar.config import Settings
-from cifar.errors import InputError
-from cifar.experiment import Experiment
+from cifar.config.settings import Settings
+from cifar.nn import layers
+from cifar.runtime.errors import InputError
 from cifar.tracking.queries import StoredRun
+from cifar.training import trainer
+from cifar.training.experiment import Experiment
 
 Outputs = dict[str, np.ndarray]
 """What a model says of images: arrays by the name of the output, whose first axis is that of the images."""
@@ -69,8 +70,8 @@ def restore(run: StoredRun, settings: Settings, weights: Path) -> Source:
     """The source that a run is; raises `InputError` where data or weights are not those of the run any more."""
     # The programs that an export is held against compute on the CPU, and a GPU rounds otherwise.
     tf.config.set_visible_devices([], "GPU")
-    experiment, model = training.restore(settings, weights, run.tags.get("dataset_fingerprint", ""))
-    if training.weights_sha256(model) != run.tags.get("weights_sha256"):
+    experiment, model = trainer.restore(settings, weights, run.tags.get("dataset_fingerprint", ""))
+    if trainer.weights_sha256(model) != run.tags.get("weights_sha256"):
         raise InputError(f"run {run.id}: the weights of its model do not have the SHA-256 that was recorded")
     return Source(run, experiment, layers.portable(model))
 

@@ -14,9 +14,10 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from cifar import environment, layers
 from cifar.export import graph
 from cifar.export.source import Source, Written, batches
+from cifar.nn import layers
+from cifar.runtime import machine
 
 CALIBRATION_IMAGES = 256
 
@@ -83,7 +84,7 @@ def _quantizing(converter: tf.lite.TFLiteConverter, images: np.ndarray) -> tf.li
 
 def _written(name: str, converter: tf.lite.TFLiteConverter, path: Path, tolerance: float | None) -> Written:
     path.write_bytes(converter.convert())
-    answer = Interpreter(str(path), num_threads=len(environment.cores())).get_signature_runner()
+    answer = Interpreter(str(path), num_threads=len(machine.cores())).get_signature_runner()
 
     def predict(images):
         return {output: value.copy() for output, value in answer(image=images).items()}

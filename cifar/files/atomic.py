@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cifar import environment
+from cifar.runtime import processes
 
 PREFIX = ".cifar-partial"
 NAME = re.compile(rf"{re.escape(PREFIX)},([^,]+),(\d+),([^,]+),[0-9a-f]{{8}}.*")
@@ -57,7 +57,7 @@ def temporary_path(folder: Path, suffix: str = "") -> Path:
     Nothing is created.
     """
     _remove_leftovers(folder)
-    process = environment.this_process().replace(" ", ",")
+    process = processes.this_process().replace(" ", ",")
     return folder / f"{PREFIX},{process},{uuid.uuid4().hex[:8]}{suffix}"
 
 
@@ -67,7 +67,7 @@ def _remove_leftovers(folder: Path) -> None:
     if not folder.is_dir():
         return
     for path in folder.iterdir():
-        if (found := NAME.fullmatch(path.name)) and environment.is_gone(" ".join(found.groups()[:3])):
+        if (found := NAME.fullmatch(path.name)) and processes.is_gone(" ".join(found.groups()[:3])):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:

@@ -10,8 +10,8 @@ import os
 import shutil
 from pathlib import Path
 
-from cifar.errors import InputError
 from cifar.files import atomic
+from cifar.runtime.errors import InputError
 
 MARK = "Written by python -m cifar, which may overwrite it"
 BEGINNING = 1024

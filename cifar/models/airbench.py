@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cifar.errors import InputError
-from cifar.lazy import keras, layers, np
-from cifar.registry import MODELS
-from cifar.schema import PositiveInt, Rate
+from cifar.config.registry import MODELS
+from cifar.config.schema import PositiveInt, Rate
+from cifar.runtime.errors import InputError
+from cifar.runtime.lazy import keras, np
 
 WHITENED_IMAGES = 2000
 """As many training images say what the covariance of patches is."""
@@ -32,6 +32,8 @@ def airbench(
     column. `train_images` (n, height, width, channels) tell how images are normalised and patches whitened.
     Raises `InputError` where the image is too small to be halved so often.
     """
+    from cifar.nn import layers
+
     margin = whitening_size - 1 if whitening_padding == "valid" else 0
     most = max(0, min(image_shape[:2]) - margin).bit_length() - 1
     if len(widths) > most:
@@ -80,6 +82,8 @@ def whitening_filters(images: np.ndarray, size: int, epsilon: float = 5e-4) -> n
 
 def _convolution(x: keras.KerasTensor, width: int) -> keras.KerasTensor:
     """3×3 without bias, whose first filters hand their input on unchanged (as many as there are channels)."""
+    from cifar.nn import layers
+
     convolution = layers.Conv2D(
         width,
         3,
@@ -96,5 +100,7 @@ def _convolution(x: keras.KerasTensor, width: int) -> keras.KerasTensor:
 
 
 def _normalised(x: keras.KerasTensor, momentum: float) -> keras.KerasTensor:
+    from cifar.nn import layers
+
     x = layers.BatchNormalization(momentum=momentum, epsilon=1.1e-5, scale=False)(x)
     return layers.Activation("gelu")(x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cifar.lazy import keras, layers
+from cifar.runtime.lazy import keras
 
 Attention = Literal["none", "se", "cbam"]
 
@@ -36,6 +36,8 @@ def _channels(x: keras.KerasTensor) -> keras.KerasTensor:
 
 def _places(x: keras.KerasTensor) -> keras.KerasTensor:
     """The places' half of CBAM."""
+    from cifar.nn import layers
+
     pooled = [pool(x, axis=-1, keepdims=True) for pool in (keras.ops.mean, keras.ops.max)]
     scores = layers.Conv2D(1, 7, padding="same", use_bias=False)(keras.layers.Concatenate()(pooled))
     return keras.layers.Multiply()([x, keras.layers.Activation("sigmoid")(scores)])

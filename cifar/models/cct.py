@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cifar.errors import InputError
-from cifar.lazy import keras, layers
-from cifar.models.blocks import check_halvings, convolution, entrance, left_out
-from cifar.registry import MODELS
-from cifar.schema import PositiveInt, Rate
+from cifar.config.registry import MODELS
+from cifar.config.schema import PositiveInt, Rate
+from cifar.nn.blocks import check_halvings, convolution, entrance, left_out
+from cifar.runtime.errors import InputError
+from cifar.runtime.lazy import keras
 
 
 @MODELS.register
@@ -28,6 +28,8 @@ def cct(
     share of images that leave out a block grows evenly to `stochastic_depth` at the last. The head's pooling stands
     for the paper's, a weighted mean over the tokens.
     """
+    from cifar.nn import layers
+
     check_halvings(image_shape, convolutions, f"model.convolutions={convolutions}")
     if width % heads:
         raise InputError(f"model.heads={heads}: should divide model.width={width}")

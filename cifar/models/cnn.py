@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cifar.errors import InputError
-from cifar.lazy import keras, layers
-from cifar.models.blocks import check_halvings, convolution, entrance, normalized
-from cifar.registry import MODELS
-from cifar.schema import PositiveInt, Rate, Strict
+from cifar.config.registry import MODELS
+from cifar.config.schema import PositiveInt, Rate, Strict
+from cifar.nn.blocks import check_halvings, convolution, entrance, normalized
+from cifar.runtime.errors import InputError
+from cifar.runtime.lazy import keras
 
 
 class Block(Strict):
@@ -31,6 +31,8 @@ def cnn(image_shape: tuple[int, int, int], *, blocks: Annotated[list[Block], Fie
 
     Initial weights are those of He et al. 2015, arXiv:1502.01852. Raises `InputError` where the image is too small.
     """
+    from cifar.nn import layers
+
     level = 0
     check_halvings(image_shape, sum(block.pool != "none" for block in blocks), "model.blocks")
     image, x = entrance(image_shape)
@@ -48,6 +50,8 @@ def cnn(image_shape: tuple[int, int, int], *, blocks: Annotated[list[Block], Fie
 
 
 def _convolved(x: keras.KerasTensor, block: Block) -> keras.KerasTensor:
+    from cifar.nn import layers
+
     if block.normalization == "batch":
         return normalized(convolution(x, block.filters, block.kernel_size), block.activation)
     x = layers.Conv2D(block.filters, block.kernel_size, padding="same", kernel_initializer="he_normal")(x)
@@ -67,6 +71,8 @@ def cnn3(
     Takes uint8 images `(batch, height, width, channels)`; block n gives the feature map "Pn", of stride 2ⁿ and with
     `filters[n - 1]` channels. Raises `InputError` where the image is too small to be halved so often.
     """
+    from cifar.nn import layers
+
     height, width, _ = image_shape
     most = min(height, width).bit_length() - 1
     if len(filters) > most:

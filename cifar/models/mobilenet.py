@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cifar.lazy import keras, layers
-from cifar.models.blocks import check_halvings, convolution, depthwise, entrance, normalized
-from cifar.registry import MODELS
-from cifar.schema import PositiveFloat, PositiveInt
+from cifar.config.registry import MODELS
+from cifar.config.schema import PositiveFloat, PositiveInt
+from cifar.nn.blocks import check_halvings, convolution, depthwise, entrance, normalized
+from cifar.runtime.lazy import keras
 
 STAGES = ((64,), (128, 128), (256, 256), (512,) * 6, (1024, 1024))
 """Channels that the blocks of MobileNet give; each stage but the first halves the image."""
@@ -41,6 +41,8 @@ def convmixer(
     patch_size: Literal[1, 2, 4],
 ) -> keras.Model:
     """ConvMixer-width/depth (Trockman & Kolter 2022, arXiv:2201.09792): mixes places, then channels, of patches."""
+    from cifar.nn import layers
+
     level = patch_size.bit_length() - 1
     check_halvings(image_shape, level, f"model.patch_size={patch_size}")
 

@@ -15,12 +15,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from cifar.errors import InputError, known
-from cifar.lazy import Lazy, keras, np
-from cifar.registry import MODELS
+from cifar.config.registry import MODELS
+from cifar.config.schema import PositiveInt
+from cifar.files.safe_io import refusing
+from cifar.runtime.errors import InputError, known
+from cifar.runtime.lazy import Lazy, keras, np
 from cifar.runtime.quiet import silenced
-from cifar.schema import PositiveInt
-from cifar.untrusted import refusing
 
 applications = Lazy("keras.applications")
 

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cifar.errors import InputError
-from cifar.lazy import keras, layers
+from cifar.config.registry import MODELS
+from cifar.config.schema import PositiveInt, Rate
 from cifar.models.attention import Attention, attended
-from cifar.models.blocks import check_halvings, convolution, entrance, left_out, normalized
-from cifar.registry import MODELS
-from cifar.schema import PositiveInt, Rate
+from cifar.nn.blocks import check_halvings, convolution, entrance, left_out, normalized
+from cifar.runtime.errors import InputError
+from cifar.runtime.lazy import keras
 
 Shortcut = Literal["A", "B"]
 Stages = Annotated[list[PositiveInt], Field(min_length=1)]
@@ -123,6 +123,8 @@ def _preactivated(
     x: keras.KerasTensor, filters: list[int], repeats: int, dropout: float, attention: Attention, dropped: float
 ) -> dict[str, keras.KerasTensor]:
     """Stages of pre-activated blocks, and the deepest map normalized and activated."""
+
+    from cifar.nn import layers
 
     def block(x, channels, strides, dropped):
         active = normalized(x, "relu")

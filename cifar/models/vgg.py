@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cifar.lazy import keras, layers
-from cifar.models.blocks import check_halvings, convolution, entrance, normalized
-from cifar.registry import MODELS
-from cifar.schema import PositiveInt, Rate
+from cifar.config.registry import MODELS
+from cifar.config.schema import PositiveInt, Rate
+from cifar.nn.blocks import check_halvings, convolution, entrance, normalized
+from cifar.runtime.lazy import keras
 
 CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 """How many there are before each pooling in the networks A, B, D and E of Simonyan & Zisserman, by their layers."""
@@ -46,6 +46,8 @@ def all_conv(
     Twice as many `filters` from the first halving on; `dropout` follows each. The last convolution of the paper, to
     the classes and then averaged, is the head's dense layer; the one 3×3 convolution without padding has some here.
     """
+    from cifar.nn import layers
+
     check_halvings(image_shape, 2, "model=all_conv")
     image, x = entrance(image_shape)
     x = layers.Dropout(input_dropout)(x)
@@ -59,6 +61,8 @@ def all_conv(
 
 
 def _active(x: keras.KerasTensor, filters: int, kernel_size: int, strides: int = 1) -> keras.KerasTensor:
+    from cifar.nn import layers
+
     return layers.Conv2D(
         filters, kernel_size, strides, "same", activation="relu", kernel_initializer="he_normal"
     )(x)

@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cifar.calibration import calibration_bins, expected_calibration_error
+from cifar.metrics.calibration import calibration_bins, expected_calibration_error
 from cifar.plots.style import BLUE, GREY, GRID, ORANGE, SKY, SMALL, TEXT, TITLE, new_figure, short
 
 ANNOTATED = 15  # classes up to which the cells of a confusion matrix have room for numbers

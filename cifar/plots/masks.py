@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from cifar.contracts import VOID
-from cifar.drawing import mask_on
+from cifar.images.overlay import mask_on
+from cifar.interfaces import VOID
 from cifar.plots.style import AMBER, BLUE, ORANGE, SMALL, TEXT, WIDTH, new_figure, short
 
 ERRORS = {"missed": BLUE, "taken for another class": AMBER, "background taken for a class": ORANGE}

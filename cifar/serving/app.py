@@ -14,8 +14,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from cifar import drawing, images
-from cifar.errors import known
+from cifar.images import io, overlay
+from cifar.runtime.errors import known
 from cifar.serving import decoding, page, schemas
 from cifar.serving.service import Service
 
@@ -126,8 +126,8 @@ def build(service: Service) -> FastAPI:
             k = _class(class_name, chosen) if class_name is not None else int(found["probabilities"][0].argmax())
             (heat,) = await service.outputs(chosen.explainer, [(image, k)], request)
             about |= {"class": chosen.class_names[k], "heat": heat.round(4).tolist()}
-            drawn = partial(drawing.heat_on, image, heat)
-        picture = await service.threaded(lambda: base64.b64encode(images.png(drawn())).decode())
+            drawn = partial(overlay.heat_on, image, heat)
+        picture = await service.threaded(lambda: base64.b64encode(io.png(drawn())).decode())
         return JSONResponse({**about, "picture": {"b64": picture}})
 
     page.mount(app, service)

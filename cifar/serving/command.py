@@ -8,8 +8,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from cifar.errors import InputError
 from cifar.runtime import output
+from cifar.runtime.errors import InputError
 from cifar.serving.limits import Limits
 
 TOKEN = "CIFAR_TOKEN"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from starlette.exceptions import HTTPException
 
-from cifar.errors import InputError
-from cifar.images import PixelsError, open_image
+from cifar.images.io import PixelsError, open_image
+from cifar.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cifar import tracking, training
-from cifar.experiment import Experiment
+from cifar import tracking
 from cifar.serving import explaining
 from cifar.serving.batching import Batcher
 from cifar.serving.limits import Limits
 from cifar.tracking.queries import StoredRun
+from cifar.training import trainer
+from cifar.training.experiment import Experiment
 
 Observe = Callable[[int, float], None]
 """Is told how many images a batch had, and how many seconds it took."""
@@ -35,7 +36,7 @@ class Model:
         dataset = tracking.blank_dataset(self.run)
         here = {"backend": "tensorflow", "distribute": "none", "deterministic": False}
         experiment = Experiment.prepare(settings.model_copy(update=here), dataset)
-        network = training.with_weights(experiment, weights)
+        network = trainer.with_weights(experiment, weights)
         self.task, self.class_names, self.image_shape = experiment.task, dataset.class_names, dataset.image_shape
         self.task_name = settings.task["name"]
         self.examples = tracking.examples(self.run)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from cifar.errors import warn
-from cifar.lazy import Lazy, load_tensorflow
+from cifar.runtime.errors import warn
+from cifar.runtime.lazy import load_tensorflow
 from cifar.serving.app import build
 from cifar.serving.limits import Limits
 from cifar.serving.middleware import RequestMiddleware
@@ -27,7 +27,6 @@ from cifar.tracking.queries import StoredRun
 if TYPE_CHECKING:
     from cifar.serving.models import Model
 
-models = Lazy("cifar.serving.models")  # all that needs TensorFlow
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than proxies keep theirs, so that they are the ones who close."""
@@ -38,6 +37,8 @@ connections send their first request; at most, in which requests in flight are a
 
 def load(runs: dict[str, StoredRun], service: Service, uri: str | None) -> dict[str, Model]:
     """The models of these runs; those that the service has already are kept."""
+    from cifar.serving import models
+
     loaded = {}
     for name, run in runs.items():
         kept = service.models.get(name)

@@ -13,8 +13,8 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from cifar import images
-from cifar.errors import InputError, known
+from cifar.images import io
+from cifar.runtime.errors import InputError, known
 from cifar.serving import decoding
 from cifar.serving.batching import Batcher, QueueFull
 from cifar.serving.limits import Limits
@@ -47,7 +47,7 @@ class Service:
         return self.models[name]
 
     async def decoded(
-        self, contents: Sequence[bytes], shape: decoding.Shape, read: Callable[..., Any] = images.fitted
+        self, contents: Sequence[bytes], shape: decoding.Shape, read: Callable[..., Any] = io.fitted
     ) -> list[Any]:
         """What `read` makes, for a model's `shape`, of the images in PNG and JPEG files; raises `HTTPException`."""
         opened = decoding.opened(contents, self.limits.max_pixels)
@@ -72,7 +72,7 @@ class Service:
         """
         shape = model.image_shape
         if model.task.by_place:
-            ((image, seen, frame),) = await self.decoded([content], shape, partial(images.framed, most=max_side))
+            ((image, seen, frame),) = await self.decoded([content], shape, partial(io.framed, most=max_side))
             outputs = await self.outputs(model.batcher, seen[None], request)
             return image, frame.in_photo(model.task.predictions(outputs))
         (image,) = await self.decoded([content], shape)

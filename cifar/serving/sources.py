@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cifar import listing, tracking
-from cifar.errors import InputError
+from cifar import tracking
+from cifar.analysis import listing
+from cifar.runtime.errors import InputError
 from cifar.tracking.queries import StoredRun, find_runs
 
 NAME = re.compile(r"[A-Za-z0-9._-]+")

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Collection
 from typing import TextIO
 
-from cifar.objective import lower_is_better
+from cifar.config.objective import lower_is_better
 from cifar.runtime.output import is_live
+from cifar.runtime.terminal import duration, fitted, table, width_of
 from cifar.sweep.jobs import Job, Outcome, Process
-from cifar.text import duration, fitted, table, width_of
 
 REDRAW = 0.5
 """Seconds between two pictures of the jobs that run."""

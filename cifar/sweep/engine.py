@@ -10,15 +10,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Protocol
 
-from cifar import interrupts, tracking
-from cifar.config import TrackingSettings
-from cifar.errors import Interrupted, TrainingError, warn
-from cifar.lazy import Lazy
+from cifar import tracking
+from cifar.config.settings import TrackingSettings
+from cifar.runtime import interrupts
+from cifar.runtime.errors import Interrupted, TrainingError, warn
 from cifar.sweep import results
 from cifar.sweep.console import Console
 from cifar.sweep.jobs import Job, Options, Outcome, Process, Slot
-
-pictures = Lazy("cifar.sweep.pictures")
 
 LACKS = "lacks"
 """A tag of a sweep: what could not be made of its results, and why."""
@@ -55,6 +53,8 @@ def run(source: Source, settings: TrackingSettings, objectives: list[str], optio
     A job that fails does not keep the others from running, unless with `fail_fast`; at the end `TrainingError` is
     raised where one has failed. A signal is passed on to the jobs that run.
     """
+    from cifar.sweep import pictures
+
     named = settings.model_copy(update={"name": source.name})
     recorded = tracking.sweep(named, source.key, source.experiments, options.resume)
     with interrupts.handled(), recorded as parent:

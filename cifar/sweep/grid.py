@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from cifar import tracking
-from cifar.config import Settings, flatten
+from cifar.config.settings import Settings, flatten
 from cifar.sweep.jobs import Job, Outcome, named
 
 LOOK = 2.0

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cifar import environment, reporting
-from cifar.command_line import quoted
-from cifar.environment import ROOT
-from cifar.errors import DEBUG
-from cifar.schema import PositiveFloat, PositiveInt, Strict
+from cifar.config.command_line import quoted
+from cifar.config.schema import PositiveFloat, PositiveInt, Strict
+from cifar.runtime import job_report, machine
+from cifar.runtime.errors import DEBUG
+from cifar.runtime.paths import ROOT
 
 GRACE = 20.0
 """Seconds that a job has to save its state and end, from when it is told to."""
@@ -104,7 +104,7 @@ class Process(ABC):
     def is_over(self) -> bool:
         """Whether the job has ended; reads what it has told."""
         over = self._has_ended()
-        lines, self._read = reporting.read(self.report, self._read)
+        lines, self._read = job_report.read(self.report, self._read)
         for line in lines:
             metrics = line.pop("metrics", {})
             self.told |= line
@@ -157,14 +157,14 @@ class Own(Process):
         self.report.unlink(missing_ok=True)
         self._timeout, self._timed_out, self._told_to_end = timeout, "", None
         inherited = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR" or DEBUG}
-        told = {reporting.REPORT: str(self.report), reporting.SWEEP: str(os.getpid())}
+        told = {job_report.REPORT: str(self.report), job_report.SWEEP: str(os.getpid())}
         with self.console.open("wb") as console:
             # In a session of its own, the job does not hear the terminal's Ctrl-C beside what is passed on.
             self._process = subprocess.Popen(
                 self.command, env={**inherited, **told, **slot.variables, **job.environment}, pass_fds=job.inherited,
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
             )  # fmt: skip
-        environment.keep_to(self._process.pid, slot.cores)
+        machine.keep_to(self._process.pid, slot.cores)
 
     def end(self, signum: int) -> None:
         self._told_to_end = self._told_to_end or time.monotonic()
@@ -200,7 +200,7 @@ class Options(Strict):
 
     def slots(self) -> list[Slot]:
         """The cores of this machine divided among the slots, and a GPU for each where there are any."""
-        cores, gpus = sorted(environment.cores()), environment.gpus()
+        cores, gpus = sorted(machine.cores()), machine.gpus()
         shares = [cores[n :: self.n_jobs] or [cores[n % len(cores)]] for n in range(self.n_jobs)]
         return [Slot(n, frozenset(share), gpus[n % len(gpus)] if gpus else None) for n, share in enumerate(shares)]
 

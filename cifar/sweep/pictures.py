@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cifar import objective, tracking
+from cifar import tracking
+from cifar.config import objective
 from cifar.plots import sweeps
 from cifar.runtime.quiet import silence
 from cifar.sweep.jobs import Outcome

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cifar import objective, text
-from cifar.statistics import Aggregate, aggregate
+from cifar.config import objective
+from cifar.metrics.statistics import Aggregate, aggregate
+from cifar.runtime import terminal
 from cifar.sweep.jobs import Outcome
 
 
@@ -114,19 +115,19 @@ def _rank(metric: str, value: float | None) -> float:
 
 
 def _table(header: Sequence[str], cells: Iterable[Sequence[str]]) -> str:
-    return text.table([header, *cells], text.width())
+    return terminal.table([header, *cells], terminal.width())
 
 
 def _told(told: Aggregate) -> str:
-    return f"{text.number(told.mean)} ± {text.number(told.deviation)} [{', '.join(map(text.number, told.interval))}]"
+    return f"{terminal.number(told.mean)} ± {terminal.number(told.deviation)} [{', '.join(map(terminal.number, told.interval))}]"
 
 
 def _cell(key: str, value: Any) -> str:
     match key:
         case "seconds":
-            return text.duration(value) if value else ""
+            return terminal.duration(value) if value else ""
         case "run":
             return value[:8]
         case "best/epoch":
             return str(value).removesuffix(".0")
-    return text.number(value) if isinstance(value, float) else value
+    return terminal.number(value) if isinstance(value, float) else value

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from cifar.config import Settings, identity
-from cifar.errors import InputError
-from cifar.registry import PRUNERS, SAMPLERS
-from cifar.schema import PositiveInt, Strict
-from cifar.study import storage
+from cifar.config.registry import PRUNERS, SAMPLERS
+from cifar.config.schema import PositiveInt, Strict
+from cifar.config.settings import Settings, identity
+from cifar.runtime.errors import InputError
+from cifar.search import storage
 from cifar.sweep.space import Choice, Space
 
 

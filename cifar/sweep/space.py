@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cifar.errors import InputError
+from cifar.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -23,16 +23,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateSchema
 
-from cifar import environment, objective
-from cifar.errors import InputError, warn
-from cifar.registry import PRUNERS, SAMPLERS
-from cifar.study import storage
+from cifar.config import objective
+from cifar.config.registry import PRUNERS, SAMPLERS
+from cifar.runtime import processes
+from cifar.runtime.errors import InputError, warn
+from cifar.runtime.terminal import masked
+from cifar.search import storage
 from cifar.sweep.jobs import Outcome
 from cifar.sweep.search import Options
 from cifar.sweep.space import Space
-from cifar.text import masked
 from cifar.tracking import addresses
-from cifar.tracking.store import claimed
+from cifar.tracking.locks import claimed
 
 JOB, PROCESS, OUTCOME, SEARCH = "job", "process", "outcome", "search"
 """Attributes of a trial, `JOB` the last that it is given when it is taken; and of a study, what tells its searches."""
@@ -88,7 +89,7 @@ class Study:
                 values = {name: dimension.values for name, dimension in self._space.items()}
                 self._study.sampler = SAMPLERS.build(self._options.sampler, trial=len(trials), values=values)
             asked = self._study.ask({name: dimension.distribution() for name, dimension in self._space.items()})
-            asked.set_user_attr(PROCESS, environment.this_process())
+            asked.set_user_attr(PROCESS, processes.this_process())
             self._storage.record_heartbeat(asked._trial_id)
             asked.set_user_attr(JOB, asked.user_attrs.get(JOB, len(trials)))
             self._own.add(asked._trial_id)
@@ -144,7 +145,7 @@ class Study:
             if JOB not in trial.user_attrs:  # who took it died while doing so
                 self._study.tell(trial.number, state=TrialState.FAIL)
         for trial in self._newest().values():
-            if trial.state == TrialState.RUNNING and environment.is_gone(trial.user_attrs[PROCESS]):
+            if trial.state == TrialState.RUNNING and processes.is_gone(trial.user_attrs[PROCESS]):
                 self._study.tell(trial.number, state=TrialState.FAIL)
                 queue_again(self._study, trial)
             elif trial.state == TrialState.FAIL and (self._is_new_here or _was_left(trial)):
@@ -155,7 +156,7 @@ class Study:
 def _was_left(trial: FrozenTrial) -> bool:
     """Whether a trial has ended early because another process was ended: its sweep, or who was to queue it again."""
     told = trial.user_attrs.get(OUTCOME)
-    return not told or (told["status"] == "KILLED" and trial.user_attrs[PROCESS] != environment.this_process())
+    return not told or (told["status"] == "KILLED" and trial.user_attrs[PROCESS] != processes.this_process())
 
 
 def default_url(tracking_uri: str | None) -> str:

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from optuna.trial import FrozenTrial
 
 from cifar import tracking
-from cifar.config import Settings
-from cifar.errors import warn
-from cifar.study.trial import variables
+from cifar.config.settings import Settings
+from cifar.runtime.errors import warn
+from cifar.search.trial import variables
 from cifar.sweep import engine, jobs, search
 from cifar.sweep.jobs import GRACE, Job, Outcome, named
 from cifar.sweep.search import Options

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from cifar.calibration import expected_calibration_error
-from cifar.contracts import Dataset, Evaluation, Task
-from cifar.errors import InputError
-from cifar.lazy import keras, layers, np, tf
-from cifar.registry import TASKS
+from cifar.config.registry import TASKS
+from cifar.config.schema import NonNegativeFloat, PositiveFloat, PositiveInt, Rate, settings_of, validate
+from cifar.interfaces import Dataset, Evaluation, Task
+from cifar.metrics.calibration import expected_calibration_error
+from cifar.runtime.errors import InputError
+from cifar.runtime.lazy import keras, np, tf
 from cifar.runtime.quiet import silenced
-from cifar.schema import NonNegativeFloat, PositiveFloat, PositiveInt, Rate, settings_of, validate
-from cifar.text import printable, table
+from cifar.runtime.terminal import printable, table
 
 SCORES = ("precision", "recall", "f1-score")
 """Of a class, and their averages, in the names of scikit-learn's `classification_report`."""
@@ -70,6 +70,8 @@ def classifier(
 
     What the last layer sees is multiplied by `scale`.
     """
+    from cifar.nn import layers
+
     pool = {
         "flatten": keras.layers.Flatten,
         "average": keras.layers.GlobalAveragePooling2D,

@@ -1,5 +1,6 @@
 """Runs as MLflow records them; the only package that knows MLflow."""
 
+from cifar.tracking.locks import Claim
 from cifar.tracking.page import serve as serve_page
 from cifar.tracking.run import Run, start, unrecorded
 from cifar.tracking.runs import (
@@ -11,7 +12,7 @@ from cifar.tracking.runs import (
     weights_of,
     with_model_of_run,
 )
-from cifar.tracking.store import Claim, check, connect, connect_existing
+from cifar.tracking.store import check, connect, connect_existing
 from cifar.tracking.sweeps import SweepRun, sweep
 from cifar.tracking.unfinished import claimed, find_resumable, newest_unfinished
 

@@ -15,10 +15,10 @@ from urllib.parse import unquote
 
 from sqlalchemy import URL, make_url
 
-from cifar import environment
-from cifar.text import masked
+from cifar.runtime import paths
+from cifar.runtime.terminal import masked
 
-LOCAL = f"sqlite:///{environment.ROOT / 'mlflow.db'}"
+LOCAL = f"sqlite:///{paths.ROOT / 'mlflow.db'}"
 """The default store."""
 ENCODED = re.compile(r"([^%?#\s]|%[0-9A-Fa-f]{2})+")
 """A path that may be percent-encoded."""

@@ -20,12 +20,14 @@ import mlflow
 import numpy as np
 from mlflow.entities import LifecycleStage, Run, ViewType
 
-from cifar import environment
-from cifar.config import Settings, read
-from cifar.errors import InputError, known
+from cifar.config.compose import read
+from cifar.config.settings import Settings
+from cifar.files.safe_io import read_file, refusing
+from cifar.runtime import processes
+from cifar.runtime.errors import InputError, known
 from cifar.tracking import store
-from cifar.tracking.store import CONFIG, PROCESS, RESUMED
-from cifar.untrusted import read_file, refusing
+from cifar.tracking.names import CONFIG, PROCESS, SWEEP
+from cifar.tracking.store import RESUMED
 
 PARENT = "mlflow.parentRunId"
 PREDICTIONS = "tables/predictions.csv"
@@ -139,7 +141,7 @@ def find(run_id: str) -> Run:
 def find_training(run_id: str) -> Run:
     """The same of a run that is no sweep; raises `InputError` for a sweep."""
     run = find(run_id)
-    if store.SWEEP in run.data.tags:
+    if SWEEP in run.data.tags:
         raise InputError(f"run {run_id} is a sweep, and has no model of its own: `python -m cifar compare --sweep "
                          f"{run_id}` lists its jobs")
     return run
@@ -148,7 +150,7 @@ def find_training(run_id: str) -> Run:
 def _stored(run: Run, experiments: Mapping[str, str]) -> StoredRun:
     tags, end = run.data.tags, run.info.end_time
     # A run that was killed is marked as such by the next that starts; until then, its process tells.
-    is_gone = run.info.status == "RUNNING" and environment.is_gone(tags.get(PROCESS, ""))
+    is_gone = run.info.status == "RUNNING" and processes.is_gone(tags.get(PROCESS, ""))
     start = datetime.fromtimestamp(run.info.start_time / 1000)
     return StoredRun(
         id=run.info.run_id,

@@ -25,35 +25,20 @@ from mlflow.models import ModelSignature
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.types import Schema, TensorSpec
 
-from cifar import environment, reporting
-from cifar.callbacks import WEIGHTS
-from cifar.config import Settings, TrackingSettings, flatten, identity, located, read
-from cifar.contracts import Dataset, Evaluation
-from cifar.errors import InputError, Interrupted, Pruned, TrainingError, is_expected, reason, warn
-from cifar.files import ownership
-from cifar.lazy import keras, layers
-from cifar.registry import SCHEDULES
+from cifar.config.compose import read
+from cifar.config.registry import SCHEDULES
+from cifar.config.settings import Settings, TrackingSettings, flatten, identity, located
+from cifar.files import hashing, ownership
+from cifar.interfaces import Dataset, Evaluation
+from cifar.runtime import job_report, processes
+from cifar.runtime.errors import InputError, Interrupted, Pruned, TrainingError, is_expected, reason, warn
+from cifar.runtime.lazy import keras
 from cifar.runtime.quiet import silenced
-from cifar.text import unescaped
-from cifar.tracking import addresses, starts, store
+from cifar.runtime.terminal import unescaped
+from cifar.tracking import addresses, environment, locks, starts, store
+from cifar.tracking.names import CONFIG, DATASET, DESCRIBED, FAILURE, PROCESS, SYNC_RUN, SYNC_URI, WEIGHTS, WEIGHTS_FILE
 from cifar.tracking.runs import end_stale
-from cifar.tracking.store import (
-    CODE,
-    CONFIG,
-    DATASET,
-    DESCRIBED,
-    FAILURE,
-    FINGERPRINT,
-    IDENTITY,
-    PROCESS,
-    RESUMED,
-    SCHEDULE_MOVED,
-    STARTS,
-    SYNC_RUN,
-    SYNC_URI,
-    WEIGHTS_FILE,
-    Result,
-)
+from cifar.tracking.store import CODE, FINGERPRINT, IDENTITY, RESUMED, SCHEDULE_MOVED, STARTS, Result
 from cifar.tracking.unfinished import Unfinished
 
 INTERRUPTIONS = (KeyboardInterrupt, Interrupted, OSError)
@@ -82,7 +67,7 @@ class Run:
             self.is_described, self._final = DESCRIBED in stored.tags, dict(stored.metrics)
             self._tags, self._params = stored.tags, frozenset(stored.params)
             # First the process, by which others see that the run is not one that was killed.
-            self.log_tags({PROCESS: environment.this_process()})
+            self.log_tags({PROCESS: processes.this_process()})
             self._try(lambda client: client.update_run(self._id, "RUNNING"))
             if FAILURE in stored.tags:
                 self._try(lambda client: client.delete_tag(self._id, FAILURE))
@@ -104,7 +89,7 @@ class Run:
         values = {name: float(value) for name, value in metrics.items()}
         for name in [name for name, value in values.items() if not math.isfinite(value)]:
             warn(f"{name} not recorded: it is {values.pop(name)}")
-        reporting.report(metrics=values, **({"epoch": step} if step else {}))
+        job_report.report(metrics=values, **({"epoch": step} if step else {}))
         now = int(time.time() * 1000)
         if step == 0:
             values = {name: value for name, value in values.items() if value != self._final.get(name)}
@@ -225,6 +210,8 @@ class Run:
 
     def log_model(self, model: keras.Model, example: np.ndarray) -> None:
         """A model of Keras's own layers in MLflow's form, for `mlflow models serve`; `example` is a batch of images."""
+        from cifar.nn import layers
+
         outputs = model.predict(example, verbose=0)
         signature = ModelSignature(
             Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))]),
@@ -252,13 +239,13 @@ class Run:
 
     def keep_files(self) -> None:
         """Copy the files that the run left in its folder to the artifacts; a tag tells what its weights are."""
-        self.log_tags({WEIGHTS_FILE: store.file_sha256(self.folder / WEIGHTS)})
+        self.log_tags({WEIGHTS_FILE: hashing.file_sha256(self.folder / WEIGHTS)})
         for path in sorted(path for path in self.folder.iterdir() if _is_to_keep(path)):
             self._try(lambda client, path=path: client.log_artifact(self._id, str(path)))
 
     def end(self, status: str, reason: str = "") -> None:
         self._try(lambda client: client.set_terminated(self._id, recorded_status(status)))
-        reporting.report(status=status, reason=reason)
+        job_report.report(status=status, reason=reason)
 
     def note_on(self, error: BaseException) -> str:
         """The addition to the message of an error that ends the run: how to resume it, or where its traceback is."""
@@ -268,13 +255,13 @@ class Run:
             return f"python run.py resume={self.id}{uri} resumes the run" if self.is_described else ""
         return "" if is_expected(error) else f"run {self.id} has the traceback as traceback.txt"
 
-    def claim_itself(self) -> store.Claim:
+    def claim_itself(self) -> locks.Claim:
         """The claim on this run, which nobody else knows of yet."""
         with store.reported(InputError, f"run {self._id}", self._uri):
             return store.claim_run(self._uri, self._id)
 
     def _create(self, client: mlflow.MlflowClient) -> str:
-        tags = {PROCESS: environment.this_process()}
+        tags = {PROCESS: processes.this_process()}
         if self._settings.parent:
             tags["mlflow.parentRunId"] = self._settings.parent
         experiment = store.experiment_id(self._uri, unescaped(self._settings.experiment))
@@ -364,7 +351,7 @@ def _system_metrics(run: Run) -> Iterator[None]:
 @contextmanager
 def recorded(run: Run) -> Iterator[Run]:
     """Inside the `with`, `run` is RUNNING; afterwards what became of it."""
-    reporting.report(run=run.id)
+    job_report.report(run=run.id)
     try:
         with store.reported(InputError, f"run {run.id}"):
             ownership.make_folder(run.folder)
@@ -377,7 +364,7 @@ def recorded(run: Run) -> Iterator[Run]:
                 run.log_text("".join(traceback.format_exception(error)), "traceback.txt")
             run.end(status, why)
         except TrainingError as unrecorded:
-            reporting.report(status=status, reason=why)
+            job_report.report(status=status, reason=why)
             if str(unrecorded) != why:
                 warn(f"the end of the run is not recorded: {unrecorded}")
         if note := run.note_on(error):

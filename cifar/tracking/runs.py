@@ -12,26 +12,27 @@ import mlflow
 import numpy as np
 from mlflow.entities import Param, Run, RunStatus, RunTag
 
-from cifar import environment
-from cifar.callbacks import WEIGHTS
-from cifar.config import Settings, read
-from cifar.contracts import Dataset
-from cifar.errors import InputError
+from cifar.config.compose import read
+from cifar.config.settings import Settings
+from cifar.files.hashing import file_sha256
+from cifar.files.safe_io import read_file, refusing
+from cifar.interfaces import Dataset
+from cifar.runtime import processes
+from cifar.runtime.errors import InputError
 from cifar.tracking import addresses, queries, store
-from cifar.tracking.store import (
+from cifar.tracking.names import (
     CONFIG,
     DATASET,
     EXAMPLE,
     FAILURE,
-    FINGERPRINT,
     PROCESS,
     SWEEP,
     SYNC_RUN,
     SYNC_URI,
+    WEIGHTS,
     WEIGHTS_FILE,
-    file_sha256,
 )
-from cifar.untrusted import read_file, refusing
+from cifar.tracking.store import FINGERPRINT
 
 
 def stored_run(uri: str | None, run_id: str) -> tuple[Settings, Path, str]:
@@ -111,7 +112,7 @@ def weights_of(run_id: str) -> Path:
 def end_stale(client: mlflow.MlflowClient, experiment: str) -> None:
     """Mark as KILLED the runs of this machine whose process is gone."""
     for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
-        if environment.is_gone(run.data.tags.get(PROCESS, "")):
+        if processes.is_gone(run.data.tags.get(PROCESS, "")):
             client.set_tag(run.info.run_id, FAILURE, "its process is gone")
             client.set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.KILLED))
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from cifar.config import Settings, flatten
-from cifar.environment import Code
-from cifar.text import masked
+from cifar.config.settings import Settings, flatten
+from cifar.runtime.terminal import masked
+from cifar.tracking.environment import Code
 
 NOT_RECORDED = ("resume", "dry_run")
 """Settings of a single start, in which the run is the same."""

@@ -6,8 +6,6 @@ Opening it, its errors in one line, and locks among those who share it.
 from __future__ import annotations
 
 import errno
-import fcntl
-import hashlib
 import logging
 import math
 import os
@@ -17,17 +15,13 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
-from cifar.config import TrackingSettings
-from cifar.errors import InputError, TrainingError, warn
-from cifar.files import ownership
+from cifar.config.settings import TrackingSettings
+from cifar.runtime.errors import InputError, TrainingError, warn
 from cifar.tracking import addresses, locations
 from cifar.tracking.addresses import folder, is_database, is_local, shown
 
@@ -40,30 +34,21 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 import mlflow
 from mlflow.exceptions import MlflowException
 
+from cifar.tracking.locks import Claim, claim, claimed
+
 # MLflow logs a traceback, as an error, for each exception of a database that it also raises.
 for noisy in ("mlflow", "alembic"):
     logging.getLogger(noisy).setLevel(logging.CRITICAL)
 locations.resolve_on_reading()
 
-CONFIG = "config.yaml"
-DATASET = "dataset.json"
-EXAMPLE = "model/input_example.json"
-PROCESS = "process"
 FINGERPRINT = "dataset_fingerprint"
 IDENTITY = "settings_sha256"
-DESCRIBED = "described"
-FAILURE = "failure"
-SWEEP = "sweep"
 STARTS = "starts.json"
 CODE = "code"
 """The tag that names the code of all starts of a run."""
 RESUMED = "resumed."
 """How the tag of a setting begins that a resume has changed: its latest value."""
 SCHEDULE_MOVED = "schedule_moved"
-WEIGHTS_FILE = "weights_file_sha256"
-SYNC_URI, SYNC_RUN = "sync_uri", "sync_run"
-"""Tags of a run that was recorded here while its server was away: where it belongs, and as which run there."""
-
 Result = TypeVar("Result")
 
 PAUSE = 2.0
@@ -245,46 +230,9 @@ def patiently(uri: str, call: Callable[[], Result], seconds: float = math.inf) -
         time.sleep(PAUSE)
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256, in hexadecimal, of the file at `path`."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def first_line(error: Exception) -> str:
     """The first line of an error's message, or its name where it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A name that no other process gets until this one, and those that inherited `descriptors` from it, let it go.
-
-    A process that ends lets go, however it ends. On PostgreSQL a claim holds for all machines and is not inherited;
-    else it holds for those that share the folder of the store.
-    """
-
-    held: IO[bytes] | Connection
-
-    @property
-    def descriptors(self) -> tuple[int, ...]:
-        """What a process must be given at its start to hold the claim too."""
-        return () if isinstance(self.held, Connection) else (self.held.fileno(),)
-
-    def release(self) -> None:
-        """Let go; those that inherited it may hold it still."""
-        self.held.close()
-
-    def end(self) -> None:
-        """Let go of what nobody will claim again."""
-        if not isinstance(self.held, Connection):
-            Path(self.held.name).unlink(missing_ok=True)
-        self.release()
-
-
-def claim(uri: str, name: str, *, wait: bool = False) -> Claim | None:
-    """The claim on `name` among the users of the store; `None` where another has it, unless told to `wait` for it."""
-    return _advisory_lock(uri, name, wait) if uri.startswith("postgresql") else _file_lock(uri, name, wait)
 
 
 def claim_run(uri: str, run_id: str) -> Claim | None:
@@ -292,35 +240,3 @@ def claim_run(uri: str, run_id: str) -> Claim | None:
     return claim(uri, f"run-{run_id}")
 
 
-@contextmanager
-def claimed(uri: str, name: str) -> Iterator[None]:
-    """Inside the `with`, no other process is inside one of this `name`."""
-    held = claim(uri, name, wait=True)
-    try:
-        yield
-    finally:
-        held.release()
-
-
-def _file_lock(uri: str, name: str, wait: bool) -> Claim | None:
-    path = folder(uri) / ".claims" / name
-    ownership.make_folder(path.parent)
-    file = path.open("ab")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return Claim(file)
-
-
-def _advisory_lock(uri: str, name: str, wait: bool) -> Claim | None:
-    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
-    # Without a transaction, which would keep the database from cleaning up for as long as the claim is held.
-    connection = create_engine(uri, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect()
-    if wait:
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
-    elif not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}):
-        connection.close()
-        return None
-    return Claim(connection)

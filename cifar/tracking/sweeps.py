@@ -11,15 +11,16 @@ from pathlib import Path
 import mlflow
 from mlflow.exceptions import MlflowException
 
-from cifar import environment, interrupts
-from cifar.config import Settings, TrackingSettings, flatten, identity
-from cifar.errors import InputError, TrainingError
+from cifar.config.settings import Settings, TrackingSettings, flatten, identity
 from cifar.files import ownership
-from cifar.text import unescaped
-from cifar.tracking import addresses, store
+from cifar.runtime import interrupts, processes
+from cifar.runtime.errors import InputError, TrainingError
+from cifar.runtime.terminal import unescaped
+from cifar.tracking import addresses, locks, store
+from cifar.tracking.names import FAILURE, PROCESS, SWEEP
 from cifar.tracking.run import INTERRUPTIONS, Run, recorded, recorded_status
 from cifar.tracking.runs import newest_sweep
-from cifar.tracking.store import FAILURE, PROCESS, SWEEP, Result
+from cifar.tracking.store import Result
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Child:
     @classmethod
     def of(cls, run: mlflow.entities.Run) -> Child:
         status, reason = run.info.status, run.data.tags.get(FAILURE, "")
-        if status == "RUNNING" and environment.is_gone(run.data.tags.get(PROCESS, "")):
+        if status == "RUNNING" and processes.is_gone(run.data.tags.get(PROCESS, "")):
             status = "KILLED"
         if status == "KILLED" and reason.startswith("pruned"):
             status = "PRUNED"
@@ -98,10 +99,10 @@ class SweepRun(Run):
 
         return self._try(end)
 
-    def claim(self, name: str) -> store.Claim | None:
+    def claim(self, name: str) -> locks.Claim | None:
         """The sole right to the child of this `name`; `None` while another process has it."""
         with store.reported(TrainingError, f"run {self.id}", self._uri):
-            return store.claim(self._uri, f"{self.id}/{hashlib.sha256(name.encode()).hexdigest()}")
+            return locks.claim(self._uri, f"{self.id}/{hashlib.sha256(name.encode()).hexdigest()}")
 
     def note_on(self, error: BaseException) -> str:
         return "the same command resumes the sweep" if isinstance(error, INTERRUPTIONS) else super().note_on(error)
@@ -119,7 +120,7 @@ def sweep(settings: TrackingSettings, key: str, experiments: Collection[str], re
     It is looked for in the `experiments` of all its jobs; which of these is the first depends on the order of the jobs.
     """
     uri = mlflow.get_tracking_uri()
-    with store.reported(InputError, "a new sweep", uri), store.claimed(uri, key):
+    with store.reported(InputError, "a new sweep", uri), locks.claimed(uri, key):
         known = store.patiently(uri, lambda: newest_sweep(experiments, key)) if resume else None
         run = SweepRun(uri, settings, known)
         run.log_tags({SWEEP: key})

@@ -11,13 +11,17 @@ import mlflow
 from mlflow.entities import Run
 from omegaconf import DictConfig, OmegaConf
 
-from cifar import devices, environment, overrides
-from cifar.config import Settings, TrackingSettings, identity, read
-from cifar.contracts import Dataset
-from cifar.errors import InputError
-from cifar.tracking import queries, store
+from cifar.config import overrides
+from cifar.config.compose import read
+from cifar.config.settings import Settings, TrackingSettings, identity
+from cifar.distributed import devices
+from cifar.interfaces import Dataset
+from cifar.runtime import processes
+from cifar.runtime.errors import InputError
+from cifar.tracking import locks, queries, store
+from cifar.tracking.names import CONFIG, DATASET, PROCESS
 from cifar.tracking.runs import end_stale, stored
-from cifar.tracking.store import CONFIG, DATASET, FINGERPRINT, IDENTITY, PROCESS
+from cifar.tracking.store import FINGERPRINT, IDENTITY
 
 PATIENCE = 60.0
 """Seconds for which a store is asked for an unfinished run."""
@@ -31,7 +35,7 @@ class Unfinished:
     """
 
     run: Run
-    claim: store.Claim | None
+    claim: locks.Claim | None
 
     @property
     def id(self) -> str:
@@ -96,7 +100,7 @@ def claimed(run_id: str) -> Unfinished:
         # What the store says is read after the claim: a process that had it before has recorded all by now.
         run = mlflow.MlflowClient().get_run(run_id)
     process = run.data.tags.get(PROCESS, "")
-    if run.info.status == "RUNNING" and not environment.is_gone(process):
+    if run.info.status == "RUNNING" and not processes.is_gone(process):
         raise InputError(f"resume={run_id}: the run is running, as process {process}")
     if not claim:
         raise InputError(f"resume={run_id}: another process has just resumed the run")

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from cifar.errors import ExitCodes, InputError
+from cifar.runtime.errors import ExitCodes, InputError
 
 UNUSED = "is not supported, since a run is recorded in MLflow alone; tracking.uri says where"
 

@@ -12,16 +12,13 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from cifar.errors import InputError, known
-from cifar.lazy import Lazy
+from cifar.runtime.errors import InputError, known
 from hydra_plugins import process_launcher as launchers
 
 if TYPE_CHECKING:
     from cifar.sweep.space import Dimension
 
 # Hydra imports this whatever is asked of it.
-schema, search = Lazy("cifar.schema"), Lazy("cifar.sweep.search")
-space, trials = Lazy("cifar.sweep.space"), Lazy("cifar.sweep.trials")
 
 
 class OptunaSweeper(Sweeper):
@@ -31,6 +28,9 @@ class OptunaSweeper(Sweeper):
         self._options = options
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from cifar.config import schema
+        from cifar.sweep import search
+
         options = OmegaConf.to_container(OmegaConf.create(self._options), resolve=True)
         self._search = schema.validate(search.Options, options, "hydra.sweeper")
         self._parser = OverridesParser.create(config_loader=hydra_context.config_loader)
@@ -38,6 +38,8 @@ class OptunaSweeper(Sweeper):
         launchers.check(self._launcher, config)
 
     def sweep(self, arguments: list[str]) -> None:
+        from cifar.sweep import search, trials
+
         params = [f"{key}={_encoded(value)}" for key, value in self._search.params.items()]
         overrides = {_key(one): one for one in self._parser.parse_overrides([*params, *arguments])}
         searched = {key: one for key, one in overrides.items() if one.is_sweep_override()}
@@ -68,6 +70,8 @@ def _key(override: Override) -> str:
 
 def _dimension(override: Override) -> Dimension:
     """The values that an override lets be chosen from; raises `InputError` where it holds none."""
+    from cifar.sweep import space
+
     value = override.value()
     if isinstance(value, ChoiceSweep):
         value.shuffle = False  # which would make another search of it each time

@@ -11,22 +11,16 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from cifar import command_line, mistakes
-from cifar.errors import InputError
-from cifar.lazy import Lazy
-from cifar.text import unescaped
+from cifar.config import command_line, hydra_errors
+from cifar.runtime.errors import InputError
+from cifar.runtime.terminal import unescaped
 
 if TYPE_CHECKING:
-    from cifar.config import Settings
-    from cifar.contracts import Dataset
+    from cifar.config.settings import Settings
+    from cifar.interfaces import Dataset
     from cifar.sweep.jobs import Options
 
 # Hydra imports this whatever is asked of it.
-configuration, experiment, schema = Lazy("cifar.config"), Lazy("cifar.experiment"), Lazy("cifar.schema")
-engine, grid, jobs = Lazy("cifar.sweep.engine"), Lazy("cifar.sweep.grid"), Lazy("cifar.sweep.jobs")
-sent, on_ray = Lazy("cifar.sweep.sent"), Lazy("cifar.sweep.on_ray")
-search = Lazy("cifar.sweep.search")
-tracking = Lazy("cifar.tracking")
 
 URI = "tracking.uri="
 """How an override begins that may hold a password: it is part of no name."""
@@ -41,11 +35,16 @@ class ProcessLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         # Not in `__init__`, where Hydra would wrap the line that tells a mistake in others.
+        from cifar.config import schema
+
         self.options = schema.validate(self._kind(), self._options, "hydra.launcher")
         self.options.check()
         self._context, self._config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from cifar import tracking
+        from cifar.sweep import engine, grid, jobs, search
+
         settings = [self.check(overrides) for overrides in job_overrides]
         self._loaded = None
         search.check_shared(settings)
@@ -68,9 +67,13 @@ class ProcessLauncher(Launcher):
 
     def check(self, overrides: Sequence[str]) -> Settings:
         """The settings of a job; raises `InputError` where it could not start."""
+        from cifar import tracking
+        from cifar.config import compose
+        from cifar.training import experiment
+
         composed = self._context.config_loader.load_sweep_config(self._config, list(overrides))
-        mistakes.refuse_mixtures(composed.hydra)
-        settings = configuration.resolve(composed)
+        hydra_errors.refuse_mixtures(composed.hydra)
+        settings = compose.resolve(composed)
         experiment.check(settings)
         if settings.dry_run:
             raise InputError("dry_run=true: is for a single run, not for a sweep")
@@ -79,10 +82,14 @@ class ProcessLauncher(Launcher):
         return settings
 
     def _kind(self) -> type[Options]:
+        from cifar.sweep import jobs
+
         return jobs.Options
 
     def _dataset(self, settings: Settings) -> Dataset:
         """The data of a job; that of the last is kept, since most sweeps have one for all."""
+        from cifar.training import experiment
+
         key = json.dumps([settings.data, settings.seed])
         if not self._loaded or self._loaded[0] != key:
             self._loaded = key, experiment.load(settings)
@@ -93,14 +100,18 @@ class SubmititLauncher(ProcessLauncher):
     """The same, with jobs that submitit sends to a cluster."""
 
     def _kind(self) -> type[Options]:
-        return sent.Submitted
+        from cifar.sweep.launchers import submitit
+
+        return submitit.Submitted
 
 
 class RayLauncher(ProcessLauncher):
     """The same, with jobs that are tasks of Ray."""
 
     def _kind(self) -> type[Options]:
-        return on_ray.OnRay
+        from cifar.sweep.launchers import ray
+
+        return ray.OnRay
 
 
 def check(launcher: Launcher, config: DictConfig) -> None:
@@ -123,6 +134,8 @@ def _names(job_overrides: Sequence[Sequence[str]], settings: Sequence[Settings])
 
 def _shown(override: str, settings: Settings) -> str:
     """An override without the quotes around its text, references in it resolved."""
+    from cifar.config import settings as configuration
+
     key, value = command_line.parts(override)
     if "${" in value:
         value = configuration.flatten(settings).get(key.lstrip("+"), value)

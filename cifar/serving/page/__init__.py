@@ -12,7 +12,7 @@ import jinja2
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
-from cifar.images import png
+from cifar.images.io import png
 from cifar.serving import schemas
 from cifar.serving.service import Service
 

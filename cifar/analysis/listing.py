@@ -1,0 +1,83 @@
+"""The recorded runs as a table: filtered, sorted, each sweep with its jobs under it."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Sequence
+
+from cifar.config.objective import lower_is_better
+from cifar.runtime import terminal
+from cifar.runtime.errors import InputError, known
+from cifar.tracking.queries import StoredRun, search_runs
+
+COMPARISONS = {">=": operator.ge, "<=": operator.le, "!=": operator.ne, ">": operator.gt, "<": operator.lt,
+               "=": operator.eq}  # fmt: skip
+BOUND = re.compile(r"\s*([^\s<>=!'\"`]+)\s*(>=|<=|!=|==?|>|<)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*")
+"""`METRIC>VALUE`."""
+METRICS = ("best/accuracy", "test/accuracy", "test/map", "test/mean_iou")
+"""That are shown of runs that have them."""
+WIDE = 130
+"""Columns of a terminal that shows run ids as a whole; elsewhere their first `ID` characters do."""
+ID = 8
+
+
+def select(experiment: str | None, status: str | None, condition: str) -> list[StoredRun]:
+    """The runs that meet all conditions, newest first; `condition` is `METRIC>VALUE` or a filter string of MLflow's."""
+    bound = BOUND.fullmatch(condition)
+    is_bound = bound and not bound[1].startswith(("metrics.", "params.", "tags.", "attributes."))
+    runs = search_runs(experiment, "" if is_bound else condition)
+    if is_bound:
+        name, relation, value = bound.groups()
+        check_metric(name, runs)
+        holds = COMPARISONS[relation.replace("==", "=")]
+        runs = [run for run in runs if name in run.metrics and holds(run.metrics[name], float(value))]
+    return [run for run in runs if status in (None, run.status)]
+
+
+def check_metric(name: str, runs: Sequence[StoredRun]) -> None:
+    """Raises `InputError` where no run has a metric of this name."""
+    names = {metric for run in runs for metric in run.metrics}
+    if runs and name not in names:
+        raise InputError(f"metric {name}: no run has it; {known(name, names)}")
+
+
+def ranked(runs: Sequence[StoredRun], metric: str) -> list[StoredRun]:
+    """The runs that have a `metric`, best first."""
+    check_metric(metric, runs)
+    having = [run for run in runs if not math.isnan(run.metrics.get(metric, math.nan))]
+    return sorted(having, key=lambda run: run.metrics[metric], reverse=not lower_is_better(metric))
+
+
+def nested(runs: Sequence[StoredRun]) -> list[tuple[StoredRun, list[StoredRun]]]:
+    """Each run with its children, in the order of their start; those stand alone whose parent is not listed."""
+    ids = {run.id for run in runs}
+    parents = {run.id for run in runs if run.parent not in ids}
+    jobs: dict[str, list[StoredRun]] = {}
+    for run in reversed(runs):
+        if run.parent in parents:
+            jobs.setdefault(run.parent, []).append(run)
+    return [(run, jobs.get(run.id, [])) for run in runs if run.parent not in parents]
+
+
+def table(entries: Sequence[tuple[StoredRun, Sequence[StoredRun]]], columns: int, metric: str | None = None) -> str:
+    """A line for each run, its children indented under it; `metric` is shown beside those that always are."""
+    runs = [run for entry, jobs in entries for run in (entry, *jobs)]
+    shown = [name for name in dict.fromkeys((*METRICS, *([metric] if metric else [])))
+             if any(name in run.metrics for run in runs)]  # fmt: skip
+    several = len({run.experiment for run in runs}) > 1
+    digits = None if columns >= WIDE else ID
+    rows = [["run", "name", *(["experiment"] if several else []), "status", "started", "time", *shown]]
+    for entry, jobs in entries:
+        for run in (entry, *jobs):
+            rows.append([
+                run.id[:digits],
+                run.name if run is entry else f"└ {run.name}",
+                *([run.experiment] if several else []),
+                run.status,
+                f"{run.start:%Y-%m-%d %H:%M}",
+                terminal.duration(run.seconds),
+                *(terminal.number(run.metrics[name]) if name in run.metrics else "" for name in shown),
+            ])
+    return terminal.table(rows, columns, whole=[0])

@@ -1,0 +1,103 @@
+"""A comparison as a whole, and how the terminal shows it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cifar.analysis import tables
+from cifar.analysis.groups import Group
+from cifar.analysis.predictions import Answers, Pair, by_class, have_same_images, tested
+from cifar.analysis.tables import Histories, Table
+from cifar.runtime import terminal
+from cifar.tracking import queries
+
+OTHER_IMAGES = "The runs have different test images: nothing is tested, and neither classes nor images are compared."
+OTHER_ANSWERS = "The runs do not name a class an image: nothing is tested, and neither classes nor images are compared."
+BY_EPOCH = ("train/", "val/", "images_per_second")
+ROWS = 20
+"""Of a table, that the terminal shows."""
+CLASSES = 3
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Groups of runs, their answers on the test images, how they learned, and tests of the pairs.
+
+    There are no answers where a run has another task than to classify images, and then, as where the runs have
+    different test images, no pairs. What is `ignored` tells no groups apart.
+    """
+
+    groups: Sequence[Group]
+    answers: Answers
+    histories: Histories
+    same_images: bool
+    pairs: Sequence[Pair]
+    ignored: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, groups: Sequence[Group], ignored: Sequence[str] = ()) -> Comparison:
+        """Reads what the comparison needs; raises `InputError` for a run without predictions."""
+        runs = [run for group in groups for run in group.runs]
+        classify = all(run.params.get("task.name", "classification") == "classification" for run in runs)
+        answers = {run.id: queries.predictions(run) for run in runs} if classify else {}
+        histories = {run.id: queries.history(run, [name for name in run.metrics if name.startswith(BY_EPOCH)])
+                     for run in runs}  # fmt: skip
+        same_images = classify and have_same_images(groups, answers)
+        pairs = tested(groups, answers) if same_images else []
+        return cls(groups, answers, histories, same_images, pairs, ignored)
+
+    @property
+    def verdict(self) -> str:
+        if not self.same_images:
+            return OTHER_IMAGES if self.answers else OTHER_ANSWERS
+        return tables.verdict(self.groups, self.answers, self.pairs)
+
+    def tables(self) -> list[Table]:
+        """The tables that both the terminal and the page show."""
+        shown = [
+            tables.results(self.groups, self.answers),
+            tables.settings(self.groups, self.ignored),
+            tables.cost(self.groups, self.histories),
+        ]
+        if sum(len(group.runs) > 1 for group in self.groups) > 1 and self.same_images:
+            shown.append(tables.differences(self.groups, self.answers))
+        return [*shown, *([tables.tests(self.groups, self.pairs)] if self.same_images else [])]
+
+
+def as_text(comparison: Comparison, columns: int) -> str:
+    """The comparison for a terminal of so many columns."""
+    groups = [["", "setting", "runs"]]
+    groups += [[group.letter, group.label, str(len(group.runs))] for group in comparison.groups]
+    parts = [terminal.table(groups, columns, whole=[0, 2]), *(_text(table, columns) for table in comparison.tables())]
+    if comparison.same_images and len(comparison.groups) == 2:
+        parts.append(_filled(_classes(comparison), columns))
+    return "\n\n".join([*parts, _filled(comparison.verdict, columns)])
+
+
+def _text(table: Table, columns: int) -> str:
+    head = _filled(f"{table.title}. {table.note}." if table.note else table.title, columns)
+    rows = table.rows
+    for header in table.optional:
+        if header in rows[0] and terminal.width_of(rows) > columns:
+            place = rows[0].index(header)
+            rows = [[*row[:place], *row[place + 1 :]] for row in rows]
+    more = len(rows) - 1 - ROWS
+    lines = [head, terminal.table(rows[: ROWS + 1], columns)]
+    return "\n".join([*lines, *([f"… and {more} more, on the page"] if more > 0 else [])])
+
+
+def _filled(sentences: str, columns: int) -> str:
+    return textwrap.fill(sentences, min(columns, 120))
+
+
+def _classes(comparison: Comparison) -> str:
+    """The classes on which the second group gains and loses most against the first."""
+    names, _, accuracy = by_class(comparison.groups, comparison.answers)
+    change = accuracy[1] - accuracy[0]
+    order = change.argsort(kind="stable")
+    told = [f"{terminal.printable(names[k])} {terminal.signed(100 * change[k], 1)}"
+            for k in dict.fromkeys([*order[::-1][:CLASSES], *order[:CLASSES]])]  # fmt: skip
+    first, second = comparison.groups
+    return f"Accuracy on classes, {second.letter} less {first.letter}, in points: {', '.join(told)}"

@@ -1,0 +1,1 @@
+"""Settings: schema, registry, composition, one-line errors."""

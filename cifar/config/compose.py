@@ -1,0 +1,29 @@
+"""From a composed configuration to typed settings."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from cifar.config.hydra_errors import explain
+from cifar.config.settings import Settings, parse
+from cifar.runtime.errors import InputError
+
+
+def resolve(config: DictConfig) -> Settings:
+    """The composed `config` in plain containers, references resolved, root settings checked.
+
+    Raises `InputError`, also where any key is called `_target_`: settings choose builders by name alone.
+    """
+    try:
+        plain = OmegaConf.to_container(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]),
+                                       resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise InputError(f"{error.full_key}: required setting is missing") from None
+    except OmegaConfBaseException as error:
+        raise explain(error) from None
+    return parse(plain)
+
+def read(text: str) -> Settings:
+    """Settings from the text of a finished run's `config.yaml`."""
+    return resolve(OmegaConf.create(text))

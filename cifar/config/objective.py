@@ -1,0 +1,31 @@
+"""What a run is judged by: a validation metric, or what it costs; never the test images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from cifar.runtime.errors import InputError, known
+
+COSTS = ("model/parameters", "model/flops")
+"""Logged metrics besides those of the validation that a sweep may look for the least of."""
+
+
+def check(objectives: Iterable[str], logged: Iterable[str]) -> None:
+    """Raises `InputError` where an objective is not among the `logged` validation metrics or the costs."""
+    allowed = [*(name for name in logged if name.startswith("val/")), *COSTS]
+    for name in objectives:
+        if name.startswith("test/"):
+            raise InputError(f"objective={name}: the test images judge the chosen run, they do not choose it; "
+                             f"{known(name.replace('test/', 'val/', 1), allowed)}")
+        if name not in allowed:
+            raise InputError(f"objective={name}: not a validation metric or a cost; {known(name, allowed)}")
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether less of a logged metric is better: of losses, errors and costs it is."""
+    return metric.endswith(("loss", "error")) or metric in COSTS
+
+
+def value(objective: str, metrics: Mapping[str, float]) -> float | None:
+    """The objective of a finished run with these `metrics`: of the best epoch, where it is of an epoch."""
+    return metrics.get(objective.replace("val/", "best/", 1))

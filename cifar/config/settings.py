@@ -1,0 +1,153 @@
+"""The root settings, typed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from cifar.config.schema import NonNegativeInt, PositiveFloat, PositiveInt, Seed, Strict, validate
+from cifar.runtime.errors import InputError
+
+FillMode = Literal["nearest", "reflect", "wrap", "constant"]
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16", "auto"]
+Backend = Literal["tensorflow", "jax"]
+Distribute = Literal["none", "mirrored", "data_parallel"]
+Views = Literal["none", "flip", "flip_shift"]
+
+MAY_CHANGE = ("epochs", "state", "tracking", "resume", "dry_run", "objective", "evaluate")
+"""The root settings that a resumed run may have otherwise than it was started with."""
+
+
+class TrackingSettings(Strict):
+    """Where runs are recorded."""
+
+    uri: str | None
+    experiment: Annotated[str, Field(min_length=1)]
+    name: str
+    parent: str | None
+
+
+class StateSettings(Strict):
+    """When the state of a training is saved, beside the end of each epoch."""
+
+    minutes: PositiveFloat
+
+
+class EvaluateSettings(Strict):
+    """How the test images are looked at."""
+
+    tta: Views = "none"
+
+
+class FinetuneSettings(Strict):
+    """A second part of the training, with a learning rate of its own, in which other layers learn."""
+
+    epochs: NonNegativeInt = 0
+    lr: PositiveFloat = 1e-4
+    from_layer: str | None = None
+
+
+class Settings(Strict):
+    """Everything that decides a run: what `conf/config.yaml` states, group by group."""
+
+    resume: str | None
+    dry_run: bool = False
+    objective: str | Annotated[list[str], Field(min_length=1)]
+
+    seed: Seed
+    epochs: PositiveInt
+    finetune: FinetuneSettings = FinetuneSettings()
+    batch_size: PositiveInt
+    precision: Precision
+    deterministic: bool
+    # The defaults are what runs had that were recorded before there was a choice.
+    backend: Backend = "tensorflow"
+    distribute: Distribute = "none"
+    fill_mode: FillMode
+    state: StateSettings
+    evaluate: EvaluateSettings = EvaluateSettings()
+    tracking: TrackingSettings
+    data: dict[str, Any]
+    task: dict[str, Any]
+    model: dict[str, Any]
+    augmentation: dict[str, dict[str, Any]] = Field({})
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    averaging: dict[str, Any] = Field({"name": "none"})
+    callbacks: dict[str, dict[str, Any]] = Field({})
+
+    @property
+    def total_epochs(self) -> int:
+        """Of all parts of the training."""
+        return self.epochs + self.finetune.epochs
+
+    @property
+    def objectives(self) -> list[str]:
+        return [self.objective] if isinstance(self.objective, str) else self.objective
+
+
+def parse(plain: Mapping[str, Any]) -> Settings:
+    """Settings from plain containers, as `config.yaml` of a finished run holds them."""
+    _refuse_targets(plain, "")
+    return validate(Settings, plain, "")
+
+
+def entries(group: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """The entries of a mapping of name to settings, such as `augmentation`, with the name among the settings."""
+    return [(name, {"name": name, **settings}) for name, settings in group.items()]
+
+
+def flatten(settings: Settings) -> dict[str, Any]:
+    """Every leaf of the settings under its dotted key."""
+
+    def leaves(node: Any, key: str):
+        if isinstance(node, dict) and node:
+            for name, child in node.items():
+                yield from leaves(child, f"{key}.{name}" if key else name)
+        else:
+            yield key, node
+
+    return dict(leaves(settings.model_dump(), ""))
+
+
+def identity(settings: Settings) -> str:
+    """SHA-256, in hexadecimal, of the settings that decide a run, with the path of its data as it was given."""
+    fixed = {key: value for key, value in flatten(settings).items() if key.partition(".")[0] not in MAY_CHANGE}
+    return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+
+
+def may_change(key: str) -> bool:
+    """True for a setting, by its dotted key, that a resumed run may have otherwise than it was started with.
+
+    Where data lie is not what they are: that they are the same, their fingerprint tells.
+    """
+    parts = key.split(".")
+    return parts[0] in MAY_CHANGE or (parts[0] == "data" and parts[-1] == "path")
+
+
+def located(settings: Settings) -> Settings:
+    """`settings` with the paths of data made absolute, so that they are found from any folder."""
+
+    def absolute(node: dict[str, Any]) -> dict[str, Any]:
+        return {
+            key: absolute(value) if isinstance(value, dict)
+            else os.path.abspath(os.path.expanduser(value)) if key == "path" and value
+            else value
+            for key, value in node.items()
+        }  # fmt: skip
+
+    return settings.model_copy(update={"data": absolute(settings.data)})
+
+
+def _refuse_targets(node: Any, key: str) -> None:
+    children = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for name, child in children:
+        path = f"{key}.{name}" if key else str(name)
+        if name == "_target_":
+            raise InputError(f"{path}={child}: settings name builders by `name`, never code by `_target_`")
+        _refuse_targets(child, path)

@@ -1,0 +1,106 @@
+"""Photos of one's own with a mask for each."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator
+
+from cifar.config.registry import DATASETS
+from cifar.config.schema import PositiveInt, Share
+from cifar.data.annotated.base import Example, annotated, checked_classes, checked_mask, cut, mask_values
+from cifar.files.safe_io import refusing
+from cifar.images.io import read_colours, read_values
+from cifar.interfaces import VOID, Dataset
+from cifar.runtime.errors import InputError
+from cifar.runtime.lazy import np
+
+if TYPE_CHECKING:
+    Read = Callable[[Path], np.ndarray]
+    """From a file to a mask, uint8 (height, width)."""
+
+ACCEPTED = "a folder with images/ and masks/, or with train/ and test/ that have these"
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def _with_background(classes: list[str] | dict[str, str]) -> list[str] | dict[str, str]:
+    if isinstance(classes, list):
+        return classes
+    colours = {"background": "#000000", **classes}
+    for name, colour in colours.items():
+        if not re.fullmatch("#[0-9a-fA-F]{6}", colour):
+            raise ValueError(f"be colours such as '#ff0000'; that of {name} is {colour!r}")
+    if len({colour.lower() for colour in colours.values()}) < len(colours):
+        raise ValueError(f"be colours that differ, also from {colours['background']}, the background")
+    return colours
+
+
+Classes = Annotated[list[str] | dict[str, str], AfterValidator(_with_background)]
+
+
+@DATASETS.register
+def masks(seed: int, *, path: str, classes: Classes, size: PositiveInt, test_fraction: Share,
+          val_fraction: Share, limit: PositiveInt | None) -> Dataset:
+    """The photos in `images/` at `path` as (size, size, 3), with the masks of the same names in `masks/`, PNG files.
+
+    With a list of `classes`, a mask's pixels are 0 for background, 1 for the first class and so on, and 255 where none
+    can say. With a colour for each class they are of these; `background` is '#000000' unless it is among them, as
+    `void` may be. Where there are folders `train` and `test`, each holds those two; else `test_fraction` of the images
+    is cut for the test, the same for every seed. Raises `InputError` for a photo without a mask or a mask without a
+    photo, masks of another size, and unknown values or colours. Settings and errors else are those of `annotated`.
+    """
+    root = Path(path).expanduser()
+    class_names = checked_classes([name for name in classes if name not in ("background", "void")], "data.classes")
+    values, read = mask_values(class_names), read_values
+    if isinstance(classes, dict):
+        order = {"background": 0, "void": VOID} | {name: k for k, name in enumerate(class_names, 1)}
+        read = functools.partial(_read_colours, {int(colour[1:], 16): order[name] for name, colour in classes.items()})
+    if (root / "test").is_dir():
+        train, test = (_examples(root / part, read, values) for part in ("train", "test"))
+    else:
+        train, test = cut(_examples(root, read, values), test_fraction, 0, "data.test_fraction")
+    return annotated(root.resolve().name, train, None, test, class_names, seed=seed, size=size,
+                     val_fraction=val_fraction, limit=limit)  # fmt: skip
+
+
+def _examples(folder: Path, read: Read, values: Sequence[int]) -> list[Example]:
+    photos, masks = _by_name(folder / "images", SUFFIXES), _by_name(folder / "masks", (".png",))
+    for one, other, what in ((photos, masks, "mask"), (masks, photos, "photo")):
+        for name in one:
+            if name not in other:
+                raise InputError(f"{one[name]}: has no {what} of the same name; accepted: images/NAME.jpg or .png with "
+                                 f"masks/NAME.png")
+    return [Example(photo, 0, functools.partial(_targets, read, masks[name], values))
+            for name, photo in photos.items()]  # fmt: skip
+
+
+def _by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """The files in `folder` with these suffixes by their names without them, sorted."""
+    found: dict[str, Path] = {}
+    with refusing(folder, ACCEPTED):
+        for file in sorted(folder.iterdir()):
+            if file.suffix.lower() in suffixes and found.setdefault(file.stem, file) != file:
+                raise InputError(f"{file}: there is {found[file.stem].name} too; accepted: one file of each name")
+    return found
+
+
+def _targets(read: Read, path: Path, values: Sequence[int], size: tuple[int, int]) -> dict[str, np.ndarray]:
+    return {"mask": checked_mask(read(path), size, values, path)}
+
+
+def _read_colours(meanings: Mapping[int, int], path: Path) -> np.ndarray:
+    """The mask at `path`, uint8 (height, width), whose colours (24 bits) mean values; raises `InputError`."""
+    red, green, blue = read_colours(path).astype(np.int64).transpose(2, 0, 1)
+    colours = (red << 16) + (green << 8) + blue
+    known = np.array(sorted(meanings))
+    place = np.searchsorted(known, colours).clip(max=len(known) - 1)
+    wrong = known[place] != colours
+    if wrong.any():
+        y, x = np.argwhere(wrong)[0]
+        names = ", ".join(f"#{colour:06x}" for colour in meanings)
+        raise InputError(f"{path}: colour #{colours[y, x]:06x} at x={x}, y={y}; accepted: {names}")
+    return np.array([meanings[colour] for colour in sorted(meanings)], np.uint8)[place]

@@ -1,0 +1,157 @@
+"""Photos annotated as those of PASCAL VOC: boxes in XML, masks in PNG files of indices.
+
+Source: Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", 2010, http://host.robots.ox.ac.uk/pascal/VOC
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cifar.config.registry import DATASETS
+from cifar.config.schema import PositiveInt, Share
+from cifar.data.annotated.base import (
+    Example,
+    annotated,
+    check_size,
+    checked_box,
+    checked_classes,
+    checked_file,
+    checked_mask,
+    mask_values,
+    rarest,
+)
+from cifar.files.safe_io import Node, member, read_file, refusing, xml_tree
+from cifar.images.io import read_values
+from cifar.interfaces import Dataset
+from cifar.runtime.errors import InputError, known
+from cifar.runtime.lazy import np
+
+CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+"""Those of VOC2007 to VOC2012, in the order of the masks' indices."""
+SMALL = 2**24
+"""Bytes of a list or of an XML file."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """What an XML file says of a photo: its (height, width), and name, box and difficulty of each object."""
+
+    size: tuple[int, int]
+    names: list[str]
+    lines: list[int]
+    boxes: list[list[float]]
+    difficult: list[bool]
+
+
+@DATASETS.register
+def voc(seed: int, *, path: str, sets: Literal["Main", "Segmentation"], train: str, val: str | None, test: str,
+        classes: list[str] | None, size: PositiveInt, val_fraction: Share, limit: PositiveInt | None) -> Dataset:
+    """The photos of PASCAL VOC at `path`, the folder of a year, as (size, size, 3), with boxes.
+
+    `train`, `val` and `test` name lists in `ImageSets/SETS/`; without `val`, it is cut from the training images. With
+    `sets=Segmentation` there are masks too, of `SegmentationClass`. The files count pixels from 1, and their boxes
+    contain the last one; difficult objects are a crowd. `classes` are those of VOC, if it says nothing else. Raises
+    `InputError` for what does not agree with the format or with itself. Settings and errors else are those of
+    `annotated`.
+    """
+    root = Path(path).expanduser()
+    class_names = checked_classes(CLASSES if classes is None else classes, "data.classes")
+    masks = sets == "Segmentation"
+    parts = {split: _examples(root, member(root, f"ImageSets/{sets}/{split}.txt"), class_names, masks)
+             for split in (train, val, test) if split is not None}  # fmt: skip
+    return annotated(root.resolve().name, parts[train], None if val is None else parts[val], parts[test], class_names,
+                     seed=seed, size=size, val_fraction=val_fraction, limit=limit)  # fmt: skip
+
+
+def listed(path: Path) -> list[tuple[str, str, list[str]]]:
+    """The lines of a list of images: file and line, the name, and what follows it; raises `InputError`.
+
+    Empty lines and those that begin with # are passed over.
+    """
+    with refusing(path, "a text file with the name of an image in each line"):
+        lines = read_file(path, SMALL).decode().splitlines()
+    found: dict[str, tuple[str, str, list[str]]] = {}
+    for number, line in enumerate(lines, 1):
+        name, *rest = line.split() or ["#"]
+        if name.startswith("#"):
+            continue
+        if name in found:
+            raise InputError(f"{path}: line {number}: {name} comes twice; accepted: each image once")
+        found[name] = (f"{path}: line {number}", name, rest)
+    return list(found.values())
+
+
+def described(path: Path) -> Described:
+    """The XML file at `path`, checked; raises `InputError` with the line that is wrong."""
+    with refusing(path, "an XML file of PASCAL VOC, with size and objects"):
+        root = xml_tree(read_file(path, SMALL))
+    height, width = (_number(root, f"size/{name}", path) for name in ("height", "width"))
+    if min(height, width) < 1 or height % 1 or width % 1:
+        raise InputError(f"{path}: a size of {width:g}×{height:g}; accepted: whole pixels from 1")
+    size = int(height), int(width)
+    found = Described(size, [], [], [], [])
+    for item in root.iterfind("object"):
+        left, top, right, bottom = (_number(item, f"bndbox/{name}", path) for name in ("xmin", "ymin", "xmax", "ymax"))
+        found.names.append((item.findtext("name") or "").strip())
+        found.lines.append(item.line)
+        found.boxes.append(checked_box((left - 1, top - 1, right, bottom), size, f"{path}: line {item.line}"))
+        found.difficult.append(_number(item, "difficult", path, 0) != 0)
+    return found
+
+
+def object_targets(found: Described, labels: Sequence[int]) -> dict[str, np.ndarray]:
+    """Boxes, classes and crowds of what was `found`."""
+    return {
+        "boxes": np.array(found.boxes, np.float64).reshape(-1, 4),
+        "classes": np.array(labels, np.int64),
+        "crowd": np.array(found.difficult, bool),
+    }
+
+
+def _number(node: Node, name: str, path: Path, default: float | None = None) -> float:
+    child = node.find(name)
+    if child is None:
+        if default is not None:
+            return default
+        raise InputError(f"{path}: line {node.line}: {node.tag} has no {name}; accepted: the XML of PASCAL VOC")
+    try:
+        return float(child.text or "")
+    except ValueError:
+        raise InputError(f"{path}: line {child.line}: {name} is {(child.text or '').strip()[:40]!r}; accepted: a "
+                         f"number") from None
+
+
+def _examples(root: Path, path: Path, class_names: Sequence[str], masks: bool) -> list[Example]:
+    values = mask_values(class_names)
+    found, classes = [], []
+    for where, name, _ in listed(path):
+        xml = checked_file(member(root, f"Annotations/{name}.xml"), where)
+        photo = checked_file(member(root, f"JPEGImages/{name}.jpg"), where)
+        mask = checked_file(member(root, f"SegmentationClass/{name}.png"), where) if masks else None
+        objects = described(xml)
+        labels = [_label(called, class_names, f"{xml}: line {line}")
+                  for called, line in zip(objects.names, objects.lines, strict=True)]  # fmt: skip
+        classes.append(np.array(labels, np.int64))
+        found.append((photo, functools.partial(_targets, objects, labels, xml, photo, mask, values)))
+    groups = rarest(classes, len(class_names))
+    return [Example(photo, group, annotate) for (photo, annotate), group in zip(found, groups, strict=True)]
+
+
+def _label(name: str, class_names: Sequence[str], where: str) -> int:
+    if name not in class_names:
+        raise InputError(f"{where}: class {name!r}; {known(name, class_names)}; accepted: one of these")
+    return class_names.index(name)
+
+
+def _targets(objects: Described, labels: Sequence[int], xml: Path, photo: Path, mask: Path | None,
+             values: Sequence[int], size: tuple[int, int]) -> dict[str, np.ndarray]:
+    check_size(size, objects.size, photo, xml)
+    targets = object_targets(objects, labels)
+    return targets if mask is None else targets | {"mask": checked_mask(read_values(mask), size, values, mask)}

@@ -1,0 +1,239 @@
+"""Scenes composed from the images of another data set: where is what, for detection and segmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from cifar.config.registry import DATASETS
+from cifar.config.schema import PositiveInt, UnitInterval
+from cifar.data.scenes.counter_rng import Draws
+from cifar.data.scenes.cutouts import SHAPE, resized, shapes
+from cifar.data.scenes.textures import textured
+from cifar.interfaces import Dataset, Split, aligned
+from cifar.runtime.errors import InputError
+from cifar.runtime.lazy import np
+
+BLOCK = 2**20
+"""Pixels of the scenes that are composed at once."""
+DECOYS = 2
+"""Shapes in each scene that hold nothing but a texture, so that an outline alone is no object."""
+PLACES = 8
+"""Tries at a place for an object that leaves enough of the others to be seen."""
+SMALLEST = 4
+"""Pixels that the longer side of an object has at least."""
+
+Scale = Annotated[float, Field(gt=0, le=1)]
+Objects = Annotated[int, Field(ge=1, le=254)]
+
+
+def _settings(source: Any) -> Any:
+    if isinstance(source, str):
+        raise ValueError(f"be its settings; choose a data set by data@data.source={source}")
+    return source
+
+
+Source = Annotated[dict[str, Any], BeforeValidator(_settings)]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How scenes are laid out; lengths in pixels."""
+
+    size: int
+    objects: int
+    smallest: float
+    largest: float
+    min_visible: float
+
+    @property
+    def patch(self) -> int:
+        """The side of the square that any object fits into."""
+        return int(np.ceil(self.largest)) + 2
+
+    def sides(self, share: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
+        """Height and width of objects, float32 (*shape, 2), a `share` (*shape) of the way from smallest to largest."""
+        height, width = image_shape[:2]
+        longer = self.smallest + share * (self.largest - self.smallest)
+        return longer[..., None] * np.array([height, width], np.float32) / max(height, width)
+
+    def corners(self, share: np.ndarray, sides: np.ndarray) -> np.ndarray:
+        """Top and left of patches, int64, so that what has `sides` in their middle lies within the scene."""
+        first = np.ceil((sides - self.patch) / 2)
+        last = np.floor(self.size - (sides + self.patch) / 2)
+        return (first + np.floor(share * (last - first + 1))).astype(np.int64)
+
+
+@DATASETS.register
+def scenes(seed: int, *, source: Source, size: PositiveInt, objects: Objects, min_scale: Scale,
+           max_scale: Scale, min_visible: UnitInterval, train: PositiveInt, val: PositiveInt,
+           test: PositiveInt) -> Dataset:
+    """Images (size, size, channels) of textures with 1 to `objects` cut-outs of images of the data set `source`.
+
+    `source` holds the settings of a data set for classification, whose splits give the objects of the matching splits,
+    of `train`, `val` and `test` scenes. The longer side of an object's image is `min_scale` to `max_scale` of `size`.
+    Later objects lie in front of earlier ones, and leave at least `min_visible` of the pixels of each to be seen; one
+    that finds no such place is left out. Boxes and mask are of the pixels that are seen, as COCO annotates (Lin et al.,
+    2014, https://arxiv.org/abs/1405.0312). A scene depends on the seed, its number and the split of the source alone;
+    test scenes are the same for every seed. Raises `InputError` where `source` has no labels or more than 254 classes,
+    and for scales that are not possible.
+    """
+    if min_scale > max_scale:
+        raise InputError(f"data.min_scale={min_scale}: is greater than data.max_scale={max_scale}")
+    if min_scale * size < SMALLEST:
+        raise InputError(f"data.min_scale={min_scale}: makes objects of less than {SMALLEST} pixels; accepted with "
+                         f"data.size={size}: at least {SMALLEST / size:.4g}")
+    origin = _source(source, seed)
+    layout = Layout(size, objects, min_scale * size, max_scale * size, min_visible)
+    return Dataset(
+        f"{origin.name}_scenes",
+        _compose(origin.train, layout, train, (seed, 0)),
+        _compose(origin.val, layout, val, (seed, 1)),
+        _compose(origin.test, layout, test, (0, 2)),
+        origin.class_names,
+    )
+
+
+def _source(settings: dict[str, Any], seed: int) -> Dataset:
+    DATASETS.check(settings, where="data.source")
+    try:
+        dataset = DATASETS.build(settings, seed=seed)
+    except InputError as error:
+        raise InputError(f"data.source: {error}") from None
+    if "label" not in dataset.train.targets:
+        raise InputError(f"data.source.name={settings['name']}: its images have no labels; accepted: a data set for "
+                         f"classification")
+    if len(dataset.class_names) > 254:
+        raise InputError(f"data.source: {len(dataset.class_names)} classes; accepted: at most 254, so that masks have "
+                         f"8 bits")
+    return dataset
+
+
+def _compose(source: Split, layout: Layout, count: int, key: tuple[int, int]) -> Split:
+    """`count` scenes of the images of `source`."""
+    size, channels = layout.size, source.images.shape[-1]
+    images = aligned(count * size * size * channels).reshape(count, size, size, channels)
+    targets = {
+        "boxes": np.empty((count, layout.objects, 4), np.float32),
+        "classes": np.empty((count, layout.objects), np.int64),
+        "crowd": np.zeros((count, layout.objects), bool),
+        "mask": np.empty((count, size, size), np.uint8),
+    }
+    block = max(1, BLOCK // size**2)
+    for first in range(0, count, block):
+        rows = slice(first, min(first + block, count))
+        images[rows], instances, classes = _block(source, layout, Draws(key, first, rows.stop - first))
+        for name, target in _annotated(instances, classes).items():
+            targets[name][rows] = target
+    return Split(images, targets)
+
+
+def _block(source: Split, layout: Layout, draw: Draws) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Some scenes, the number of the object that is seen at each pixel (from 1, 0 for none), and the objects' classes.
+
+    These are uint8 (n, size, size, channels), uint8 (n, size, size) and int64 (n, objects), -1 for what is not there.
+    """
+    patch, shape = layout.patch, source.images.shape[1:]
+    canvas = Canvas(textured(draw, layout.size, shape[-1]), patch // 2, layout)
+    for _ in range(DECOYS):
+        sides = layout.sides(draw(), shape)
+        corners = layout.corners(draw(2), sides)
+        colours, cover = textured(draw, patch, shape[-1]), shapes(draw(SHAPE), sides, patch)
+        for row, corner in enumerate(corners):
+            canvas.lay(row, corner, colours[row], cover[row])
+
+    sides, corners = _placed(draw, layout, shape)
+    chosen, outlines = draw.below(len(source), layout.objects), draw(layout.objects, SHAPE)
+    there = np.arange(layout.objects) <= draw.below(layout.objects, 1)
+    colours = resized(source.images[chosen[there]], sides[there], patch)
+    cover = shapes(outlines[there], sides[there], patch)
+    classes = np.where(there, source.targets["label"][chosen], -1)
+    for item, (row, number) in enumerate(np.argwhere(there)):
+        if canvas.claim(row, corners[row, number], cover[item] >= 0.5, number + 1):
+            canvas.lay(row, corners[row, number], colours[item], cover[item])
+    return canvas.images(), canvas.instances(), classes
+
+
+def _placed(draw: Draws, layout: Layout, image_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Sides and corners of objects, (n, objects, 2), that leave enough of each other where one of a few tries does."""
+    sides = layout.sides(draw(layout.objects), image_shape)
+    tries = layout.corners(draw(layout.objects, PLACES, 2), sides[:, :, None])
+    corners = tries[:, :, 0].copy()
+    within = (layout.patch - sides) / 2
+    for number in range(1, layout.objects):
+        first = corners[:, None, :number] + within[:, None, :number]  # of the earlier objects' frames
+        new = tries[:, number, :, None] + within[:, number, None, None]
+        both = np.minimum(first + sides[:, None, :number], new + sides[:, number, None, None]) - np.maximum(first, new)
+        hidden = (np.maximum(both, 0) / sides[:, None, :number]).prod(axis=3).max(axis=2)
+        allowed = hidden <= 1 - layout.min_visible
+        best = np.where(allowed.any(axis=1), allowed.argmax(axis=1), hidden.argmin(axis=1))
+        corners[:, number] = np.take_along_axis(tries[:, number], best[:, None, None], axis=1)[:, 0]
+    return sides, corners
+
+
+class Canvas:
+    """Scenes while they are composed: backgrounds with a border that patches reach into."""
+
+    def __init__(self, background: np.ndarray, border: int, layout: Layout):
+        count, channels, size, _ = background.shape
+        self._border, self._patch, self._min_visible = border, layout.patch, layout.min_visible
+        self._inner = slice(border, border + size)
+        self._pixels = np.zeros((count, channels, size + 2 * border, size + 2 * border), np.float32)
+        self._pixels[:, :, self._inner, self._inner] = background
+        self._objects = np.zeros((count, *self._pixels.shape[2:]), np.uint8)
+        self._whole = np.zeros((count, layout.objects + 1), np.int64)
+        self._seen = np.zeros((count, layout.objects + 1), np.int64)
+
+    def lay(self, row: int, corner: np.ndarray, colours: np.ndarray, cover: np.ndarray) -> None:
+        """Lay `colours` (channels, patch, patch) over the scene, as far as each pixel is `cover`ed (patch, patch)."""
+        pixels = self._pixels[row, :, *self._window(corner)]
+        pixels += cover * (colours - pixels)
+
+    def claim(self, row: int, corner: np.ndarray, inside: np.ndarray, number: int) -> bool:
+        """Whether an object may hide what it does of the others; if so, its pixels become its own."""
+        window = self._objects[row, *self._window(corner)]
+        whole, seen = self._whole[row], self._seen[row]
+        area = np.count_nonzero(inside)
+        left = seen - np.bincount(window[inside], minlength=len(seen))
+        if not area or (left[1:] < self._min_visible * whole[1:]).any():
+            return False
+        left[number] = whole[number] = area
+        seen[:] = left
+        window[inside] = number
+        return True
+
+    def images(self) -> np.ndarray:
+        """uint8 (n, size, size, channels)."""
+        inner = self._pixels[:, :, self._inner, self._inner]
+        return np.rint(inner).astype(np.uint8).transpose(0, 2, 3, 1)
+
+    def instances(self) -> np.ndarray:
+        return self._objects[:, self._inner, self._inner]
+
+    def _window(self, corner: np.ndarray) -> tuple[slice, slice]:
+        top, left = (int(place) + self._border for place in corner)
+        return slice(top, top + self._patch), slice(left, left + self._patch)
+
+
+def _annotated(instances: np.ndarray, classes: np.ndarray) -> dict[str, np.ndarray]:
+    """Boxes, classes and mask of what is seen of each object; those that are not seen come last, as none."""
+    count, size, _ = instances.shape
+    boxes, hidden = np.zeros((*classes.shape, 4), np.float32), np.zeros(classes.shape, bool)
+    for number in range(classes.shape[1]):
+        seen = instances == number + 1
+        for axis, along in enumerate((seen.any(axis=1), seen.any(axis=2))):  # columns, rows
+            boxes[:, number, axis] = along.argmax(axis=1)
+            boxes[:, number, axis + 2] = size - along[:, ::-1].argmax(axis=1)
+        hidden[:, number] = ~along.any(axis=1)
+    boxes[hidden] = 0
+    classes = np.where(hidden, -1, classes)
+    values = np.concatenate([np.zeros((count, 1), np.int64), classes + 1], axis=1).astype(np.uint8)
+    mask = np.take_along_axis(values, instances.reshape(count, -1), axis=1).reshape(instances.shape)
+    order = np.argsort(hidden, axis=1, kind="stable")
+    return {
+        "boxes": np.take_along_axis(boxes, order[..., None], axis=1),
+        "classes": np.take_along_axis(classes, order, axis=1),
+        "mask": mask,
+    }

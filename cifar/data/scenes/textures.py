@@ -1,0 +1,83 @@
+"""Backgrounds that tell nothing: gradients, clouds, stripes, checks and rings in random colours."""
+
+from __future__ import annotations
+
+from cifar.data.scenes.counter_rng import Draws
+from cifar.data.scenes.exact_math import cosine, length, shares, sine
+from cifar.runtime.lazy import np
+
+OCTAVES = (3, 6, 12, 24)
+"""Cells along a side of the grids of random numbers that clouds are made of; each weighs less than the one before."""
+
+
+def textured(draw: Draws, size: int, channels: int) -> np.ndarray:
+    """One background for each row of `draw`: float32 (n, channels, size, size), 0 to 255."""
+    clouds, slow = _clouds(draw, size)
+    pattern = _pattern(draw, size, clouds)
+    share = draw(1, 1)
+    amount = share * pattern + (1 - share) * clouds
+    first, second, third = (colour[..., None, None] for colour in _colours(draw, channels))
+    x = first + (second - first) * amount[:, None]
+    x += (third - first) / 2 * slow[:, None]
+    grain = draw.bytes(size * size).reshape(-1, 1, size, size).astype(np.float32)
+    x += (grain - np.float32(127.5)) * draw.between(0, 0.12, 1, 1, 1)
+    return np.clip(x, 0, 255, out=x)
+
+
+def _colours(draw: Draws, channels: int) -> list[np.ndarray]:
+    """Three colours a row, from greyish to bright: (n, channels) each."""
+    colours = draw.between(20, 235, 3, channels)
+    grey = colours.mean(axis=2, keepdims=True)
+    colours = grey + (colours - grey) * draw.between(0.2, 1, 3, 1)
+    return list(colours.transpose(1, 0, 2))
+
+
+def _clouds(draw: Draws, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise of several octaves, (n, size, size) in [0, 1], and its slowest octave alone."""
+    octaves = []
+    for cells in OCTAVES:
+        rise = _interpolation(size, cells)
+        grid = draw.bytes(cells * cells).reshape(-1, cells, cells).astype(np.float32) * np.float32(2**-8)
+        octaves.append(rise @ grid @ rise.T)
+    roughness = draw.between(0.3, 0.8, 1, 1)
+    total, weight, weights = np.zeros_like(octaves[0]), np.ones_like(roughness), np.zeros_like(roughness)
+    for octave in octaves:
+        total += weight * octave
+        weights += weight
+        weight = weight * roughness
+    clouds = np.float32(0.5) + 2 * (total / weights - np.float32(0.5))  # a mean of many has little contrast
+    return np.clip(clouds, 0, 1, out=clouds), octaves[0]
+
+
+def _interpolation(size: int, cells: int) -> np.ndarray:
+    """The matrix (size, cells), of 7 bits, that interpolates between `cells` values, with no kinks at them."""
+    place = np.arange(size, dtype=np.float32)[:, None] * np.float32((cells - 1) / max(size - 1, 1))
+    near = np.clip(1 - np.abs(place - np.arange(cells, dtype=np.float32)), 0, 1)
+    return shares(near * near * (3 - 2 * near), 7)
+
+
+def _pattern(draw: Draws, size: int, clouds: np.ndarray) -> np.ndarray:
+    """A gradient, stripes, checks or rings for each row, (n, size, size) in [0, 1], bent as the clouds go."""
+    steps = np.linspace(-0.5, 0.5, size, dtype=np.float32)
+    y, x = steps[:, None], steps[None, :]
+    kind = draw.below(4)
+    angle, phase = draw(2, 1, 1).transpose(1, 0, 2, 3)
+    cycles, bend, sharpness = draw.between(1.5, 9, 1, 1), draw.between(0, 0.6, 1, 1), draw.between(0.4, 2.5, 1, 1)
+    centre = draw.between(-0.8, 0.8, 2, 1, 1)
+    pattern = np.empty_like(clouds)
+
+    def wave(rows: np.ndarray, along: np.ndarray) -> np.ndarray:
+        return sine(cycles[rows] * along + bend[rows] * clouds[rows] + phase[rows])
+
+    def axis(rows: np.ndarray, turned: float) -> np.ndarray:
+        turns = angle[rows] + np.float32(turned)
+        return cosine(turns) * x + sine(turns) * y
+
+    gradient, stripes, checks, rings = (np.flatnonzero(kind == number) for number in range(4))
+    pattern[gradient] = np.clip(np.float32(0.5) + axis(gradient, 0), 0, 1)
+    pattern[stripes] = wave(stripes, axis(stripes, 0))
+    pattern[checks] = wave(checks, axis(checks, 0)) * wave(checks, axis(checks, 0.25))
+    pattern[rings] = wave(rings, length(x - centre[rings, 0], y - centre[rings, 1]))
+    waves = np.flatnonzero(kind > 0)
+    pattern[waves] = np.clip(np.float32(0.5) + sharpness[waves] * pattern[waves], 0, 1)
+    return pattern

@@ -1,0 +1,236 @@
+"""What a training runs on: Keras's backend, the devices that share each batch, the processes that train together.
+
+A batch is always the global one. TensorFlow's mirrored strategy (one machine) and Keras's data parallelism on JAX (any
+number of processes) split it over the devices and combine what these make of it, so that the number of devices changes
+nothing but the last bits.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import hashlib
+import os
+import sys
+import threading
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, NamedTuple
+
+from cifar.config.settings import Backend, Distribute, Settings
+from cifar.distributed.shard import Shard
+from cifar.interfaces import Dataset
+from cifar.runtime import lazy
+from cifar.runtime.errors import InputError, Interrupted, TrainingError, warn
+from cifar.runtime.lazy import Lazy, keras, np, tf
+from cifar.runtime.quiet import silenced
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import tensorflow
+
+jax, multihost = Lazy("jax"), Lazy("jax.experimental.multihost_utils")
+
+UNSUITED = {
+    ("tensorflow", "data_parallel"): "Keras spreads a training over processes on JAX alone: type backend=jax",
+    ("jax", "mirrored"): "the mirrored strategy is TensorFlow's: type distribute=data_parallel",
+}
+INDEX, COUNT, ADDRESS = (f"KERAS_DISTRIBUTION_{name}" for name in ("PROCESS_ID", "NUM_PROCESSES", "JOB_ADDRESSES"))
+
+PATIENCE = 20
+"""Seconds before a process tells that it waits for others; JAX ends it after 300."""
+
+
+class Processes(NamedTuple):
+    """Which of how many processes this one is, from 0, that train together."""
+
+    index: int = 0
+    count: int = 1
+
+
+def check(settings: Settings) -> None:
+    """Raises `InputError` for settings, an environment or an installation that cannot work; loads nothing heavy."""
+    backend, distribute = settings.backend, settings.distribute
+    if (backend, distribute) in UNSUITED:
+        raise InputError(f"distribute={distribute}: {UNSUITED[backend, distribute]}")
+    if (inherited := os.environ.get("KERAS_BACKEND", backend)) != backend:
+        raise InputError(f"backend={backend}: the environment has KERAS_BACKEND={inherited}; unset it")
+    if backend == "jax" and find_spec("jax") is None:
+        raise InputError("backend=jax: JAX is not installed; `pip install --requirement requirements.txt` does it")
+    if distribute == "mirrored" and settings.optimizer.get("clip_norm"):
+        raise InputError("optimizer.clip_norm: with distribute=mirrored, Keras clips the gradient of each device, not "
+                         "their sum; backend=jax distribute=data_parallel clips the sum")
+    if distribute == "mirrored" and settings.precision == "mixed_float16":
+        raise InputError("precision=mixed_float16: with distribute=mirrored, Keras looks for overflow on the first "
+                         "device alone; mixed_bfloat16 needs not look")
+    processes(settings)
+
+
+def processes(settings: Settings) -> Processes:
+    """This process among those that `srun` started, or that Keras's variables tell of; raises `InputError`."""
+    if settings.distribute != "data_parallel":
+        return Processes()
+    given = {name: os.environ[name] for name in (INDEX, COUNT, ADDRESS) if name in os.environ}
+    if given:
+        if missing := {INDEX, COUNT, ADDRESS} - given.keys():
+            raise InputError(f"{next(iter(given))}: needs {', '.join(sorted(missing))} too")
+        index, count = given[INDEX], given[COUNT]
+    else:
+        index, count = os.environ.get("SLURM_PROCID", "0"), os.environ.get("SLURM_NTASKS", "1")
+        if count != "1" and "SLURM_STEP_NODELIST" not in os.environ:
+            raise InputError(f"distribute=data_parallel: SLURM has given {count} tasks, of which this process is none; "
+                             "start it by `srun`")
+    if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise InputError(f"distribute=data_parallel: process {index} of {count}: should be counted from 0")
+    return Processes(int(index), int(count))
+
+
+def start(settings: Settings, dataset: Dataset) -> None:
+    """Load the backend and join the other processes, which must have the same settings and data.
+
+    Raises `InputError` where that fails. All processes but the first are silent from here on.
+    """
+    if settings.backend == "jax" and settings.deterministic:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
+    lazy.load_tensorflow(settings.backend)
+    if (loaded := keras.backend.backend()) != settings.backend:
+        raise InputError(f"backend={settings.backend}: this process has loaded Keras on {loaded}")
+    if (expected := processes(settings)).count > 1:
+        _join(expected, settings, dataset)
+    if settings.batch_size % (devices := device_count(settings.distribute)):
+        raise InputError(f"batch_size={settings.batch_size}: should be a multiple of {devices}, the number of devices")
+    partial = len(dataset.train) % settings.batch_size
+    if settings.distribute == "mirrored" and 0 < partial < devices:
+        raise InputError(f"batch_size={settings.batch_size}: the last batch of {len(dataset.train):,} images has "
+                         f"{partial}, fewer than the {devices} devices")
+
+
+def _join(expected: Processes, settings: Settings, dataset: Dataset) -> None:
+    keras.utils.set_random_seed(settings.seed)  # without one, `initialize` draws and exchanges one on the CPU
+    waiting = threading.Timer(PATIENCE, warn, [f"waiting for {expected.count} processes to come together"])
+    waiting.start()
+    keras.distribution.initialize()
+    waiting.cancel()
+    if (found := jax.process_count()) != expected.count or jax.device_count() != found * jax.local_device_count():
+        raise InputError(f"distribute=data_parallel: {found} processes with {jax.device_count()} devices, should be "
+                         f"{expected.count} with {jax.local_device_count()} each")
+    told = hashlib.sha256(f"{settings.model_dump_json()}{dataset.fingerprint}".encode()).digest()
+    own = np.frombuffer(told, np.uint8)
+    with silenced(1):
+        differ = (multihost.process_allgather(own) != own).any()
+    if differ:
+        raise InputError("distribute=data_parallel: the processes differ in their settings or their data")
+    if expected.index:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Inside the `with`, a process that fails ends at once, and so do the others; JAX would have it wait for them."""
+    try:
+        yield
+    except BaseException as error:
+        if keras.backend.backend() == "jax" and jax.distributed.is_initialized():
+            atexit.register(_end, 128 + error.signum if isinstance(error, Interrupted) else 1)
+            if any(library in str(error) for library in ("Gloo", "NCCL")):
+                raise TrainingError(f"another process of this training is gone: {error}") from error
+        raise
+
+
+def _end(code: int) -> None:
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def leave() -> None:
+    """Let the other processes go, which all do this at once: from here on, each works alone."""
+    if keras.backend.backend() == "jax":
+        jax.distributed.shutdown()
+
+
+def device_count(distribute: Distribute) -> int:
+    """How many devices share a batch."""
+    match distribute:
+        case "mirrored":
+            return _strategy().num_replicas_in_sync
+        case "data_parallel":
+            return jax.device_count()
+    return 1
+
+
+def compute_capability(backend: Backend) -> float | None:
+    """NVIDIA's number for what the first GPU can do, `None` without a GPU."""
+    if backend == "jax":
+        device = jax.local_devices()[0]
+        return float(device.compute_capability) if device.platform == "gpu" else None
+    gpus = tf.config.list_physical_devices("GPU")
+    major, minor = tf.config.experimental.get_device_details(gpus[0])["compute_capability"] if gpus else (0, 0)
+    return major + minor / 10 if gpus else None
+
+
+def shard(distribute: Distribute) -> Shard:
+    """What this process reads of each batch."""
+    if distribute == "data_parallel":
+        return Shard(jax.process_index(), jax.process_count(), jax.device_count())
+    return Shard(devices=device_count(distribute))
+
+
+def scope(distribute: Distribute) -> contextlib.AbstractContextManager:
+    """Inside the `with`, what is built and trained is on all devices."""
+    match distribute:
+        case "mirrored":
+            return _strategy().scope()
+        case "data_parallel":
+            return keras.distribution.DataParallel(auto_shard_dataset=False).scope()
+    return contextlib.nullcontext()
+
+
+@functools.cache
+def _strategy() -> tensorflow.distribute.Strategy:
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def several() -> bool:
+    """Whether this process trains together with others."""
+    return keras.backend.backend() == "jax" and jax.process_count() > 1
+
+
+def greatest(number: int) -> int:
+    """The greatest `number` of all processes, which all ask at once."""
+    return int(multihost.process_allgather(np.int32(number)).max()) if several() else number
+
+
+def from_first(content: bytes) -> bytes:
+    """The `content` that the first process has; all ask at once."""
+    own = np.frombuffer(b"" if jax.process_index() else content, np.uint8)
+    return multihost.broadcast_one_to_all(np.pad(own, (0, greatest(len(own)) - len(own)))).tobytes()
+
+
+def cut_filling(model: keras.Model, shard: Shard, train: tuple[int, int], test: tuple[int, int]) -> None:
+    """Let `model` train and test on batches without their filling; `train` and `test` are (images, batch size)."""
+    if shard.devices > 1:
+        cut = _cut_on_jax if keras.backend.backend() == "jax" else _cut_on_tensorflow
+        model.train_step, model.test_step = cut(model.train_step, shard, *train), cut(model.test_step, shard, *test)
+
+
+def _cut_on_jax(step: Callable, shard: Shard, images: int, batch_size: int) -> Callable:
+    filled = shard.filled(images % batch_size, batch_size)
+    places = shard.places(images % batch_size, batch_size)
+    return lambda state, data: step(state, jax.tree.map(lambda x: x[places] if len(x) == filled else x, data))
+
+
+def _cut_on_tensorflow(step: Callable, shard: Shard, images: int, batch_size: int) -> Callable:
+    partial = shard.filled(images % batch_size, batch_size) // shard.devices
+    sizes = shard.sizes(images % batch_size)
+
+    def cut_step(data):
+        own = tf.shape(tf.nest.flatten(data)[0], tf.int64)[0]
+        size = tf.gather(sizes, tf.distribute.get_replica_context().replica_id_in_sync_group)
+        kept = tf.where(own == partial, size, own)
+        return step(tf.nest.map_structure(lambda x: x[:kept], data))
+
+    return cut_step
+
+

@@ -1,0 +1,69 @@
+"""`model.json`: all that one who has an export alone must know of it; and the same in short for the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cifar.export.formats import Checked
+from cifar.export.source import Source
+from cifar.export.versioned_dir import CARD
+from cifar.files.hashing import file_sha256
+from cifar.runtime import terminal
+from cifar.tracking import environment
+
+
+def write(source: Source, reference: Checked, exported: Sequence[Checked], folder: Path) -> None:
+    """Write it for the formats `exported` that lie in `folder`; `reference` is Keras itself."""
+    (folder / CARD).write_text(json.dumps(content(source, reference, exported, folder), indent=2) + "\n", "utf-8")
+
+
+def content(source: Source, reference: Checked, exported: Sequence[Checked], folder: Path) -> dict[str, Any]:
+    """Images are given as (n, height, width, channels), and a `null` in a shape is any n.
+
+    `metrics` are those that the run recorded, with the views of an image that `tta` names; the model is exported
+    without such views, and in float32: `test` is what it reaches so, and below `formats` what each file does.
+    """
+    run, settings, machine = source.run, source.experiment.settings, environment.describe()
+    return {
+        "run": {"id": run.id, "name": run.name, "experiment": run.experiment, "model": settings.model["name"],
+                "data": source.experiment.dataset.name, "task": settings.task["name"],
+                "git_commit": run.tags.get("git_commit")},
+        "class_names": list(source.experiment.dataset.class_names),
+        "input": {"name": "image", "shape": list(source.named.input_shape), "dtype": "uint8", "range": [0, 255]},
+        "outputs": {name: {"shape": list(output.shape), "dtype": output.dtype}
+                    for name, output in source.named.output.items()},
+        "metrics": dict(run.metrics),
+        "tta": settings.evaluate.tta,
+        "test": reference.metrics,
+        "formats": {model.format: {"file": model.files[0], "greatest_difference": model.difference,
+                                   "test": model.metrics} for model in exported},
+        "files": {name: {"bytes": (folder / name).stat().st_size, "sha256": file_sha256(folder / name)}
+                  for model in exported for name in model.files},
+        "weights_sha256": run.tags["weights_sha256"],
+        "versions": {name: machine[name] for name in ("python", "tensorflow", "keras", "numpy")},
+        "exported": datetime.now(UTC).isoformat(timespec="seconds"),
+    }  # fmt: skip
+
+
+
+def line(source: Source, model: Checked, reference: Checked) -> str:
+    """What came of a format, with its metrics and how far they are from those of `reference`."""
+    told = [name for name in model.metrics if name != "loss"]
+    shown = [name for name in source.experiment.task.metric_names if name in told] or told[:2]
+    if model is reference:
+        metrics = "  ".join(f"{name} {model.metrics[name]:.4f}" for name in shown)
+        return f"run {source.run.id} in float32: {metrics} on the test images"
+    changes = {name: terminal.signed(model.metrics[name] - reference.metrics[name]) for name in shown}
+    metrics = "  ".join(f"{name} {model.metrics[name]:.4f} ({changes[name]})" for name in shown)
+    return f"{model.files[0]:<17} {model.size:>12,} bytes  {metrics}  outputs differ by {model.difference:.1e} at most"
+
+
+def summary(source: Source, folder: Path) -> str:
+    """Where the export is, and what is not in it."""
+    tta = source.experiment.settings.evaluate.tta
+    views = "" if tta == "none" else f"; it looks at an image once, without the views of evaluate.tta={tta}"
+    return f"{folder} holds {source.experiment.settings.model['name']}, with {CARD}{views}"

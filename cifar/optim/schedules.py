@@ -1,0 +1,86 @@
+"""Learning-rate schedules: each builder gives a function from the peak learning rate to what an optimizer takes.
+
+Lengths are shares of the training or numbers of epochs, so that a schedule holds for any batch size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cifar.config.registry import SCHEDULES
+from cifar.config.schema import NonNegativeFloat, PositiveFloat, Rate, Share, UnitInterval
+from cifar.runtime.errors import InputError
+from cifar.runtime.lazy import keras
+
+if TYPE_CHECKING:
+    Schedule = Callable[[float], "float | keras.optimizers.schedules.LearningRateSchedule"]
+
+
+@SCHEDULES.register
+def constant() -> Schedule:
+    """The same rate all along; the one that the `reduce_lr` callback can change."""
+    return lambda lr: lr
+
+
+@SCHEDULES.register
+def cosine(steps_per_epoch: int, epochs: int, *, warmup_epochs: NonNegativeFloat, final: UnitInterval) -> Schedule:
+    """Linear warm-up, then half a cosine to `final` of the peak: Loshchilov and Hutter 2017, arXiv 1608.03983."""
+    if warmup_epochs >= epochs:
+        raise InputError(f"schedule.warmup_epochs={warmup_epochs:g}: should be less than the number of epochs, "
+                         f"{epochs}")
+    warmup = round(warmup_epochs * steps_per_epoch)
+    rest = max(1, epochs * steps_per_epoch - warmup)
+    return lambda lr: keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else lr, rest, alpha=final, warmup_target=lr if warmup else None, warmup_steps=warmup
+    )
+
+
+@SCHEDULES.register
+def triangular(
+    steps_per_epoch: int, epochs: int, *, rise: Rate, initial: UnitInterval, final: UnitInterval
+) -> Schedule:
+    """Linear rise to the peak, if any, then a linear fall: Jordan 2024, arXiv 2404.00498."""
+    steps = epochs * steps_per_epoch
+    rising = round(rise * steps)
+
+    def schedule(lr):
+        class Triangular(keras.optimizers.schedules.LearningRateSchedule):
+            def __call__(self, step):
+                step = keras.ops.cast(step, "float32")
+                up = initial + (1 - initial) * step / max(1, rising)
+                down = 1 - (1 - final) * (step - rising) / max(1, steps - rising)
+                return lr * keras.ops.where(step < rising, up, keras.ops.maximum(down, final))
+
+        return Triangular()
+
+    return schedule
+
+
+@SCHEDULES.register
+def step(steps_per_epoch: int, epochs: int, *, milestones: list[Share], factor: PositiveFloat) -> Schedule:
+    """The rate times `factor` after each milestone, a share of the training."""
+    if sorted(set(milestones)) != milestones:
+        raise InputError(f"schedule.milestones={milestones}: should be increasing")
+    boundaries = [round(share * epochs * steps_per_epoch) for share in milestones]
+    return lambda lr: keras.optimizers.schedules.PiecewiseConstantDecay(
+        boundaries, [lr * factor**n for n in range(len(boundaries) + 1)]
+    )
+
+
+@SCHEDULES.register
+def exponential(steps_per_epoch: int, *, decay: UnitInterval) -> Schedule:
+    """The rate times `decay` each epoch, smoothly."""
+    return lambda lr: keras.optimizers.schedules.ExponentialDecay(lr, steps_per_epoch, decay)
+
+
+@SCHEDULES.register
+def onecycle(
+    steps_per_epoch: int, epochs: int, *, rise: Share, initial: UnitInterval, final: UnitInterval
+) -> Schedule:
+    """Linear rise to the peak, then half a cosine down: Smith and Topin 2018, arXiv 1708.07120."""
+    steps = epochs * steps_per_epoch
+    rising = max(1, round(rise * steps))
+    return lambda lr: keras.optimizers.schedules.CosineDecay(
+        initial * lr, max(1, steps - rising), alpha=final, warmup_target=lr, warmup_steps=rising
+    )

@@ -1,0 +1,5 @@
+"""Object detection."""
+
+from cifar.tasks.detection.task import detection
+
+__all__ = ["detection"]

@@ -1,0 +1,161 @@
+"""Any number of objects an image: each place of a feature pyramid tells what is there and how far its edges are.
+
+FCOS, Tian et al. 2019, arXiv:1904.01355, with batch normalization and towers as light as small images ask for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cifar.runtime.lazy import keras, np, tf
+from cifar.tasks.detection.fpn import map_size, pyramid
+
+RADIUS = 1.5
+"""A place learns of objects whose centre is at most so many strides away, across and down."""
+WIDE = 4
+"""A level but the finest learns of objects at least so many strides wide and high, so that places lie in all of them.
+
+FCOS goes by the distance of the edges, which leaves long thin objects without a place.
+"""
+LEAST_SCORE = 0.05
+"""What has less is no detection at all."""
+PRIOR = 0.01
+"""What every class is believed to be at every place before anything is learned, as in Lin et al. 2017."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The places of the levels of a pyramid on images of one size, level by level, row by row."""
+
+    size: tuple[int, int]
+    """(height, width) of an image."""
+    levels: Sequence[int]
+
+    def centres(self) -> np.ndarray:
+        """float32 (places, 2): x and y in pixels."""
+        found = []
+        for level in self.levels:
+            rows, columns = map_size(self.size, level)
+            y, x = np.meshgrid(np.arange(rows) + 0.5, np.arange(columns) + 0.5, indexing="ij")
+            found.append(np.stack([x * self.size[1] / columns, y * self.size[0] / rows], axis=-1).reshape(-1, 2))
+        return np.concatenate(found).astype(np.float32)
+
+    def of_level(self, values: Sequence[float]) -> np.ndarray:
+        """float32 (places,): for each place the value of its level."""
+        counts = [math.prod(map_size(self.size, level)) for level in self.levels]
+        return np.repeat(np.asarray(values, np.float32), counts)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Outputs and targets as `cifar.boxes` tells of places; `grid` says which those are."""
+
+    classes: int
+    grid: Grid
+    width: int
+    depth: int
+    box_loss: str
+    box_weight: float
+    focal_gamma: float
+    focal_alpha: float
+    nms_iou: float
+    max_detections: int
+
+    def outputs(self, backbone: keras.Model) -> keras.KerasTensor:
+        """float32 (n, places, classes + 5)."""
+        maps = pyramid(backbone, self.grid.levels, self.width)
+        seen, measured = (self._tower(maps) for _ in ("classes", "boxes"))
+        prior = keras.initializers.Constant(-math.log((1 - PRIOR) / PRIOR))
+        logits = output_convolution(self.classes, "class_logits", prior)
+        centre, edges = output_convolution(1, "centre_logit"), output_convolution(4, "edges")
+        found = []
+        for level, of_class, of_box in zip(self.grid.levels, seen, measured, strict=True):
+            distances = distances_of(edges(of_box), 2**level)
+            x = keras.layers.Concatenate(dtype="float32")([logits(of_class), centre(of_box), distances])
+            found.append(keras.layers.Reshape((-1, self.classes + 5), dtype="float32")(x))
+        return keras.layers.Concatenate(axis=1, dtype="float32", name="found")(found)
+
+    def _tower(self, maps: Sequence[keras.KerasTensor]) -> Sequence[keras.KerasTensor]:
+        """Convolutions that all levels share, each with a normalization for each level."""
+        from cifar.nn import layers
+
+        for _ in range(self.depth):
+            shared = layers.Conv2D(self.width, 3, padding="same", use_bias=False, kernel_initializer="he_normal")
+            maps = [layers.BatchNormalization(momentum=0.9, epsilon=1.001e-5)(shared(x)) for x in maps]
+            maps = [keras.layers.Activation("relu")(x) for x in maps]
+        return maps
+
+    def encode(self, targets: Mapping[str, Any]) -> Any:
+        """float32 (n, places, 5).
+
+        A place is to find an object that it lies in, near whose centre it is, and whose size is of its level; of
+        several the smallest, and it is unsaid where it lies in a crowd alone.
+        """
+        from cifar.tasks.detection import losses
+
+        centres, strides = self.grid.centres(), self.grid.of_level([2**level for level in self.grid.levels])
+        least = [WIDE * 2**level for level in self.grid.levels[1:]]
+        least, most = self.grid.of_level([0, *least]), self.grid.of_level([*least, np.inf])
+        edges = targets["boxes"][:, None]  # (n, 1, objects, 4)
+        apart = tf.concat([centres[:, None] - edges[..., :2], edges[..., 2:] - centres[:, None]], axis=-1)
+        inside = (tf.reduce_min(apart, axis=-1) > 0) & (targets["classes"] >= 0)[:, None]
+        crowd = targets["crowd"][:, None]
+        off = tf.reduce_max(tf.abs(apart[..., :2] - apart[..., 2:]) / 2, axis=-1)
+        sides = edges[..., 2:] - edges[..., :2]
+        shorter, area = tf.reduce_min(sides, axis=-1), tf.reduce_prod(sides, axis=-1)
+        of_level = (shorter >= least[:, None]) & (shorter < most[:, None])
+        wanted = inside & ~crowd & of_level & (off <= RADIUS * strides[:, None])
+        chosen = tf.argmin(tf.where(wanted, area, np.inf), axis=2)
+        number = tf.cast(tf.gather(targets["classes"], chosen, batch_dims=1), tf.float32)
+        absent = tf.where(tf.reduce_any(inside & crowd, axis=2), float(losses.UNSAID), float(losses.NOTHING))
+        there = tf.reduce_any(wanted, axis=2)
+        distances = tf.where(there[..., None], tf.gather(apart, chosen, batch_dims=2), 0.0)
+        return tf.concat([tf.where(there, number, absent)[..., None], distances], axis=-1)
+
+    def loss(self) -> keras.losses.Loss:
+        from cifar.tasks.detection import losses
+
+        return losses.OfPlaces(self.box_loss, self.box_weight, self.focal_gamma, self.focal_alpha)
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        from cifar.tasks.detection import losses
+
+        return losses.place_metrics()
+
+    def predictions(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Those that are left of each class after suppression of what overlaps them, the surest first.
+
+        The score is the product of the probabilities of class and centre.
+        """
+        with tf.device("cpu"):
+            outputs = tf.constant(outputs)
+            scores = tf.sigmoid(outputs[..., :-5]) * tf.sigmoid(outputs[..., -5:-4])
+            centres, height, width = self.grid.centres(), *self.grid.size
+            edges = tf.concat([centres - outputs[..., -4:-2], centres + outputs[..., -2:]], axis=-1)
+            edges = tf.clip_by_value(edges, 0.0, tf.constant([width, height, width, height], tf.float32))
+            found = tf.image.combined_non_max_suppression(
+                edges[:, :, None], scores, self.max_detections, self.max_detections, self.nms_iou, LEAST_SCORE,
+                clip_boxes=False,
+            )  # fmt: skip
+        valid = np.arange(self.max_detections) < found.valid_detections.numpy()[:, None]
+        numbers = np.where(valid, found.nmsed_classes.numpy(), -1).astype(np.int64)
+        return {"boxes": found.nmsed_boxes.numpy(), "scores": found.nmsed_scores.numpy(), "classes": numbers}
+
+
+def output_convolution(filters: int, name: str, bias: Any = "zeros") -> keras.layers.Layer:
+    """The last layer of a head, in float32."""
+    from cifar.nn import layers
+
+    small = keras.initializers.RandomNormal(stddev=0.01)
+    return layers.Conv2D(
+        filters, 3, padding="same", kernel_initializer=small, bias_initializer=bias, dtype="float32", name=name
+    )
+
+
+def distances_of(x: keras.KerasTensor, stride: int) -> keras.KerasTensor:
+    """Distances in pixels, all positive, of the logarithms of distances in strides."""
+    x = keras.layers.Activation("exponential", dtype="float32")(x)
+    return keras.layers.Rescaling(stride, dtype="float32")(x)

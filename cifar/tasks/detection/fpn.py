@@ -1,0 +1,69 @@
+"""A pyramid of equally wide feature maps on any backbone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from cifar.runtime.lazy import keras
+
+
+def map_size(image_size: Sequence[int], level: int) -> tuple[int, int]:
+    """(height, width) of a map of stride 2ⁿ, where n is the `level`, of images of `image_size` (height, width)."""
+    height, width = (-(-side // 2**level) for side in image_size)
+    return height, width
+
+
+def pyramid(backbone: keras.Model, levels: Sequence[int], width: int) -> list[keras.KerasTensor]:
+    """Maps of the `levels`, each (n, *map_size, `width`): Lin et al. 2017, arXiv:1612.03144, with batch normalization.
+
+    From the deepest map of the backbone on, what is known is carried to the finer ones; levels beyond it are made by
+    convolutions that halve, as in FCOS (Tian et al. 2019, arXiv:1904.01355).
+    """
+    size, given = backbone.input.shape[1:3], _given(backbone)
+    deepest = max(given)
+    x, maps = None, {}
+    for level in range(deepest, min(*levels, deepest) - 1, -1):
+        if level in given:
+            lateral = convolved(given[level], width, 1, activation="linear")
+            x = lateral if x is None else keras.layers.Add()([lateral, _doubled(x, map_size(size, level))])
+        else:
+            x = _doubled(x, map_size(size, level))
+        maps[level] = x
+    needed = {*levels, *([deepest] if deepest < max(levels) else [])}
+    maps = {level: convolved(x, width) for level, x in maps.items() if level in needed}
+    for level in range(deepest + 1, max(levels) + 1):
+        maps[level] = convolved(maps[level - 1], width, strides=2)
+    return [maps[level] for level in levels]
+
+
+def convolved(
+    x: keras.KerasTensor, filters: int, kernel_size: int = 3, strides: int = 1, activation: str = "relu"
+) -> keras.KerasTensor:
+    """Convolution, batch normalization, activation."""
+    from cifar.nn import layers
+
+    x = layers.Conv2D(filters, kernel_size, strides, "same", use_bias=False, kernel_initializer="he_normal")(x)
+    x = layers.BatchNormalization(momentum=0.9, epsilon=1.001e-5)(x)
+    return x if activation == "linear" else keras.layers.Activation(activation)(x)
+
+
+def _given(backbone: keras.Model) -> dict[int, keras.KerasTensor]:
+    """The maps of a backbone by their level, resized where they have not exactly its size.
+
+    That is so where the backbone resizes images, or pads none of them: then the nearest level counts.
+    """
+    size, found = backbone.input.shape[1:3], {}
+    for name in sorted(backbone.output, key=lambda name: int(name[1:])):
+        x, level = backbone.output[name], int(name[1:])
+        if x.shape[1:3] != map_size(size, level):
+            level = max(0, round(math.log2(size[0] / x.shape[1])))
+            x = keras.ops.image.resize(x, map_size(size, level))
+        found[level] = x
+    return found
+
+
+def _doubled(x: keras.KerasTensor, size: tuple[int, int]) -> keras.KerasTensor:
+    """`x` with every pixel four times, cut to `size`."""
+    x = keras.layers.UpSampling2D()(x)
+    return x if x.shape[1:3] == size else x[:, : size[0], : size[1]]

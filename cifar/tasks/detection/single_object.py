@@ -1,0 +1,84 @@
+"""One object an image: its class, and its box."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cifar.runtime.lazy import keras, np, tf
+from cifar.tasks.detection.fcos import Grid, distances_of, output_convolution
+from cifar.tasks.detection.fpn import convolved, pyramid
+
+
+@dataclass(frozen=True)
+class OneBox:
+    """Outputs and targets as `cifar.boxes` tells of one box an image; `grid` has one level."""
+
+    classes: int
+    grid: Grid
+    width: int
+    depth: int
+    box_loss: str
+    box_weight: float
+
+    def outputs(self, backbone: keras.Model) -> keras.KerasTensor:
+        """float32 (n, classes + 4).
+
+        Each place of a map says how far the object's edges are from it, and a softmax over the places how much that
+        counts: the box is the mean, and so are the features that the class is read from. Position comes as the mean
+        of the places themselves (Sun et al. 2018, arXiv:1711.08229), which no pooling could tell.
+        """
+        (level,) = self.grid.levels
+        (x,) = pyramid(backbone, self.grid.levels, self.width)
+        seen = measured = x
+        for _ in range(self.depth):
+            seen, measured = convolved(seen, self.width), convolved(measured, self.width)
+        share = keras.layers.Softmax(axis=1, dtype="float32")(_flat(output_convolution(1, "share_logit")(measured)))
+        features = keras.ops.sum(share * _flat(seen), axis=1)
+        logits = keras.layers.Dense(self.classes, dtype="float32", name="class_logits")(features)
+        edges = _flat(distances_of(output_convolution(4, "edges")(measured), 2**level))
+        distances = keras.ops.sum(share * edges, axis=1)
+        centre = self._mean_place(keras.layers.Reshape(x.shape[1:3], dtype="float32")(share))
+        box = [centre - distances[:, :2], centre + distances[:, 2:]]
+        return keras.layers.Concatenate(dtype="float32", name="box")([logits, *box])
+
+    def _mean_place(self, share: keras.KerasTensor) -> keras.KerasTensor:
+        """Shares (n, rows, columns) to x and y, (n, 2), in pixels."""
+        means = []
+        for axis, (size, count) in enumerate(zip(self.grid.size[::-1], share.shape[:0:-1], strict=True)):
+            middles = (np.arange(count, dtype=np.float32) + 0.5) * size / count
+            along = keras.ops.sum(share, axis=1 + axis)
+            means.append(keras.ops.sum(along * middles, axis=1, keepdims=True))
+        return keras.layers.Concatenate(dtype="float32")(means)
+
+    def encode(self, targets: Mapping[str, Any]) -> Any:
+        """float32 (n, 5)."""
+        from cifar.tasks.detection import losses
+
+        there = (targets["classes"] >= 0) & ~targets["crowd"]
+        number = tf.where(there, tf.cast(targets["classes"], tf.float32), float(losses.NOTHING))
+        return tf.concat([number, targets["boxes"][:, 0]], axis=-1)
+
+    def loss(self) -> keras.losses.Loss:
+        from cifar.tasks.detection import losses
+
+        return losses.OfOneBox(self.box_loss, self.box_weight)
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        from cifar.tasks.detection import losses
+
+        return losses.one_box_metrics()
+
+    def predictions(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """One an image; the score is the probability of its class."""
+        logits, (height, width) = outputs[:, None, :-4], self.grid.size
+        odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        probabilities = odds / odds.sum(axis=-1, keepdims=True)
+        edges = np.clip(outputs[:, None, -4:], 0, np.array([width, height, width, height], np.float32))
+        return {"boxes": edges, "scores": probabilities.max(axis=-1), "classes": probabilities.argmax(axis=-1)}
+
+
+def _flat(x: keras.KerasTensor) -> keras.KerasTensor:
+    """(n, rows, columns, channels) to float32 (n, places, channels)."""
+    return keras.layers.Reshape((-1, x.shape[-1]), dtype="float32")(x)

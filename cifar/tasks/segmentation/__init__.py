@@ -1,0 +1,5 @@
+"""Semantic segmentation."""
+
+from cifar.tasks.segmentation.task import segmentation
+
+__all__ = ["segmentation"]

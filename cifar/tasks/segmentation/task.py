@@ -1,0 +1,211 @@
+"""One class a pixel."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal
+
+from cifar.config.registry import TASKS
+from cifar.config.schema import NonNegativeFloat, PositiveInt, Rate
+from cifar.interfaces import Dataset, Evaluation, Split, Task
+from cifar.runtime.errors import InputError
+from cifar.runtime.lazy import keras, np, tf
+from cifar.runtime.terminal import number, table
+from cifar.tasks.segmentation import decoders
+
+Loss = Literal["cross_entropy", "focal", "dice", "cross_entropy_dice"]
+SHOWN = 5
+"""Images in a picture of the best, the worst, or any."""
+
+
+@TASKS.register
+def segmentation(
+    dataset: Dataset,
+    *,
+    head: Literal["unet", "deeplab"],
+    width: PositiveInt,
+    dropout: Rate,
+    loss: Loss,
+    focal_gamma: NonNegativeFloat,
+    class_weights: Literal["none", "balanced"] | list[NonNegativeFloat],
+) -> Task:
+    """Softmax over the background and the classes of the data set at each pixel, by a decoder on the backbone's maps.
+
+    Where a class has a weight, it counts so many times: its pixels in the cross-entropy, whose mean is still over all
+    pixels, and its overlap among those of an image's classes. The background's weight stands first. `balanced` weights
+    are inverse to how often a class is among the pixels of the training images, where their mean is 1.
+    """
+    dataset.need(*Segmentation.targets)
+    class_names = ("background", *dataset.class_names)
+    weights = _weights(class_weights, len(class_names), dataset.train)
+    return Segmentation(class_names, head, width, dropout, loss, focal_gamma, weights)
+
+
+def _weights(given: str | list[float], classes: int, train: Split) -> list[float]:
+    """The weight of each class; raises `InputError`."""
+    from cifar.metrics.segmentation import counts
+
+    if given == "balanced":
+        counts = counts(train.targets["mask"], classes)
+        shares = counts * np.count_nonzero(counts) / max(1, counts.sum())
+        return [1 / share if share else 0.0 for share in shares]
+    if given == "none":
+        return [1.0] * classes
+    if len(given) != classes:
+        raise InputError(f"task.class_weights={given}: should be {classes} numbers, one for the background and one for "
+                         "each class")
+    if not any(given):
+        raise InputError(f"task.class_weights={given}: should have one above 0 at least, or nothing is learned")
+    return given
+
+
+class Segmentation(Task):
+    """Targets `mask` (n, height, width) uint8; outputs (n, height, width, classes) float32 probabilities."""
+
+    targets = ("mask",)
+    metric_names = ("accuracy", "mean_iou")
+
+    def __init__(
+        self,
+        class_names: tuple[str, ...],
+        head: Literal["unet", "deeplab"] = "unet",
+        width: int = 16,
+        dropout: float = 0.0,
+        loss: Loss = "cross_entropy",
+        focal_gamma: float = 0.0,
+        class_weights: list[float] | None = None,
+    ):
+        """`class_names` begins with the background."""
+        self.class_names = class_names
+        self.head = head
+        self.width = width
+        self.dropout = dropout
+        self.kind = loss
+        self.focal_gamma = focal_gamma
+        self.class_weights = class_weights or [1.0] * len(class_names)
+
+    def check_head(self, head):
+        """Nothing: what a model's YAML says of heads is for classification."""
+        return {}
+
+    def model(self, backbone, head):
+        from cifar.nn import layers
+
+        decoder = decoders.unet if self.head == "unet" else decoders.deeplab
+        x = decoder(backbone, self.width, self.dropout)
+        classify = layers.Conv2D(len(self.class_names), 1, activation="softmax", dtype="float32", name="probabilities")
+        return keras.Model(backbone.input, classify(x), name=f"{backbone.name}_{self.head}")
+
+    def encode(self, targets):
+        return tf.cast(targets["mask"], tf.float32)
+
+    def loss(self):
+        from cifar.tasks.segmentation import losses
+
+        gamma = self.focal_gamma if self.kind == "focal" else 0.0
+
+        def cross_entropy(*parts):
+            return losses.cross_entropy(*parts, gamma)
+
+        parts = {"dice": [losses.dice], "cross_entropy_dice": [cross_entropy, losses.dice]}
+        return losses.MaskLoss(parts.get(self.kind, [cross_entropy]), self.class_weights)
+
+    def metrics(self):
+        from cifar.tasks.segmentation import losses
+
+        classes = len(self.class_names)
+        return [losses.Accuracy(classes, "accuracy"), losses.MeanIoU(classes, "mean_iou")]
+
+    def predictions(self, outputs):
+        return {"mask": outputs.argmax(axis=-1).astype(np.uint8)}
+
+    def decode(self, predictions):
+        from pycocotools import mask as coco
+
+        def region(mask: np.ndarray, k: int) -> dict[str, Any]:
+            encoded = coco.encode(np.asfortranarray(mask == k, dtype=np.uint8))
+            return {"class": self.class_names[k], "share": float((mask == k).mean()),
+                    "mask": {"size": list(mask.shape), "counts": encoded["counts"].decode("ascii")}}  # fmt: skip
+
+        return [[region(mask, k) for k in np.unique(mask)] for mask in predictions["mask"]]
+
+    def draw(self, image, found):
+        from cifar.images import overlay
+
+        return overlay.mask_on(image, found["mask"], self.class_names[1:])
+
+    def evaluate(self, predictions, split):
+        from cifar import plots
+        from cifar.metrics.segmentation import boundary_f, confusion, mean, scores
+
+        truth, predicted, classes = split.targets["mask"], predictions["mask"], len(self.class_names)
+        matrix, images, boundaries = np.zeros((classes, classes), np.int64), [], []
+        for true, found in zip(truth, predicted, strict=True):
+            own = confusion(true, found, classes)
+            matrix += own
+            images.append((np.trace(own) / max(1, own.sum()), mean(scores(own)["iou"])))
+            boundaries.append(boundary_f(true, found, classes))
+        images, boundaries = np.array(images), np.array(boundaries)
+        rows = self._rows(matrix, mean(boundaries, axis=0))
+        report = {row["class"]: row for row in rows if not np.isnan(row["iou"])}
+        return Evaluation(
+            metrics=_scores(matrix, boundaries),
+            tables={
+                "per_class.txt": table([list(rows[0]), *(map(_cell, row.values()) for row in rows)], columns=120),
+                "per_class.csv": rows,
+                "images.csv": [{"index": index, "accuracy": round(float(right), 6), "mean_iou": round(float(iou), 6)}
+                               for index, (right, iou) in enumerate(images)],
+            },
+            figures={
+                "confusion_matrix": lambda: plots.confusion_matrix(matrix, self.class_names, "pixels"),
+                "per_class": lambda: plots.per_class_bars(report, list(report), "iou", "IoU", "pixels"),
+                **self._pictures(split, predicted, images[:, 1]),
+            },
+        )  # fmt: skip
+
+    def _rows(self, matrix: np.ndarray, boundaries: np.ndarray) -> list[dict[str, Any]]:
+        """What is to be said of each class; `support` counts the pixels that are truly of it."""
+        from cifar.metrics.segmentation import scores
+
+        columns = {**scores(matrix), "boundary_f": boundaries}
+        return [
+            {"class": name, **{column: round(float(values[k]), 6) for column, values in columns.items()},
+             "support": int(matrix[k].sum())}
+            for k, name in enumerate(self.class_names)
+        ]  # fmt: skip
+
+    def _pictures(self, split: Split, predicted: np.ndarray, iou: np.ndarray) -> dict[str, Any]:
+        """The images whose masks are met best and worst, and some of all."""
+        from cifar import plots
+
+        order = np.argsort(-np.nan_to_num(iou), kind="stable")
+        chosen = {"best": order[:SHOWN], "worst": order[::-1][:SHOWN],
+                  "random": np.random.default_rng(0).permutation(len(iou))[:SHOWN]}  # fmt: skip
+        titles = {"best": "The best predictions", "worst": "The worst predictions", "random": "Random test images"}
+        return {
+            f"masks_{name}": functools.partial(
+                plots.mask_sheet, split.images[index], split.targets["mask"][index], predicted[index],
+                self.class_names[1:], [f"test image {number}: mean IoU {iou[number]:.3f}" for number in index],
+                titles[name],
+            )
+            for name, index in chosen.items()
+        }  # fmt: skip
+
+
+def _scores(matrix: np.ndarray, boundaries: np.ndarray) -> dict[str, float]:
+    """The metrics of all images; of the foreground, whatever its class, and the background there is one IoU more."""
+    from cifar.metrics.segmentation import mean, scores
+
+    each = scores(matrix)
+    outside, inside = matrix[0, 0], matrix[1:, 1:].sum()
+    return {
+        "accuracy": float(np.trace(matrix) / max(1, matrix.sum())),
+        "mean_iou": float(mean(each["iou"])),
+        "dice": float(mean(each["dice"])),
+        "boundary_f": float(mean(mean(boundaries, axis=1))),
+        "foreground_iou": float(inside / max(1, matrix.sum() - outside)),
+    }
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else number(value)

@@ -1,0 +1,26 @@
+"""Names of tags and artifacts of a recorded run."""
+
+from __future__ import annotations
+
+WEIGHTS = "model.weights.h5"
+"""The file of a run's weights: those of the epoch that `best/epoch` names, see `keeper`."""
+
+
+CONFIG = "config.yaml"
+
+DATASET = "dataset.json"
+
+EXAMPLE = "model/input_example.json"
+
+PROCESS = "process"
+
+DESCRIBED = "described"
+
+FAILURE = "failure"
+
+SWEEP = "sweep"
+
+WEIGHTS_FILE = "weights_file_sha256"
+
+SYNC_URI, SYNC_RUN = "sync_uri", "sync_run"
+"""Tags of a run that was recorded here while its server was away: where it belongs, and as which run there."""

@@ -1,0 +1,1 @@
+"""Training: experiment, loop, input pipeline, checkpoints."""

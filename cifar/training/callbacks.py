@@ -1,0 +1,138 @@
+"""Callbacks for training: stock Keras, spoken to in the names under which metrics are logged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+from cifar.config.objective import lower_is_better
+from cifar.config.registry import CALLBACKS
+from cifar.config.schema import NonNegativeFloat, PositiveInt, Share
+from cifar.files import atomic
+from cifar.runtime.errors import Pruned, TrainingError
+from cifar.runtime.lazy import keras
+from cifar.search import trial
+from cifar.tracking.names import WEIGHTS
+
+Monitor = str
+"""The name of a logged metric, such as `val/loss`; that it is logged is checked where the task is known."""
+
+@CALLBACKS.register
+def checkpoint(folder: Path, *, monitor: Monitor) -> keras.callbacks.Callback:
+    """Keeps the weights of the best epoch in `folder`; a write that fails leaves the earlier file whole."""
+    partial, final = folder / f"partial.{WEIGHTS}", folder / WEIGHTS
+    partial.unlink(missing_ok=True)  # left by a SIGKILL, perhaps half written
+
+    class Checkpoint(keras.callbacks.ModelCheckpoint):
+        best_epoch = 0
+
+        def on_epoch_end(self, epoch, logs=None):
+            before = self.best
+            super().on_epoch_end(epoch, logs)
+            if self.best != before:
+                atomic.replace(partial, final)
+                self.best_epoch = epoch
+
+    pattern = str(partial).replace("{", "{{").replace("}", "}}")  # Keras formats it with the epoch
+    return Checkpoint(
+        pattern, monitor=keras_name(monitor), mode=_mode(monitor), save_best_only=True, save_weights_only=True
+    )
+
+
+@CALLBACKS.register
+def early_stopping(*, monitor: Monitor, patience: PositiveInt, min_delta: NonNegativeFloat) -> keras.callbacks.Callback:
+    """Ends the training after `patience` epochs without improvement and restores the best epoch's weights."""
+
+    class EarlyStopping(keras.callbacks.EarlyStopping):
+        def on_train_end(self, logs=None):
+            super().on_train_end(logs)
+            if self.stopped_epoch:
+                print(f"early stopping after epoch {self.stopped_epoch + 1}: {monitor} has not improved in "
+                      f"{patience} epochs; the best epoch is {self.best_epoch + 1}", flush=True)
+
+    return EarlyStopping(
+        keras_name(monitor), min_delta=min_delta, patience=patience, mode=_mode(monitor), restore_best_weights=True
+    )
+
+
+@CALLBACKS.register
+def reduce_lr(
+    *, monitor: Monitor, factor: Share, patience: PositiveInt, min_lr: NonNegativeFloat
+) -> keras.callbacks.Callback:
+    """Multiplies the learning rate by `factor` after `patience` epochs without improvement."""
+    return keras.callbacks.ReduceLROnPlateau(
+        keras_name(monitor), factor=factor, patience=patience, min_lr=min_lr, mode=_mode(monitor)
+    )
+
+
+@CALLBACKS.register
+def csv_logger(folder: Path) -> keras.callbacks.Callback:
+    """Keeps `history.csv` in `folder`, a line an epoch."""
+    path = folder / "history.csv"
+
+    def write(epoch, logs):
+        header = ",".join(["epoch", *(logged_name(name) for name in logs)])
+        # A resumed run may come to an epoch that is in the file already.
+        earlier = path.read_text().splitlines()[1 : epoch + 1] if epoch else []
+        row = ",".join([str(epoch + 1), *(repr(float(value)) for value in logs.values())])
+        atomic.write(path, ("\n".join([header, *earlier, row]) + "\n").encode())
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=write)
+
+
+@CALLBACKS.register
+def terminate_on_nan() -> keras.callbacks.Callback:
+    """Fails the run at the first step whose loss is not finite."""
+    position = {"epoch": 0}
+
+    def check(batch, logs):
+        if not math.isfinite(logs["loss"]):
+            raise TrainingError(f"the loss is {logs['loss']} in epoch {position['epoch']}, step {batch + 1}")
+
+    return keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: position.update(epoch=epoch + 1), on_train_batch_end=check
+    )
+
+
+@CALLBACKS.register
+def prune(*, monitor: Monitor) -> keras.callbacks.Callback:
+    """Tells the trial that this run is of each epoch's value, and ends the run when its sweep's pruner says so.
+
+    In a run that is no job of such a sweep it does nothing.
+    """
+    if not (own := trial.current()):
+        return keras.callbacks.Callback()
+
+    def check(epoch, logs):
+        # At the next epoch's begin, when all of the last one is recorded and saved.
+        if epoch and own.is_hopeless():
+            raise Pruned(epoch)
+
+    def report(epoch, logs):
+        own.report(float(logs[keras_name(monitor)]), epoch + 1)
+
+    return keras.callbacks.LambdaCallback(on_epoch_begin=check, on_epoch_end=report)
+
+
+def keeper(names: Iterable[str]) -> str | None:
+    """The one of the callbacks called `names` that decides the epoch whose weights are kept; `None`: it is the last.
+
+    Its `best_epoch`, from 0, is that epoch, and its `monitor` decides it.
+    """
+    return next((name for name in ("checkpoint", "early_stopping") if name in names), None)
+
+
+def keras_name(metric: str) -> str:
+    """Keras's name of a logged metric: `val/loss` is `val_loss`, `train/loss` is `loss`."""
+    split, name = metric.split("/", 1)
+    return name if split == "train" else f"{split}_{name}"
+
+
+def logged_name(metric: str) -> str:
+    """The name under which Keras's metric is logged: `val_loss` is `val/loss`, `loss` is `train/loss`."""
+    return metric.replace("val_", "val/", 1) if metric.startswith("val_") else f"train/{metric}"
+
+
+def _mode(metric: str) -> str:
+    return "min" if lower_is_better(metric) else "max"

@@ -1,0 +1,229 @@
+"""From settings to data, task, model, optimizer and callbacks: the one place that knows every registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cifar.augmentation import Mixing, parts
+from cifar.config import objective
+from cifar.config.registry import AUGMENTATIONS, AVERAGING, CALLBACKS, DATASETS, MODELS, OPTIMIZERS, SCHEDULES, TASKS
+from cifar.config.settings import Settings, entries
+from cifar.distributed import devices, replicas
+from cifar.interfaces import Dataset, Task
+from cifar.runtime import machine
+from cifar.runtime.errors import InputError, closest, known
+from cifar.runtime.lazy import keras, tf
+from cifar.training import pipeline
+
+
+def check(settings: Settings) -> None:
+    """Raises `InputError` at the first setting that its builder would not take; builds nothing."""
+    devices.check(settings)
+    DATASETS.check(settings.data)
+    TASKS.check(settings.task)
+    MODELS.check(_backbone(settings.model))
+    OPTIMIZERS.check(settings.optimizer)
+    SCHEDULES.check(settings.schedule)
+    AVERAGING.check(settings.averaging)
+    for registry, group in ((AUGMENTATIONS, settings.augmentation), (CALLBACKS, settings.callbacks)):
+        for name, entry in entries(group):
+            registry.check(entry, where=f"{registry.group}.{name}")
+    if "reduce_lr" in settings.callbacks and settings.schedule["name"] != "constant":
+        raise InputError(f"callbacks.reduce_lr: needs schedule=constant, not schedule={settings.schedule['name']}")
+
+
+def load(settings: Settings) -> Dataset:
+    """The data set of the settings; `data` and `seed` alone decide it."""
+    return DATASETS.build(settings.data, seed=settings.seed)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training with an optimizer of its own.
+
+    `thaws` tells whether the layers from `from_layer` on learn, all where that is `None`, or those that the model says.
+    """
+
+    epochs: int
+    lr: float
+    thaws: bool = False
+    from_layer: str | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The parts of a run. Data and task are there from the start; what needs Keras is built when asked for."""
+
+    settings: Settings
+    dataset: Dataset
+    task: Task
+
+    @classmethod
+    def prepare(cls, settings: Settings, dataset: Dataset | None = None) -> Experiment:
+        """Check all settings, load the data unless given, set the task; raises `InputError`; needs no TensorFlow."""
+        check(settings)
+        dataset = dataset or load(settings)
+        task = TASKS.build(settings.task, dataset=dataset)
+        task.check_head(settings.model.get("head") or {})
+        _check_metrics(settings, task)
+        experiment = cls(settings, dataset, task)
+        for phase in experiment.phases:
+            try:
+                experiment._schedule(phase)
+            except InputError as error:
+                if phase.thaws:  # the message knows of one number of epochs only
+                    raise InputError(f"finetune.epochs={phase.epochs}: {error}") from None
+                raise
+        if task.by_place:
+            experiment._check_places()
+        return experiment
+
+    @classmethod
+    def of_run(cls, settings: Settings, fingerprint: str) -> Experiment:
+        """`prepare` for a recorded run; raises `InputError` too where its data is not what it was."""
+        experiment = cls.prepare(settings)
+        if experiment.dataset.fingerprint != fingerprint:
+            raise InputError(f"data: the images are not those of the run, whose fingerprint is {fingerprint[:12]}…, "
+                             f"not {experiment.dataset.fingerprint[:12]}…")
+        return experiment
+
+    @property
+    def phases(self) -> list[Phase]:
+        """The parts of the training, in their order."""
+        finetune = self.settings.finetune
+        first = Phase(self.settings.epochs, self.settings.optimizer["lr"])
+        return [first, Phase(finetune.epochs, finetune.lr, True, finetune.from_layer)] if finetune.epochs else [first]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return pipeline.steps_per_epoch(len(self.dataset.train), self.settings.batch_size)
+
+    def model(self, start: Callable[[str], Path] | None = None, **changed: Any) -> keras.Model:
+        """The task's head on the backbone, with the initial weights that the seed gives.
+
+        `start` finds the weights of the run that the model begins with, by its id; without it, neither those nor other
+        weights of an earlier training are loaded. `changed` are settings of the model to be otherwise.
+        """
+        if self.settings.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        keras.utils.set_random_seed(self.settings.seed)
+        keras.config.set_dtype_policy(_policy(self.settings))
+        backbone = MODELS.build(
+            _backbone(self.settings.model) | changed,
+            start=start,
+            image_shape=self.dataset.image_shape,
+            train_images=self.dataset.train.images,
+        )
+        return self.task.model(backbone, self.settings.model.get("head", {}))
+
+    def compiled_model(self, start: Callable[[str], Path] | None = None) -> keras.Model:
+        """The model, ready for the first phase of its training; raises `InputError` where it could not enter all."""
+        with devices.scope(self.settings.distribute):
+            model = self.model(start)
+            for phase in self.phases:
+                _first_layer(model, phase)
+            self.compile(model, self.phases[0])
+        return model
+
+    def compile(self, model: keras.Model, phase: Phase) -> None:
+        """Make `model` ready for `phase`: with the task's loss and metrics, and the optimizer with its schedule."""
+        if phase.thaws:
+            self._thaw(model, phase)
+        mirrored = self.settings.distribute == "mirrored"
+        # XLA makes TensorFlow's convolutions on a CPU 5 to 8 times slower, and cannot compile what replicas exchange.
+        jit = self.settings.backend == "jax" or (bool(tf.config.list_physical_devices("GPU")) and not mirrored)
+        loss = replicas.exact(self.task.loss()) if mirrored else self.task.loss()
+        model.compile(self._optimizer(model, phase), loss, metrics=self.task.metrics(), jit_compile=jit)
+
+    def augmentation(self) -> dict[str, Any]:
+        """The choices of augmentation by name, in the order in which they were listed."""
+        return {name: AUGMENTATIONS.build(entry) for name, entry in entries(self.settings.augmentation)}
+
+    def callbacks(self, folder: Path) -> list[keras.callbacks.Callback]:
+        """The callbacks of the settings; what they write goes to `folder`."""
+        return [CALLBACKS.build(entry, folder=folder) for _, entry in entries(self.settings.callbacks)]
+
+    def _check_places(self) -> None:
+        """Raises `InputError` for what makes no sense where a task speaks of places in an image."""
+        told = f"task={self.settings.task['name']} speaks of places in an image"
+        for name, _ in parts(self.augmentation(), Mixing):
+            raise InputError(f"augmentation.{name}: {told}, so that images cannot be mixed")
+        if self.settings.evaluate.tta != "none":
+            raise InputError(f"evaluate.tta={self.settings.evaluate.tta}: {told}, so that views cannot be averaged")
+        if "boxes" in self.task.targets and self.settings.fill_mode in ("reflect", "wrap"):
+            raise InputError(f"fill_mode={self.settings.fill_mode}: shows objects again, of which there are no boxes; "
+                             f"task={self.settings.task['name']} takes nearest or constant")
+
+    def _thaw(self, model: keras.Model, phase: Phase) -> None:
+        """Let the layers from that of `phase` on learn, but for what the model's builder itself never lets."""
+        first = _first_layer(model, phase)
+        unfrozen = self.model(**{"freeze": "none"} if "freeze" in self.settings.model else {})
+        for number, (layer, own) in enumerate(zip(model.layers, unfrozen.layers, strict=True)):
+            layer.trainable = number >= first and own.trainable
+            for variable, like in zip(layer.variables, own.variables, strict=True):
+                variable.trainable = layer.trainable and like.trainable
+
+    def _optimizer(self, model: keras.Model, phase: Phase) -> keras.Optimizer:
+        settings = {**self.settings.optimizer, "lr": phase.lr}
+        optimizer = OPTIMIZERS.build(settings, schedule=self._schedule(phase), head=_last_layers(model))
+        spared = [variable for variable in model.trainable_variables if len(variable.shape) < 2]
+        optimizer.exclude_from_weight_decay(spared)
+        return AVERAGING.build(self.settings.averaging, optimizer=optimizer)
+
+    def _schedule(self, phase: Phase) -> Callable[[float], Any]:
+        return SCHEDULES.build(self.settings.schedule, steps_per_epoch=self.steps_per_epoch, epochs=phase.epochs)
+
+
+def _policy(settings: Settings) -> str:
+    """Keras's policy of a precision; `auto` is what this hardware is fast at."""
+    if settings.precision != "auto":
+        return settings.precision
+    capability = devices.compute_capability(settings.backend)
+    if capability is None:  # JAX does not use the instructions of a CPU for bfloat16
+        fast = settings.backend == "tensorflow" and machine.has_fast_bfloat16()
+        return "mixed_bfloat16" if fast else "float32"
+    scaled = settings.distribute != "mirrored"  # see `devices.check`
+    return "mixed_bfloat16" if capability >= 8 else "mixed_float16" if capability >= 7 and scaled else "float32"
+
+
+def _first_layer(model: keras.Model, phase: Phase) -> int:
+    """The number of the first layer that learns in `phase`; raises `InputError` where there is none."""
+    if phase.from_layer is None:
+        return 0
+    names = [layer.name for layer in model.layers]
+    if phase.from_layer not in names:
+        raise InputError(f"finetune.from_layer={phase.from_layer}: no layer of the model; "
+                         f"{closest(phase.from_layer, names)}dry_run=true lists them")
+    first = names.index(phase.from_layer)
+    if not any(layer.weights for layer in model.layers[first:]):
+        raise InputError(f"finetune.from_layer={phase.from_layer}: no layer from there on has weights")
+    return first
+
+
+def _last_layers(model: keras.Model) -> set[str]:
+    """The names of the layers with weights that are the last on their ways to the outputs."""
+    found, tensors = set(), list(model.outputs)
+    while tensors:
+        operation, node, _ = tensors.pop()._keras_history
+        if getattr(operation, "weights", ()):
+            found.add(operation.name)
+        elif operation._inbound_nodes:
+            tensors.extend(operation._inbound_nodes[node].input_tensors)
+    return found
+
+
+def _backbone(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in model.items() if key != "head"}
+
+
+def _check_metrics(settings: Settings, task: Task) -> None:
+    """Raises `InputError` where a metric that a setting names is never logged, or is not one to choose runs by."""
+    logged = [f"{split}/{name}" for split in ("train", "val") for name in ("loss", *task.metric_names)]
+    for name, entry in settings.callbacks.items():
+        if "monitor" in entry and entry["monitor"] not in logged:
+            raise InputError(f"callbacks.{name}.monitor={entry['monitor']}: never logged; "
+                             f"{known(entry['monitor'], logged)}")
+    objective.check(settings.objectives, logged)

@@ -1,0 +1,156 @@
+"""A split, the augmentation and the seed become batches.
+
+The batch at (epoch, step) is a pure function of (seed, epoch, step): its order comes from a stateless permutation, its
+augmentation from stateless random numbers. Nothing else decides what the model sees, so a resumed run sees what
+an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from cifar.augmentation import Batch, Choices, Mixing, augment, parts, random_key, random_permutation
+from cifar.distributed.shard import WHOLE, Shard
+from cifar.interfaces import ALIGNMENT, Split, Task
+from cifar.runtime.lazy import np, tf
+
+if TYPE_CHECKING:
+    import tensorflow
+
+    from cifar.config.settings import FillMode
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """Batches that hold `count` images; the last may be partial."""
+    return -(-count // batch_size)
+
+
+def permutation(count: int, seed: Any, epoch: Any) -> tensorflow.Tensor:
+    """The order of an epoch's `count` images: an int32 permutation of 0 to count - 1."""
+    return random_permutation(count, random_key("order", seed, epoch))
+
+
+def training_batches(
+    split: Split,
+    task: Task,
+    augmentation: Choices,
+    *,
+    seed: int,
+    batch_size: int,
+    epochs: int,
+    first_epoch: int = 0,
+    first_step: int = 0,
+    fill_mode: FillMode = "nearest",
+    shard: Shard = WHOLE,
+) -> tensorflow.data.Dataset:
+    """All batches of a run from (`first_epoch`, `first_step`) to the end of epoch `epochs` - 1, both from 0.
+
+    Yields (images, targets): uint8 (b, height, width, channels), and what `task.encode` makes of the batch's targets,
+    moved and mixed as the images are.
+    An epoch shows every image once, in an order of its own, and ends with the partial batch if there is one: give
+    `steps_per_epoch` to `fit`, which takes its epochs from this one stream. Of each batch a process reads its `shard`.
+    """
+    steps = steps_per_epoch(len(split), batch_size)
+    take, rows_of = _taker(split, task), _reader(len(split), batch_size, shard)
+    mixing = bool(parts(augmentation, Mixing))
+
+    def positions(epoch):
+        order = permutation(len(split), seed, epoch)
+        first = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
+        return tf.data.Dataset.range(first, steps).map(
+            lambda step: (epoch, step, order[step * batch_size : (step + 1) * batch_size]))
+
+    def training_batch(epoch, step, index):
+        rows = rows_of(index)
+        # What an image is mixed with may be one that another process reads.
+        needed = tf.range(tf.size(index)) if mixing else rows
+        images, targets = take(tf.gather(index, needed))
+        batch = Batch(seed, epoch, step, index)
+        images, targets = augment(images, targets, task.encode, augmentation, batch, fill_mode, needed)
+        return (tf.gather(images, rows), tf.gather(targets, rows)) if mixing else (images, targets)
+
+    total = (epochs - first_epoch) * steps - first_step
+    return (
+        tf.data.Dataset.range(first_epoch, epochs).flat_map(positions)
+        .map(training_batch, num_parallel_calls=tf.data.AUTOTUNE)
+        .apply(tf.data.experimental.assert_cardinality(total))
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def evaluation_batches(split: Split, task: Task, batch_size: int, shard: Shard = WHOLE) -> tensorflow.data.Dataset:
+    """The split's images in their order, as they are, and what `task.encode` makes of their targets.
+
+    Of each batch, the process reads its `shard`.
+    """
+    take, rows_of = _taker(split, task), _reader(len(split), batch_size, shard)
+
+    def evaluation_batch(step):
+        first = step * batch_size
+        index = tf.range(first, tf.minimum(first + batch_size, len(split)))
+        images, targets = take(tf.gather(index, rows_of(index)))
+        return images, task.encode(targets)
+
+    steps = tf.data.Dataset.range(steps_per_epoch(len(split), batch_size))
+    return steps.map(evaluation_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def preview(
+    split: Split,
+    task: Task,
+    augmentation: Choices,
+    *,
+    seed: int,
+    rows: int,
+    versions: int,
+    fill_mode: FillMode = "nearest",
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first `rows` images of `split`, and them as a batch of training in the first `versions` epochs.
+
+    Returns uint8 arrays (rows, height, width, channels) and (rows, versions, height, width, channels). Where the task
+    speaks of places, its targets are drawn on them.
+    """
+    first = split.take(np.arange(min(rows, len(split))))
+    targets = {name: tf.constant(first.targets[name]) for name in task.targets}
+    encode = dict if task.by_place else task.encode  # what is encoded can be mixed, but not drawn
+    with tf.device("cpu"):
+        batches = [Batch(seed, epoch, 0, tf.range(len(first))) for epoch in range(versions)]
+        augmented = [augment(tf.constant(first.images), targets, encode, augmentation, batch, fill_mode)
+                     for batch in batches]  # fmt: skip
+    shown = [_shown(task, *version) for version in [(first.images, targets), *augmented]]
+    return shown[0], np.stack(shown[1:], axis=1)
+
+
+def _shown(task: Task, images: Any, targets: Any) -> np.ndarray:
+    if not task.by_place:
+        return np.asarray(images)
+    return np.stack([task.draw(np.asarray(image), {name: np.asarray(values[i]) for name, values in targets.items()})
+                     for i, image in enumerate(images)])  # fmt: skip
+
+
+def _taker(
+    split: Split, task: Task
+) -> Callable[[tensorflow.Tensor], tuple[tensorflow.Tensor, dict[str, tensorflow.Tensor]]]:
+    """The images at an index, and those targets of theirs that the task learns."""
+    with tf.device("cpu"):
+        images = _shared(split.images)
+        targets = {name: tf.constant(split.targets[name]) for name in task.targets}
+
+    def take(index):
+        return tf.gather(images, index), {name: tf.gather(target, index) for name, target in targets.items()}
+
+    return take
+
+
+def _shared(images: np.ndarray) -> tensorflow.Tensor:
+    """A tensor in the memory of `images`, or a copy where TensorFlow cannot use that."""
+    if images.ctypes.data % ALIGNMENT or not (images.flags.c_contiguous and images.flags.writeable):
+        return tf.constant(images)
+    return tf.experimental.dlpack.from_dlpack(images.__dlpack__())
+
+
+def _reader(count: int, batch_size: int, shard: Shard) -> Callable[[tensorflow.Tensor], tensorflow.Tensor]:
+    """The rows of a batch that this process reads, given the batch's index."""
+    whole, partial = (tf.constant(shard.rows(images, batch_size)) for images in (batch_size, count % batch_size))
+    return lambda index: tf.cond(tf.size(index) < batch_size, lambda: partial, lambda: whole)

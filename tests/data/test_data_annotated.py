@@ -1,0 +1,92 @@
+"""What all data sets of photos share: letterbox, splits, and a mistake that ends `run.py` in one line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers.annotated_files import WRITERS, build, photo, refusal
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cifar.data.annotated.base import cut, rarest
+from cifar.images.io import Frame, read_photo
+from cifar.interfaces import VOID
+from cifar.runtime.errors import InputError
+
+NAMES = pytest.mark.parametrize("name", WRITERS)
+SIDES = st.integers(1, 90)
+
+
+@given(SIDES, SIDES, st.data())
+def test_box_and_mask_are_moved_alike(height, width, data):
+    left, right = sorted(data.draw(st.lists(st.integers(0, width), min_size=2, max_size=2, unique=True)))
+    top, bottom = sorted(data.draw(st.lists(st.integers(0, height), min_size=2, max_size=2, unique=True)))
+    size = 24
+    scale = size / max(height, width)
+    new_height, new_width = (max(1, round(scale * side)) for side in (height, width))
+    frame = Frame((height, width), (new_height / height, new_width / width), (size - new_width) // 2,
+                  (size - new_height) // 2)  # fmt: skip
+    mask = np.zeros((height, width), np.uint8)
+    mask[top:bottom, left:right] = 7
+    found = frame.mask_in_image(mask, (size, size, 3))
+    box = frame.boxes_in_image(np.array([[left, top, right, bottom]], np.float64))[0]
+    assert box.min() >= -1e-9 and box.max() <= size + 1e-9
+    centres = np.arange(size) + 0.5
+    rows, columns = (centres > box[1]) & (centres < box[3]), (centres > box[0]) & (centres < box[2])
+    edge = (np.abs(centres[:, None] - box[[1, 3]]).min(axis=1) < 1e-6)[:, None] | (
+        np.abs(centres[:, None] - box[[0, 2]]).min(axis=1) < 1e-6
+    )
+    assert (((found == 7) == (rows[:, None] & columns)) | edge).all()
+    assert (found != VOID).sum() == new_height * new_width
+    back = frame.in_photo({"boxes": box[None]})["boxes"][0]
+    assert np.abs(back - [left, top, right, bottom]).max() < 1e-6
+
+
+def test_frame_is_that_of_the_photo(tmp_path):
+    for number in range(4):
+        height, width = photo(tmp_path / "photo.png", number)
+        whole, image, frame = read_photo(tmp_path / "photo.png", (16, 16, 3))
+        covered = frame.mask_in_image(np.zeros((height, width), np.uint8), image.shape) == 0
+        assert whole.shape[:2] == (height, width) and not image[~covered].any() and image[covered].any()
+
+
+@given(st.lists(st.lists(st.integers(0, 4), max_size=4), min_size=1, max_size=30))
+def test_rarest_class(classes):
+    found = rarest([np.array(labels, np.int64) for labels in classes], 5)
+    counts = [sum(label in labels for labels in classes) for label in range(5)]
+    for group, labels in zip(found, classes, strict=True):
+        assert group == 5 if not labels else counts[group] == min(counts[label] for label in labels)
+
+
+def test_an_empty_part_is_refused():
+    with pytest.raises(InputError, match=r"data\.x=0\.5: leaves 0 and 0 of 0 images"):
+        cut([], 0.5, 0, "data.x")
+
+
+@NAMES
+def test_size_and_limit(name, tmp_path):
+    root = WRITERS[name](tmp_path)
+    dataset = build(name, root, size=21, limit=8)
+    assert dataset.image_shape == (21, 21, 3) and len(dataset.train) + len(dataset.val) == 8
+    for split in (dataset.train, dataset.val, dataset.test):
+        for target, array in split.targets.items():
+            expected = {"boxes": np.float32, "classes": np.int64, "crowd": bool, "mask": np.uint8}[target]
+            assert array.dtype == expected and len(array) == len(split)
+    assert build(name, root, size=21, limit=8, seed=1).test_fingerprint == dataset.test_fingerprint
+
+
+@NAMES
+def test_damaged_photo_is_named(name, tmp_path):
+    root = WRITERS[name](tmp_path)
+    for number, file in enumerate(sorted(root.rglob("*.jpg"))):
+        file.write_bytes(file.read_bytes()[: 40 + number])
+    assert ".jpg: cannot be read" in refusal(name, root)
+
+
+@NAMES
+def test_run_ends_in_one_line(name, tmp_path, mistake):
+    root = WRITERS[name](tmp_path / "data")
+    for file in (*root.rglob("*.json"), *root.rglob("*.xml"), *root.rglob("*.png")):
+        file.write_bytes(b"<")
+    line = mistake(f"data={name}", f"data.path={root}")
+    assert str(root) in line and "accepted" in line

@@ -1,0 +1,394 @@
+"""Exports are read by other programs than this project, each in a process of its own; and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import mlflow
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import TINY, Done, environment, python, record, refused, sqlite
+from PIL import Image
+
+from cifar import tracking
+from cifar.export import formats, saved_model, tflite, versioned_dir
+from cifar.export.source import Source, Written
+from cifar.files import atomic
+from cifar.images.io import png, read_image, read_photo
+from cifar.nn import layers
+from cifar.runtime.errors import InputError, TrainingError
+from cifar.runtime.paths import ROOT
+from cifar.tracking import queries
+from cifar.training import trainer
+from cifar.training.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An export that a process has made, and what the run's model says of the test images in this one."""
+
+    process: Done
+    folder: Path
+    card: dict
+    images: np.ndarray
+    probabilities: np.ndarray
+
+    def read_by(self, script: str) -> Done:
+        """What `script` says in a process without this project; `images.npy` and the export are in its folder."""
+        np.save(self.folder / "images.npy", self.images)
+        return python("-c", script, cwd=self.folder)
+
+
+@pytest.fixture(scope="module")
+def exported(quickstart, tmp_path_factory) -> Exported:
+    """The quickstart's run in all formats."""
+    folder = tmp_path_factory.mktemp("export")
+    process = python("-m", "cifar", "--tracking-uri", quickstart.uri, "export", quickstart.id[:8], folder)
+    assert (process.code, process.stderr) == (0, ""), process
+    experiment, model = trainer.restore(*tracking.stored_run(quickstart.uri, quickstart.id))
+    images = experiment.dataset.test.images
+    return Exported(process, folder / "1", json.loads((folder / "1" / "model.json").read_text()), images,
+                    model.predict(images, verbose=0))  # fmt: skip
+
+
+def differences(exported: Exported, done: Done) -> float:
+    """How far the probabilities that a process has saved are from those of the run's model, at most."""
+    assert done.code == 0, done.stderr
+    return float(np.abs(np.load(exported.folder / "answers.npy") - exported.probabilities).max())
+
+
+class TestEachFormatAlone:
+    def test_saved_model_by_tensorflow(self, exported):
+        (exported.folder / "image.png").write_bytes(png(exported.images[0]))
+        done = exported.read_by("""
+import sys
+import numpy as np
+import tensorflow as tf
+model = tf.saved_model.load(".")
+outputs = model.signatures["serving_default"](image=tf.constant(np.load("images.npy")))
+np.save("answers.npy", outputs["probabilities"])
+assert outputs["class_names"].shape == outputs["probabilities"].shape
+print(*(name.decode() for name in outputs["class_names"].numpy()[-1]))
+of_bytes = model.signatures["serving_bytes"](image_bytes=tf.constant([open("image.png", "rb").read()] * 2))
+np.testing.assert_allclose(of_bytes["probabilities"], outputs["probabilities"].numpy()[[0, 0]], atol=1e-6)
+assert "cifar" not in sys.modules
+""")
+        assert differences(exported, done) < 1e-6
+        assert done.stdout.split() == list("0123456789")
+
+    def test_onnx_by_its_runtime(self, exported):
+        done = exported.read_by("""
+import sys
+import numpy as np
+import onnxruntime
+session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+(given,), (answered,) = session.get_inputs(), session.get_outputs()
+assert (given.name, given.shape, given.type) == ("image", ["batch", 8, 8, 1], "tensor(uint8)")
+assert (answered.name, answered.shape) == ("probabilities", ["batch", 10])
+np.save("answers.npy", session.run(None, {"image": np.load("images.npy")})[0])
+assert not {"cifar", "tensorflow", "keras", "onnx"} & sys.modules.keys()
+""")
+        assert differences(exported, done) < 1e-5
+
+    @pytest.mark.parametrize(("name", "tolerance"), [("model.tflite", 1e-5), ("model_int8.tflite", 0.3)])
+    def test_tflite_by_its_interpreter(self, exported, name, tolerance):
+        done = exported.read_by(f"""
+import sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+answer = Interpreter("{name}").get_signature_runner("serving_default")
+np.save("answers.npy", [answer(image=image[None])["probabilities"][0] for image in np.load("images.npy")])
+assert not {{"cifar", "tensorflow", "keras"}} & sys.modules.keys()
+""")
+        assert differences(exported, done) < tolerance
+        answers = np.load(exported.folder / "answers.npy")
+        assert (answers.argmax(axis=1) == exported.probabilities.argmax(axis=1)).mean() > 0.97
+
+    def test_keras_file_in_safe_mode(self, exported):
+        model = keras.saving.load_model(exported.folder / "model.keras", safe_mode=True)
+        np.testing.assert_allclose(model.predict(exported.images, verbose=0), exported.probabilities, atol=1e-6)
+        assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}
+
+    def test_integers_alone_between_the_ends(self, exported):
+        kinds = [operation["op_name"] for operation in
+                 tflite.Interpreter(str(exported.folder / "model_int8.tflite"))._get_ops_details()]  # fmt: skip
+        inner = kinds[kinds.index("QUANTIZE") + 1 : kinds.index("DEQUANTIZE")]
+        assert "CONV_2D" in inner and not {"CAST", "QUANTIZE", "DEQUANTIZE"} & {*inner}
+
+
+class TestCard:
+    def test_tells_what_the_run_and_its_model_are(self, exported, quickstart):
+        card, run = exported.card, mlflow.MlflowClient(quickstart.uri).get_run(quickstart.id)
+        assert (card["run"]["id"], card["run"]["model"], card["run"]["data"]) == (quickstart.id, "cnn3", "digits")
+        assert card["class_names"] == list("0123456789")
+        assert card["input"] == {"name": "image", "shape": [None, 8, 8, 1], "dtype": "uint8", "range": [0, 255]}
+        assert card["outputs"] == {"probabilities": {"shape": [None, 10], "dtype": "float32"}}
+        assert card["metrics"] == run.data.metrics
+        assert card["versions"]["keras"] == keras.__version__
+        assert card["weights_sha256"] == run.data.tags["weights_sha256"]
+
+    def test_sha256_of_each_file(self, exported):
+        files = {str(path.relative_to(exported.folder)): path.read_bytes() for path in exported.folder.rglob("*")
+                 if path.is_file() and path.suffix not in (".npy", ".png") and path.name != "model.json"}  # fmt: skip
+        assert exported.card["files"] == {
+            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for name, content in files.items()
+        }
+
+    def test_what_each_format_costs(self, exported):
+        card, shown = exported.card, exported.process.stdout.splitlines()
+        assert list(card["formats"]) == ["savedmodel", "onnx", "tflite", "tflite-int8", "keras"]
+        for line, stated in zip(shown[1:-1], card["formats"].values(), strict=True):
+            change = stated["test"]["accuracy"] - card["test"]["accuracy"]
+            assert line.split()[0] == stated["file"]
+            assert f"accuracy {stated['test']['accuracy']:.4f} ({change:+.4f})".replace("-", "−") in line
+        lossy = card["formats"].pop("tflite-int8")
+        assert 1e-4 < lossy["greatest_difference"] < 0.3
+        assert all(stated["greatest_difference"] < 1e-5 for stated in card["formats"].values())
+        assert card["test"]["accuracy"] == pytest.approx(card["metrics"]["test/accuracy"], abs=1e-6)
+        assert shown[-1] == f"{exported.folder} holds cnn3, with model.json"
+
+
+@pytest.fixture
+def source(compose):
+    """source(*overrides): an untrained model, whose weights are random enough for its answers to differ."""
+
+    def build(*overrides: str) -> Source:
+        experiment = Experiment.prepare(compose("data=digits", "data.limit=60", *overrides))
+        model, random = layers.portable(experiment.model()), np.random.default_rng(0)
+        for weight in model.weights:
+            weight.assign(np.abs(weight.numpy() + random.normal(0, 0.05, weight.shape)))
+        return Source(SimpleNamespace(id="0" * 32), experiment, layers.portable(model))
+
+    return build
+
+
+@pytest.mark.parametrize("overrides", [
+    ("model=resnet20", "model.depth=8"), ("model=airbench", "model.widths=[4,4]"),
+    ("model=cct", "model.depth=1", "model.width=16", "model.heads=2"),
+], ids=lambda overrides: overrides[0])  # fmt: skip
+def test_models_keep_their_answers(source, tmp_path, overrides):
+    built = source(*overrides)
+    reference, *written = formats.write(built, ["savedmodel", "onnx", "tflite"], tmp_path)
+    assert [model.format for model in written] == ["savedmodel", "onnx", "tflite", "tflite-int8"]
+    assert all(model.difference < 1e-5 for model in written if model.format != "tflite-int8")
+    assert reference.difference == 0 and np.ptp(built.model.predict(built.experiment.dataset.test.images)) > 0.01
+
+
+def test_several_outputs_by_name(tmp_path):
+    image = keras.Input((4, 4, 3), dtype="uint8", name="image")
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    outputs = {"scores": keras.layers.Dense(2, name="b")(x), "boxes": keras.layers.Dense(4, name="a")(x)}
+    model = keras.Model(image, outputs)
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), np.uint8)
+    split, seen = SimpleNamespace(images=images), []
+    task = SimpleNamespace(predictions=dict, by_place=False,
+                           evaluate=lambda found, split: seen.append(found) or SimpleNamespace(metrics={}))
+    data = SimpleNamespace(val=split, test=split, class_names=("cat", "dog", "cow"), image_shape=(4, 4, 3))
+    given = Source(SimpleNamespace(), SimpleNamespace(dataset=data, task=task), model)
+    assert len(list(formats.write(given, list(formats.FORMATS), tmp_path))) == 6
+    for outputs in seen:
+        assert {name: value.shape for name, value in outputs.items()} == {"scores": (5, 2), "boxes": (5, 4)}
+    signature = tf.saved_model.load(tmp_path).signatures["serving_default"]
+    assert signature(image=tf.constant(images))["class_names"].shape == (5, 3)
+
+
+def test_model_that_a_format_cannot_hold(source, tmp_path, monkeypatch):
+    def fail(*_):
+        raise KeyError("no such\noperation")
+
+    monkeypatch.setattr(saved_model, "write", fail)
+    line = r"^--format savedmodel: this model cannot be written so \(KeyError: [^\n]+\)$"
+    with pytest.raises(TrainingError, match=line):
+        list(formats.write(source(*TINY[2:4]), ["savedmodel"], tmp_path))
+
+
+def test_outputs_that_differ_too_much(source, tmp_path, monkeypatch):
+    built = source(*TINY[2:4])
+    wrong = {"probabilities": np.full((len(built.experiment.dataset.test), 10), np.nan)}
+    monkeypatch.setattr(saved_model, "write", lambda *_: [Written("savedmodel", [], lambda _: wrong, tolerance=1)])
+    with pytest.raises(TrainingError, match=r"^--format savedmodel: its outputs differ by nan from Keras's"):
+        list(formats.write(built, ["savedmodel"], tmp_path))
+
+
+def test_run_in_bfloat16_with_views(in_process, command, tmp_path):
+    """The model is exported in float32, and looks at an image once; not with weights that have changed since."""
+    uri = sqlite(tmp_path)
+    overrides = ("model=airbench", "model.widths=[4,4]", "precision=mixed_bfloat16", "evaluate.tta=flip")
+    done = in_process(*TINY[:2], *TINY[4:], *overrides, f"tracking.uri={uri}")
+    assert done.code == 0, done
+    run_id = done.stdout.split()[1].rstrip(":")
+    done = command(uri, "export", run_id, tmp_path / "models", "--format", "keras")
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.endswith("; it looks at an image once, without the views of evaluate.tta=flip\n")
+    card = json.loads((tmp_path / "models" / "1" / "model.json").read_text())
+    assert (card["tta"], card["outputs"]["probabilities"]["dtype"]) == ("flip", "float32")
+    model = keras.saving.load_model(tmp_path / "models" / "1" / "model.keras")
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+    assert set(card["formats"]) == {"keras"}
+
+    stored = mlflow.MlflowClient(uri).get_run(run_id).info.artifact_uri.removeprefix("file://")
+    with Path(stored, "model.weights.h5").open("ab") as weights:
+        weights.write(b"x")
+    line = refused(command(uri, "export", run_id, tmp_path / "others"))
+    assert line.startswith(f"run {run_id}: the SHA-256 of its model.weights.h5 is ")
+    assert not (tmp_path / "others").exists()
+
+
+@pytest.fixture(scope="module", params=[((8, 10, 3), False), ((9, 7, 1), False), ((16, 12, 3), True)], ids=str)
+def decoded(request) -> SimpleNamespace:
+    """What the SavedModel makes `of` the bytes of a file, and what `predict` makes of the file at a path."""
+    shape, whole = request.param
+    decode = tf.function(lambda file: saved_model.decoded(file, shape, whole), [tf.TensorSpec((), tf.string)])
+    read = (lambda path: read_photo(path, shape)[1]) if whole else (lambda path: read_image(path, shape))
+    return SimpleNamespace(of=decode, read=read)
+
+
+class TestImagesAsBytes:
+    @pytest.mark.parametrize("size", [(640, 427), (40, 90), (10, 8), (9, 12), (3, 2), (1, 1)], ids=str)
+    def test_fitted_as_predict_does(self, decoded, tmp_path, size):
+        """From any format, mode and size, to the rounding."""
+        noise = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
+        photo = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+        for mode, kind, options in [
+            ("RGB", "PNG", {}), ("RGB", "JPEG", {}), ("RGB", "JPEG", {"progressive": True, "subsampling": 0}),
+            ("L", "PNG", {}), ("L", "JPEG", {}), ("P", "PNG", {}), ("RGBA", "PNG", {}), ("1", "PNG", {}),
+            ("CMYK", "JPEG", {}),
+        ]:  # fmt: skip
+            photo.convert(mode).save(tmp_path / "image", kind, **options)
+            expected = decoded.read(tmp_path / "image").astype(int)
+            found = decoded.of((tmp_path / "image").read_bytes()).numpy().astype(int)
+            assert np.abs(found - expected).max() <= 1, (mode, kind)
+
+    def test_what_is_no_such_image(self, decoded):
+        def file(kind: str) -> bytes:
+            buffer = io.BytesIO()
+            Image.new("RGB", (20, 20)).save(buffer, kind)
+            return buffer.getvalue()
+
+        for content in (b"", b"hello", file("GIF"), file("BMP"), file("PNG")[:40], file("JPEG")[:40]):
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                decoded.of(content)
+
+
+class TestPlace:
+    def test_each_export_has_the_next_number(self, tmp_path):
+        (tmp_path / "9").mkdir()
+        (tmp_path / "10").mkdir()
+        (tmp_path / "notes").touch()
+        for number in ("11", "12"):
+            with versioned_dir.partial(tmp_path) as folder:
+                (folder / "file").write_text(number)
+                assert versioned_dir.publish(folder, tmp_path) == tmp_path / number
+        assert (tmp_path / "11" / "file").read_text() == "11"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "11", "12", "9", "notes"]
+
+    def test_number_that_another_takes_meanwhile(self, tmp_path, monkeypatch):
+        with versioned_dir.partial(tmp_path) as folder:
+            (folder / "file").touch()
+            listed = list(tmp_path.iterdir())
+            (tmp_path / "1").mkdir()
+            (tmp_path / "1" / "other").touch()
+            answers = iter([listed, [*listed, tmp_path / "1"]])
+            monkeypatch.setattr(Path, "iterdir", lambda _: next(answers))
+            assert versioned_dir.publish(folder, tmp_path) == tmp_path / "2"
+        assert (tmp_path / "1" / "other").exists() and not (tmp_path / "1" / "file").exists()
+
+    def test_nothing_is_left_after_an_error(self, tmp_path):
+        for name in (".", "new/models"):
+            with pytest.raises(KeyError), versioned_dir.partial(tmp_path / name) as folder:
+                (folder / "file").touch()
+                raise KeyError
+            assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("left", [(), ("1/model.json",), ("1/model.json", "README"), (".gitkeep",)])
+    def test_folders_that_are_for_exports(self, tmp_path, left):
+        for name in left:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        versioned_dir.check(tmp_path)
+        versioned_dir.check(tmp_path / "new" / "models")
+
+    @pytest.mark.parametrize("name", ["thesis.txt", "1/cat.png", "saved_model.pb"])
+    def test_folders_that_are_not(self, tmp_path, name):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+        with pytest.raises(InputError, match=r"holds other files, such as (thesis\.txt|1|saved_model\.pb); accepted: "):
+            versioned_dir.check(tmp_path)
+
+    @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+    def test_nothing_has_a_number_after_a_kill(self, tmp_path, signum):
+        script = ("import sys, time, pathlib\nfrom cifar import interrupts\nfrom cifar.export import place\n"
+                  "with interrupts.handled(), place.partial(pathlib.Path(sys.argv[1])) as folder:\n"
+                  "    (folder / 'saved_model.pb').touch()\n    print('written', flush=True)\n    time.sleep(60)\n")
+        process = subprocess.Popen([sys.executable, "-c", script, tmp_path], cwd=ROOT, env=environment(),
+                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
+        assert process.stdout.readline() == b"written\n"
+        process.send_signal(signum)
+        process.communicate(timeout=60)
+        left = list(tmp_path.iterdir())
+        assert not left if signum == signal.SIGTERM else left[0].name.startswith(atomic.PREFIX)
+        with versioned_dir.partial(tmp_path) as folder:
+            assert list(tmp_path.iterdir()) == [folder]
+
+
+class TestRefusals:
+    @pytest.fixture
+    def export(self, command, quickstart, monkeypatch):
+        """export(*arguments): `python -m cifar export ARGUMENTS…`, which must be refused before TensorFlow loads."""
+        loaded = "not refused before TensorFlow loads"
+        monkeypatch.setattr("cifar.__main__.load_tensorflow", lambda: pytest.fail(loaded))
+        return lambda *arguments, uri=quickstart.uri: command(uri, "export", *arguments)
+
+    def test_unknown_run(self, export, tmp_path):
+        assert refused(export("0" * 32, tmp_path / "new")).startswith(f"run {'0' * 32}: ")
+        assert not (tmp_path / "new").exists()
+
+    def test_run_that_is_not_finished(self, export, tmp_path):
+        uri = sqlite(tmp_path)
+        tracking.connect(uri)
+        run_id = record(uri, "some", "data.limit=60")
+        mlflow.MlflowClient(uri).set_terminated(run_id, "FAILED")
+        assert refused(export(run_id, tmp_path / "new", uri=uri)) == f"run {run_id}: the run is FAILED, not finished"
+
+    def test_run_without_weights(self, export, tmp_path):
+        uri = sqlite(tmp_path)
+        run_id = record(uri, "some", "data.limit=60")
+        line = refused(export(run_id, tmp_path / "new", uri=uri))
+        assert line == f"run {run_id}: it is FINISHED and has no model.weights.h5"
+
+    def test_unknown_format(self, export, quickstart, tmp_path):
+        line = refused(export(quickstart.id, tmp_path, "--format", "keras,onx"))
+        assert line == "--format onx: unknown format; did you mean 'onnx'? known: keras, onnx, savedmodel, tflite"
+
+    def test_package_that_is_not_installed(self, export, quickstart, tmp_path, monkeypatch):
+        monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "tf2onnx" else name)
+        line = refused(export(quickstart.id, tmp_path, "--format", "onnx"))
+        assert line == "--format onnx: needs tf2onnx; `pip install --requirement requirements.txt` installs it"
+
+    def test_folder_that_cannot_be_written(self, export, quickstart, tmp_path):
+        (tmp_path / "file").touch()
+        line = refused(export(quickstart.id, tmp_path / "file" / "models"))
+        assert line.startswith(f"{tmp_path}/file/models: cannot be written; accepted: ")
+        (tmp_path / "thesis.txt").touch()
+        before = sorted(tmp_path.iterdir())
+        assert refused(export(quickstart.id, tmp_path)).startswith(f"{tmp_path}: holds other files, such as ")
+        assert sorted(tmp_path.iterdir()) == before
+
+    def test_model_that_is_not_rebuilt_as_it_was(self, quickstart):
+        run, settings, weights = tracking.finished_run(quickstart.uri, quickstart.id)
+        from cifar.export import source
+
+        other = queries.StoredRun(**{**vars(run), "tags": {**run.tags, "weights_sha256": "0"}})
+        with pytest.raises(InputError, match=r"do not have the SHA-256 that was recorded$"):
+            source.restore(other, settings, weights)

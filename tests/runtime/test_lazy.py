@@ -1,0 +1,51 @@
+"""Heavy libraries: loaded late, without the search for garbage, and without what they drag in."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+from conftest import python
+
+from cifar.runtime.lazy import Lazy, load
+
+LITTER = """
+import gc
+for number in range(100_000):
+    litter = []
+    litter.append(litter)
+collections = gc.get_stats()[0]["collections"]
+"""
+
+
+def test_nothing_is_collected_while_a_module_loads(tmp_path, monkeypatch):
+    (tmp_path / "littering.py").write_text(LITTER)
+    monkeypatch.syspath_prepend(tmp_path)
+    gc.collect()  # so that none is due
+    before = gc.get_stats()[0]["collections"]
+    try:
+        assert Lazy("littering").collections == before
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
+
+
+def test_collector_goes_on_where_a_module_does_not_load():
+    with pytest.raises(ModuleNotFoundError):
+        load("no_such_module")
+    assert gc.isenabled()
+
+
+def test_tensorflow_comes_without_jax_which_can_be_loaded_afterwards():
+    script = """
+import sys
+from cifar.lazy import load_tensorflow
+load_tensorflow()
+import keras
+print(keras.backend.backend(), "jax" in sys.modules)
+import jax
+load_tensorflow()
+print(sys.modules["jax"] is jax)
+"""
+    done = python("-c", script)
+    assert (done.code, done.stdout.splitlines()) == (0, ["tensorflow False", "True"]), done

@@ -1,0 +1,285 @@
+"""`python run.py --multirun`: a process for each job, one parent run, a table of results."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import random
+import runpy
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import pytest
+from conftest import TINY, Done, busy, composed, environment, interrupted, python, sqlite
+
+from cifar.runtime.paths import ROOT
+
+
+@dataclass(frozen=True)
+class Sweep:
+    process: Done
+    uri: str
+    parent: mlflow.entities.Run
+    children: dict[str, mlflow.entities.Run]
+
+    @property
+    def results(self) -> list[dict[str, str]]:
+        path = f"{self.parent.info.artifact_uri}/tables/results.csv"
+        return list(csv.DictReader(io.StringIO(mlflow.artifacts.load_text(path))))
+
+
+def recorded(process: Done, folder: Path) -> Sweep:
+    """The sweep that `process` left in the store in `folder`."""
+    client = mlflow.MlflowClient(sqlite(folder))
+    runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    jobs = [run for run in runs if run is not parent]
+    children = {run.info.run_name: run for run in jobs}
+    assert len(children) == len(jobs), "a job has been run twice"
+    assert {run.data.tags["mlflow.parentRunId"] for run in children.values()} <= {parent.info.run_id}
+    return Sweep(process, sqlite(folder), parent, children)
+
+
+def swept(folder: Path, *overrides: str) -> Sweep:
+    arguments = ("--multirun", *TINY, f"tracking.uri={sqlite(folder)}", *overrides)
+    return recorded(python(ROOT / "run.py", *arguments, cwd=folder), folder)
+
+
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory) -> tuple[Sweep, Sweep]:
+    """A sweep that ends well and one with a broken job; at once, since most of either is the loading of libraries."""
+    good, bad = tmp_path_factory.mktemp("sweep"), tmp_path_factory.mktemp("broken")
+    broken = ("optimizer=sgd", "callbacks=[terminate_on_nan]", "optimizer.lr=1e30,0.01")
+    with ThreadPoolExecutor() as pool:
+        jobs = pool.submit(swept, good, "optimizer.lr=1e-3,1e-2"), pool.submit(swept, bad, *broken)
+        return tuple(job.result() for job in jobs)
+
+
+@pytest.fixture
+def sweep(sweeps) -> Sweep:
+    return sweeps[0]
+
+
+@pytest.fixture
+def broken(sweeps) -> Sweep:
+    return sweeps[1]
+
+
+class TestSweep:
+    def test_ends_well(self, sweep):
+        assert (sweep.process.code, sweep.process.stderr) == (0, "")
+        assert sweep.parent.info.status == "FINISHED"
+
+    def test_has_a_child_for_each_job(self, sweep):
+        assert {name: run.info.status for name, run in sweep.children.items()} == {
+            "optimizer.lr=0.001": "FINISHED",
+            "optimizer.lr=0.01": "FINISHED",
+        }
+        rates = {name: run.data.params["optimizer.lr"] for name, run in sweep.children.items()}
+        assert rates == {"optimizer.lr=0.001": "0.001", "optimizer.lr=0.01": "0.01"}
+
+    def test_table_holds_the_results_of_each_job(self, sweep):
+        assert {row["job"] for row in sweep.results} == {"optimizer.lr=0.001", "optimizer.lr=0.01"}
+        for row in sweep.results:
+            child = sweep.children[row["job"]]
+            assert (row["run"], row["status"], row["reason"]) == (child.info.run_id, "FINISHED", "")
+            assert float(row["test/accuracy"]) == child.data.metrics["test/accuracy"]
+
+    def test_ranking_is_printed(self, sweep):
+        out = sweep.process.stdout
+        assert "job 1/2: optimizer.lr=0.001\n" in out
+        assert "job 2/2: optimizer.lr=0.01\n" in out
+        best = sorted(sweep.children, key=lambda name: sweep.children[name].data.metrics["best/loss"])
+        last = [line.split()[0] for line in out.rstrip().splitlines()[-3:]]
+        assert last == ["job", *best]
+
+    def test_keeps_the_console_of_each_job(self, sweep):
+        for child in sweep.children.values():
+            assert "epoch 1/1  train/loss" in mlflow.artifacts.load_text(f"{child.info.artifact_uri}/console.log")
+
+    def test_job_is_the_run_that_its_command_alone_makes(self, sweep, tmp_path):
+        main = runpy.run_path(str(ROOT / "run.py"))["main"]
+        main(composed(*TINY, "optimizer.lr=1e-3", f"tracking.uri={sqlite(tmp_path)}"))
+        client = mlflow.MlflowClient(sqlite(tmp_path))
+        (alone,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+        job = sweep.children["optimizer.lr=0.001"]
+        assert alone.data.tags["weights_sha256"] == job.data.tags["weights_sha256"]
+        assert alone.data.metrics["test/loss"] == job.data.metrics["test/loss"]
+
+
+class TestBrokenJob:
+    def test_does_not_keep_the_others_from_running(self, broken):
+        assert {name: run.info.status for name, run in broken.children.items()} == {
+            "optimizer.lr=1e+30": "FAILED",
+            "optimizer.lr=0.01": "FINISHED",
+        }
+
+    def test_makes_the_sweep_fail_with_one_line(self, broken):
+        assert broken.process.code == 1
+        assert broken.parent.info.status == "FAILED"
+        assert broken.process.stderr == "failed: 1 of 2 jobs failed: optimizer.lr=1e+30\n"
+
+    def test_is_in_the_table_with_its_reason(self, broken):
+        told = {row["job"]: (row["status"], row["reason"][:12]) for row in broken.results}
+        assert told == {"optimizer.lr=1e+30": ("FAILED", "the loss is "), "optimizer.lr=0.01": ("FINISHED", "")}
+
+
+class TestSameCommandAgain:
+    def test_goes_on_with_what_is_not_finished(self, broken, tmp_path_factory):
+        folder = Path(broken.uri.removeprefix("sqlite:///")).parent
+        again = swept(folder, "optimizer=sgd", "callbacks=[terminate_on_nan]", "optimizer.lr=0.01,1e30")
+        assert again.parent.info.run_id == broken.parent.info.run_id
+        ids = [{name: child.info.run_id for name, child in sweep.children.items()} for sweep in (broken, again)]
+        assert ids[0] == ids[1]
+        assert again.process.stdout.count("\njob ") == 1 + 1  # the job that has failed, and the head of the table
+        assert again.process.code == 1
+
+    def test_of_a_finished_sweep_runs_nothing(self, sweep):
+        folder = Path(sweep.uri.removeprefix("sqlite:///")).parent
+        again = swept(folder, "optimizer.lr=1e-3,1e-2")
+        assert (again.process.code, again.parent.info.run_id) == (0, sweep.parent.info.run_id)
+        assert "job 1/2" not in again.process.stdout
+        assert len(again.results) == 2
+
+
+@pytest.mark.slow
+def test_two_terminals_share_the_jobs(tmp_path):
+    overrides = ("--multirun", *TINY, "seed=1,2,3", f"tracking.uri={sqlite(tmp_path)}")
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(lambda _: python(ROOT / "run.py", *overrides, cwd=tmp_path), range(2)))
+    assert [done.code for done in both] == [0, 0], both
+    sweep = recorded(both[0], tmp_path)
+    assert {name: run.info.status for name, run in sweep.children.items()} == dict.fromkeys(
+        ("seed=1", "seed=2", "seed=3"), "FINISHED"
+    )
+    begun = [line for done in both for line in done.stdout.splitlines() if line.startswith("job ") and "/3: " in line]
+    assert sorted(line.partition(": ")[2] for line in begun) == ["seed=1", "seed=2", "seed=3"]
+    assert all(len(sweep.results) == 3 for _ in both)
+
+
+def test_signal_ends_the_job_and_the_sweep(tmp_path):
+    arguments = ("--multirun", *TINY, "epochs=1000", "seed=1,2", "callbacks=none", f"tracking.uri={sqlite(tmp_path)}")
+    seconds, done = interrupted(signal.SIGTERM, *arguments, cwd=tmp_path)
+    assert seconds < 10 * busy()
+    sweep = recorded(done, tmp_path)
+    assert sweep.process.code == 143
+    assert sweep.parent.info.status == "KILLED"
+    assert {name: run.info.status for name, run in sweep.children.items()} == {"seed=1": "KILLED"}
+
+
+SABOTAGE = """
+import os, signal, sys
+HOW = {
+    "seed=2": lambda: os._exit(3),
+    "seed=3": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "seed=4": lambda: [].pop(),
+}
+def hook(event, arguments):
+    if event == "open" and ".cifar-partial" in str(arguments[0]) and str(arguments[0]).endswith(".npz"):
+        how()
+for word, how in HOW.items():
+    if word in sys.orig_argv:
+        sys.addaudithook(hook)
+        break
+"""
+"""A `sitecustomize` that makes some jobs end badly when they save their first state."""
+
+
+@pytest.mark.slow
+def test_jobs_that_end_badly_leave_the_others_alone_and_are_healed_by_the_same_command(tmp_path):
+    sabotage = tmp_path / "sabotage"
+    sabotage.mkdir()
+    (sabotage / "sitecustomize.py").write_text(SABOTAGE)
+    command = (
+        ROOT / "run.py", "--multirun", *TINY, "seed=1,2,3,4,5", "callbacks=none", "hydra.launcher.n_jobs=2",
+        f"tracking.uri={sqlite(tmp_path)}",
+    )  # fmt: skip
+    sweep = recorded(python(*command, cwd=tmp_path, PYTHONPATH=str(sabotage)), tmp_path)
+    assert sweep.process.code == 1
+    assert {row["job"]: (row["status"], row["reason"]) for row in sweep.results} == {
+        "seed=1": ("FINISHED", ""),
+        "seed=2": ("FAILED", "exit code 3"),
+        "seed=3": ("FAILED", "killed by SIGKILL: by hand, or out of memory"),
+        "seed=4": ("FAILED", "IndexError: pop from empty list"),
+        "seed=5": ("FINISHED", ""),
+    }
+    for row in sweep.results:
+        child = sweep.children[row["job"]]
+        assert (child.info.status, child.data.tags.get("failure", "")) == (row["status"], row["reason"])
+
+    healed = recorded(python(*command, cwd=tmp_path), tmp_path)
+    assert (healed.process.code, healed.parent.info.run_id) == (0, sweep.parent.info.run_id)
+    assert {run.info.status for run in healed.children.values()} == {"FINISHED"}
+    assert not [run for run in healed.children.values() if "failure" in run.data.tags]
+    assert {name: run.info.run_id for name, run in healed.children.items()} == {
+        name: run.info.run_id for name, run in sweep.children.items()
+    }
+
+
+@pytest.mark.slow
+def test_job_that_takes_too_long_is_failed(tmp_path):
+    minutes = round(0.5 * busy(), 1)
+    sweep = swept(tmp_path, "epochs=100000", "callbacks=none", f"hydra.launcher.timeout={minutes}", "seed=1")
+    assert sweep.process.code == 1
+    reason = f"timed out after {minutes:g} minutes"
+    assert [(row["status"], row["reason"]) for row in sweep.results] == [("FAILED", reason)]
+    (job,) = sweep.children.values()
+    assert (job.info.status, job.data.tags["failure"]) == ("FAILED", reason)
+
+
+@pytest.mark.slow
+def test_sigkill_of_the_sweep_loses_nothing(tmp_path):
+    """Killed at ten moments, the same command each time; compared with a sweep that nobody disturbs."""
+    grid = ("epochs=4", "seed=1,2,3", "hydra.launcher.n_jobs=2")
+    calm, rough = tmp_path / "calm", tmp_path / "rough"
+    calm.mkdir()
+    rough.mkdir()
+    undisturbed = swept(calm, *grid)
+    moments = random.Random(0)
+    for _ in range(10):
+        process = subprocess.Popen(
+            [sys.executable, ROOT / "run.py", "--multirun", *TINY, f"tracking.uri={sqlite(rough)}", *grid],
+            cwd=rough, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(2, 20))
+        process.kill()
+        process.wait()
+    sweep = swept(rough, *grid)
+    assert sweep.process.code == 0, sweep.process
+    assert {name: run.info.status for name, run in sweep.children.items()} == dict.fromkeys(
+        undisturbed.children, "FINISHED"
+    )
+    assert weights(sweep) == weights(undisturbed)
+
+
+def weights(sweep: Sweep) -> dict[str, str]:
+    return {name: run.data.tags["weights_sha256"] for name, run in sweep.children.items()}
+
+
+@pytest.mark.parametrize("value", ["1,-1", "1e-3,1e-2"])
+def test_a_sweep_touches_no_folder_that_hydra_is_given(tmp_path, value):
+    kept, own = tmp_path / "kept", tmp_path / "kept" / "thesis.txt"
+    kept.mkdir()
+    own.write_text("years of work")
+    before = sorted(kept.rglob("*"))
+    overrides = (*TINY, f"optimizer.lr={value}", f"tracking.uri={sqlite(tmp_path)}", f"hydra.sweep.dir={kept}")
+    done = python(ROOT / "run.py", "--multirun", *overrides, cwd=tmp_path)
+    assert done.code == (2 if "-1" in value else 0), done.stderr
+    assert sorted(kept.rglob("*")) == before
+    assert own.read_text() == "years of work"
+
+
+def test_hydras_own_sweeper_is_refused_before_it_writes(tmp_path):
+    overrides = (*TINY, "optimizer.lr=1e-3,1e-2", "hydra/sweeper=basic", "hydra.sweep.dir=folder")
+    done = python(ROOT / "run.py", "--multirun", *overrides, cwd=tmp_path)
+    assert done.code == 2
+    assert done.stderr.startswith("error: hydra/sweeper=basic: ")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,205 @@
+"""What sweeps record and find again; their jobs are recorded as finished without being trained."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+import pytest
+from conftest import Done, composed, record, sqlite
+from hydra.core.global_hydra import GlobalHydra
+
+from cifar import tracking
+from cifar.config.compose import read, resolve
+from cifar.config.settings import identity
+from cifar.sweep import grid, jobs
+
+TINY = ("data=digits", "data.limit=200", "epochs=1")
+
+
+@contextmanager
+def outside_hydra() -> Iterator[None]:
+    """Inside the `with`, settings can be composed though Hydra runs."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    yield
+    GlobalHydra.instance().hydra = running
+
+
+@pytest.fixture
+def started(monkeypatch) -> Iterator[list[jobs.Job]]:
+    """The jobs that sweeps start in this test, each recorded as FINISHED at once."""
+    begun = []
+
+    class Recorded(jobs.Process):
+        def __init__(self, job: jobs.Job, folder: Path):
+            super().__init__(job, folder)
+            self.console.write_text("")
+            with outside_hydra():
+                own = resolve(composed(*job.overrides)).tracking
+                run = record(own.uri, own.name, *job.overrides, parent=own.parent)
+            self.told = {"status": "FINISHED", "run": run}
+            begun.append(job)
+
+        def end(self, signum: int) -> None: ...
+
+        def _has_ended(self) -> bool:
+            return True
+
+        def _cut_short(self) -> str:
+            return ""
+
+        def _code(self) -> int:
+            return 0
+
+    monkeypatch.setattr(jobs.Options, "start", lambda _, job, folder, slot: Recorded(job, folder))
+    return begun
+
+
+@pytest.fixture
+def sweep(in_process, tmp_path, started) -> Callable[..., Done]:
+    """sweep(*arguments): `python run.py --multirun ARGUMENTS…`, of which the pictures are left out."""
+    return lambda *arguments: in_process("--multirun", *TINY, f"tracking.uri={sqlite(tmp_path)}", *arguments)
+
+
+@pytest.fixture(autouse=True)
+def pictures(monkeypatch):
+    monkeypatch.setattr("cifar.sweep.pictures.record", lambda *_: None)
+
+
+def runs(folder: Path) -> list[mlflow.entities.Run]:
+    client = mlflow.MlflowClient(sqlite(folder))
+    return client.search_runs([one.experiment_id for one in client.search_experiments()])
+
+
+class TestSameSweepAgain:
+    """It is found, and its finished jobs with it, whatever is swept and in whatever order."""
+
+    @pytest.mark.parametrize(
+        ("first", "again"),
+        [
+            (("tracking.experiment=b,a", "seed=1"), ("tracking.experiment=a,b", "seed=1")),
+            (("tracking.experiment='a, b',c",), ("tracking.experiment=c,'a, b'",)),
+            (("tracking.experiment='${data.name}',c",), ("tracking.experiment=c,'${data.name}'",)),
+            (("+data.builder=digits", "data.name=one,two"), ("+data.builder=digits", "data.name=two,one")),
+            (("epochs=1,2",), ("epochs=2,1",)),
+            (("model.filters=[8],[8,16]",), ("model.filters=[8,16],[8]",)),
+        ],
+        ids=str,
+    )
+    def test_runs_nothing(self, sweep, started, tmp_path, first, again):
+        assert sweep(*first).code == 0
+        assert len(started) == 2
+        done = sweep(*again)
+        assert (done.code, done.stderr) == (0, "")
+        assert len(started) == 2, "a finished job has been run again"
+        assert Counter("mlflow.parentRunId" in run.data.tags for run in runs(tmp_path)) == {True: 2, False: 1}
+
+    def test_finds_jobs_that_were_named_otherwise(self, sweep, started, tmp_path):
+        assert sweep("epochs=1,2").code == 0
+        client = mlflow.MlflowClient(sqlite(tmp_path))
+        for run in runs(tmp_path):
+            client.update_run(run.info.run_id, name=f"old {run.info.run_name}")
+        assert sweep("epochs=1,2").code == 0
+        assert len(started) == 2
+
+    def test_resumes_a_job_under_the_name_that_it_has(self, sweep, started, tmp_path):
+        assert sweep("seed=1,2").code == 0
+        client = mlflow.MlflowClient(sqlite(tmp_path))
+        (killed,) = [run for run in runs(tmp_path) if run.info.run_name == "seed=1"]
+        client.update_run(killed.info.run_id, name="'seed'=1", status="KILLED")
+        assert sweep("seed=1,2").code == 0
+        (job,) = started[2:]
+        settings = resolve(composed(*job.overrides))
+        assert settings.tracking.name == "'seed'=1"
+        assert tracking.find_resumable(settings, job.overrides)[1] == killed.info.run_id
+
+
+class TestEqualJobs:
+    """They run once, whatever the text that makes them."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "names"),
+        [
+            (("seed=1,1,2",), {"seed=1", "seed=2"}),
+            (("optimizer.lr=1e-3,0.001,10e-4,1e-2",), {"optimizer.lr=0.001", "optimizer.lr=0.01"}),
+            (("model.head.dropout=0.5,${model.dropout}", "model.dropout=0.5", "seed=1,2"), None),
+            (("augmentation=none,[]", "seed=1,2"), None),
+        ],
+        ids=str,
+    )
+    def test_run_once(self, sweep, started, tmp_path, arguments, names):
+        done = sweep(*arguments)
+        assert (done.code, done.stderr) == (0, "")
+        assert len(started) == 2
+        assert "jobs have the settings of another and are not run again: " in done.stdout
+        assert done.stdout.count("FINISHED") == 2 + 2  # as they end, and in the table
+        if names:
+            assert {job.name for job in started} == names
+
+    def test_in_two_experiments_are_two_runs(self, sweep, started):
+        assert sweep("tracking.experiment=a,b").code == 0
+        assert [job.name for job in started] == ["tracking.experiment=a", "tracking.experiment=b"]
+
+
+def test_names_are_what_was_typed(sweep, started, tmp_path):
+    assert sweep("tracking.experiment='a, b','it''s = (1)','${data.name}'".replace("it''s", "it is")).code == 0
+    assert [job.name for job in started] == [
+        "tracking.experiment=a, b", "tracking.experiment=it is = (1)", "tracking.experiment=digits"
+    ]  # fmt: skip
+    names = {run.info.run_name for run in runs(tmp_path)}
+    assert names == {"sweep of tracking.experiment", *(job.name for job in started)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("objective=val/loss,val/accuracy", "objective: should be the same in all jobs of a sweep"),
+        ("tracking.uri=sqlite:///a.db,sqlite:///b.db", "tracking.uri: should be the same in all jobs of a sweep"),
+    ],
+)
+def test_what_a_sweep_has_as_a_whole_is_not_swept(mistake, arguments, line):
+    assert mistake("--multirun", *TINY, arguments) == line
+
+
+class TestTroubleAtTheEnd:
+    """A sweep whose jobs have finished is FINISHED."""
+
+    @pytest.mark.parametrize(
+        ("place", "what"),
+        [
+            ("cifar.sweep.pictures.record", "the pictures"),
+            ("cifar.sweep.results.report", "the printed table"),
+            ("cifar.sweep.results.group_rows", "the table over the seeds"),
+        ],
+    )
+    def test_is_a_warning_and_a_tag(self, sweep, started, tmp_path, monkeypatch, place, what):
+        def fail(*_):
+            raise UnicodeEncodeError("ascii", "±", 0, 1, "ordinal not in range(128)\nsecond line")
+
+        monkeypatch.setattr(place, fail)
+        done = sweep("seed=1,2")
+        (parent,) = [run for run in runs(tmp_path) if "mlflow.parentRunId" not in run.data.tags]
+        assert (done.code, parent.info.status) == (0, "FINISHED")
+        assert done.stderr.startswith(f"warning: sweep {parent.info.run_id} lacks {what}: UnicodeEncodeError: ")
+        assert done.stderr.count("\n") == 1
+        assert parent.data.tags["lacks"].startswith(f"{what}: UnicodeEncodeError: ")
+
+    def test_table_that_the_store_refuses(self, sweep, started, tmp_path, monkeypatch):
+        def refuse(self, table, name):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(tracking.SweepRun, "log_table", refuse)
+        done = sweep("seed=1")
+        assert done.code == 0
+        assert "lacks the table of results: OSError: [Errno 28] No space left on device" in done.stderr
+
+
+def test_keys_are_those_of_earlier_records():
+    settings = read((Path(__file__).parent / "recorded_config.yaml").read_text())
+    assert identity(settings) == "a71c801b69164e3a7437513c0661fb9af87d281f10522a182e93e3122c8e5fe9"
+    found = grid.key([settings, settings.model_copy(update={"seed": 1})])
+    assert found == "5a94734fc03a46a353f12dde2acf12c968a036d73caec3f0ca565b9ce0bdb339"

@@ -1,0 +1,58 @@
+"""The same settings and seed in two fresh processes: the same batches and the same weights, to the bit."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from conftest import TINY, python
+
+from cifar.runtime.paths import ROOT
+
+CHOICES = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml") if path.stem != "none")
+           for group in ("optimizer", "averaging", "augmentation")}  # fmt: skip
+SCRIPT = f"""
+import hashlib
+from conftest import composed
+from cifar import averaging, config, pipeline, training
+from cifar.experiment import Experiment
+
+def experiment(*overrides):
+    return Experiment.prepare(config.resolve(composed(*{TINY}, "model.filters=[4,8]", *overrides)))
+
+def batches(experiment):
+    return pipeline.training_batches(experiment.dataset.train, experiment.task, experiment.augmentation(), seed=1,
+                                     batch_size=30, epochs=1)
+
+for group, name in {[(group, name) for group in ("optimizer", "averaging") for name in CHOICES[group]]}:
+    run = experiment(f"{{group}}={{name}}")
+    model = run.compiled_model()
+    model.fit(batches(run), steps_per_epoch=2, verbose=0)
+    averaging.swap(model)
+    print("told:", group, name, training.weights_sha256(model))
+for name in {CHOICES["augmentation"]}:
+    run, digest = experiment(f"augmentation={{name}}"), hashlib.sha256()
+    for images, targets in batches(run):
+        digest.update(images.numpy().tobytes() + targets.numpy().tobytes())
+    print("told:", "augmentation", name, digest.hexdigest())
+"""
+
+
+@pytest.fixture(scope="module")
+def told() -> list[dict[tuple[str, str], str]]:
+    """What two processes tell of each choice."""
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(lambda _: python("-c", SCRIPT, PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}"), range(2)))
+    assert [done.code for done in both] == [0, 0], both[0].stderr
+    lines = [[line.split()[1:] for line in done.stdout.splitlines() if line.startswith("told:")] for done in both]
+    return [{(group, name): digest for group, name, digest in process} for process in lines]
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group, names in CHOICES.items() for name in names])
+def test_is_the_same_in_two_processes(told, group, name):
+    first, second = told
+    assert first[group, name] == second[group, name]
+
+
+def test_choices_differ_from_each_other(told):
+    assert len(set(told[0].values())) == sum(map(len, CHOICES.values()))
