@@ -207,11 +207,11 @@ def undisturbed_and_resumed(monkeypatch):
     The second is interrupted right after its state at `place` (epoch, step) is saved, and resumed.
     """
     from cifar.training import trainer
-    from cifar.training.checkpointer import Saver
+    from cifar.training.loop import Loop
 
     def run(experiment: Experiment, place: tuple[int, int]) -> list[tuple[str, str]]:
         tracking.connect(experiment.settings.tracking.uri)
-        started, save = [], Saver._save
+        started, save = [], Loop.save
 
         def fit(run_id: str | None = None) -> tuple[str, str]:
             model = experiment.compiled_model()
@@ -219,14 +219,14 @@ def undisturbed_and_resumed(monkeypatch):
                 started.append(run.id)
                 return run.id, trainer.weights_sha256(trainer.fit(experiment, model, run))
 
-        def save_and_interrupt(self, epoch, step):
-            save(self, epoch, step)
-            if (epoch, step) == place:
+        def save_and_interrupt(loop):
+            save(loop)
+            if (loop.epoch, loop.step) == place:
                 raise KeyboardInterrupt
 
         undisturbed = fit()
         with monkeypatch.context() as patch:
-            patch.setattr(Saver, "_save", save_and_interrupt)
+            patch.setattr(Loop, "save", save_and_interrupt)
             with pytest.raises(KeyboardInterrupt):
                 fit()
         return [undisturbed, fit(started[-1])]

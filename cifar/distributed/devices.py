@@ -26,7 +26,7 @@ from cifar.runtime.lazy import Lazy, keras, np, tf
 from cifar.runtime.quiet import silenced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import tensorflow
 
@@ -206,31 +206,3 @@ def from_first(content: bytes) -> bytes:
     """The `content` that the first process has; all ask at once."""
     own = np.frombuffer(b"" if jax.process_index() else content, np.uint8)
     return multihost.broadcast_one_to_all(np.pad(own, (0, greatest(len(own)) - len(own)))).tobytes()
-
-
-def cut_filling(model: keras.Model, shard: Shard, train: tuple[int, int], test: tuple[int, int]) -> None:
-    """Let `model` train and test on batches without their filling; `train` and `test` are (images, batch size)."""
-    if shard.devices > 1:
-        cut = _cut_on_jax if keras.backend.backend() == "jax" else _cut_on_tensorflow
-        model.train_step, model.test_step = cut(model.train_step, shard, *train), cut(model.test_step, shard, *test)
-
-
-def _cut_on_jax(step: Callable, shard: Shard, images: int, batch_size: int) -> Callable:
-    filled = shard.filled(images % batch_size, batch_size)
-    places = shard.places(images % batch_size, batch_size)
-    return lambda state, data: step(state, jax.tree.map(lambda x: x[places] if len(x) == filled else x, data))
-
-
-def _cut_on_tensorflow(step: Callable, shard: Shard, images: int, batch_size: int) -> Callable:
-    partial = shard.filled(images % batch_size, batch_size) // shard.devices
-    sizes = shard.sizes(images % batch_size)
-
-    def cut_step(data):
-        own = tf.shape(tf.nest.flatten(data)[0], tf.int64)[0]
-        size = tf.gather(sizes, tf.distribute.get_replica_context().replica_id_in_sync_group)
-        kept = tf.where(own == partial, size, own)
-        return step(tf.nest.map_structure(lambda x: x[:kept], data))
-
-    return cut_step
-
-

@@ -1,15 +1,13 @@
-"""Batches that mirrored replicas share: rows of a replica, and the exact gradient of the whole batch."""
+"""Batches that mirrored replicas share: the rows of a replica, and its share of the gradient."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cifar.runtime.lazy import keras, tf
+from cifar.runtime.lazy import tf
 
 if TYPE_CHECKING:
-
     import tensorflow
-
 
 
 def replica_rows(x: tensorflow.Tensor) -> tuple[tensorflow.Tensor, tensorflow.Tensor, tensorflow.Tensor]:
@@ -20,18 +18,13 @@ def replica_rows(x: tensorflow.Tensor) -> tuple[tensorflow.Tensor, tensorflow.Te
     total = context.all_reduce(tf.distribute.ReduceOp.SUM, own)
     return tf.cast(context.replica_id_in_sync_group, tf.int64) * total // context.num_replicas_in_sync, own, total
 
-def exact(loss: keras.losses.Loss) -> keras.losses.Loss:
-    """`loss` with the gradient of the whole batch, also where the mirrored strategy splits it into unequal parts.
 
-    Keras takes the mean of the replicas' mean losses; a replica's share of the gradient is that of its rows instead.
+def weighted_gradient(y_pred: tensorflow.Tensor) -> tensorflow.Tensor:
+    """`y_pred` itself, whose gradient is weighted by this replica's share of the rows of the batch.
+
+    Keras takes the mean of the replicas' mean losses. That is the mean of the batch only where all have equally many
+    rows.
     """
-    mean = loss.call
-
-    def call(y_true, y_pred):
-        _, own, total = replica_rows(y_pred)
-        weight = tf.cast(own * tf.distribute.get_strategy().num_replicas_in_sync / total, y_pred.dtype)
-        weighted = tf.custom_gradient(lambda x: (tf.identity(x), lambda upstream: upstream * weight))
-        return mean(y_true, weighted(y_pred))
-
-    loss.call = call
-    return loss
+    _, own, total = replica_rows(y_pred)
+    weight = tf.cast(own * tf.distribute.get_strategy().num_replicas_in_sync / total, y_pred.dtype)
+    return tf.custom_gradient(lambda x: (tf.identity(x), lambda upstream: upstream * weight))(y_pred)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-WEIGHTS = "model.weights.h5"
-"""The file of a run's weights: those of the epoch that `best/epoch` names, see `keeper`."""
-
-
 CONFIG = "config.yaml"
 
 DATASET = "dataset.json"

@@ -33,10 +33,11 @@ from cifar.interfaces import Dataset, Evaluation
 from cifar.runtime import job_report, processes
 from cifar.runtime.errors import InputError, Interrupted, Pruned, TrainingError, is_expected, reason, warn
 from cifar.runtime.lazy import keras
+from cifar.runtime.paths import WEIGHTS
 from cifar.runtime.quiet import silenced
 from cifar.runtime.terminal import unescaped
 from cifar.tracking import addresses, environment, locks, starts, store
-from cifar.tracking.names import CONFIG, DATASET, DESCRIBED, FAILURE, PROCESS, SYNC_RUN, SYNC_URI, WEIGHTS, WEIGHTS_FILE
+from cifar.tracking.names import CONFIG, DATASET, DESCRIBED, FAILURE, PROCESS, SYNC_RUN, SYNC_URI, WEIGHTS_FILE
 from cifar.tracking.runs import end_stale
 from cifar.tracking.store import CODE, FINGERPRINT, IDENTITY, RESUMED, SCHEDULE_MOVED, STARTS, Result
 from cifar.tracking.unfinished import Unfinished

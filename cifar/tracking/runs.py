@@ -19,6 +19,7 @@ from cifar.files.safe_io import read_file, refusing
 from cifar.interfaces import Dataset
 from cifar.runtime import processes
 from cifar.runtime.errors import InputError
+from cifar.runtime.paths import WEIGHTS
 from cifar.tracking import addresses, queries, store
 from cifar.tracking.names import (
     CONFIG,
@@ -29,7 +30,6 @@ from cifar.tracking.names import (
     SWEEP,
     SYNC_RUN,
     SYNC_URI,
-    WEIGHTS,
     WEIGHTS_FILE,
 )
 from cifar.tracking.store import FINGERPRINT

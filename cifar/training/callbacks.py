@@ -12,8 +12,8 @@ from cifar.config.schema import NonNegativeFloat, PositiveInt, Share
 from cifar.files import atomic
 from cifar.runtime.errors import Pruned, TrainingError
 from cifar.runtime.lazy import keras
+from cifar.runtime.paths import WEIGHTS
 from cifar.search import trial
-from cifar.tracking.names import WEIGHTS
 
 Monitor = str
 """The name of a logged metric, such as `val/loss`; that it is logged is checked where the task is known."""

@@ -10,10 +10,10 @@ import keras
 import tensorflow as tf
 
 from cifar.distributed import devices
-from cifar.distributed.shard import Shard
 from cifar.runtime import terminal
 from cifar.training import flops, pipeline, trainer
-from cifar.training.experiment import Experiment
+from cifar.training.experiment import EVALUATION_BATCH, Experiment
+from cifar.training.loop import trainable_parameters
 
 WARM_UP, MEASURED = 2, 3
 """Steps before those that are measured, in which TensorFlow compiles, and as many that are."""
@@ -48,16 +48,16 @@ def rehearse(experiment: Experiment, model: keras.Model) -> None:
     print(f"{trainer.summary(experiment, model)}\n\n{flops.table(rows, terminal.width())}\n", flush=True)
     batch = experiment.settings.batch_size
     activations = batch * flops.sums(rows)["model/activation_bytes"]
-    shard, validation = trainer.batches_for(experiment, model)
+    validation = experiment.validation_batches()
     phases = [("phase", "epochs", "learning", "ms a step", "images/s", "seconds an epoch", "in all")]
     with devices.scope(experiment.settings.distribute):
         for number, phase in enumerate(experiment.phases):
             if number:
                 experiment.compile(model, phase)
-            step, epoch = _measured(experiment, model, shard, validation)
+            step, epoch = _measured(experiment, model, validation)
             phases.append((
                 f"from {phase.from_layer or 'the first layer'} on" if number else "training",
-                f"{phase.epochs}", f"{trainer.learning(model):,}", f"{1000 * step:,.1f}", f"{batch / step:,.0f}",
+                f"{phase.epochs}", f"{trainable_parameters(model):,}", f"{1000 * step:,.1f}", f"{batch / step:,.0f}",
                 f"{epoch:,.1f}", terminal.duration(phase.epochs * epoch),
             ))  # fmt: skip
     print(terminal.table(phases, terminal.width()))
@@ -65,14 +65,12 @@ def rehearse(experiment: Experiment, model: keras.Model) -> None:
           f"{activations / 1e6:,.1f} MB")
 
 
-def _measured(
-    experiment: Experiment, model: keras.Model, shard: Shard, validation: tf.data.Dataset
-) -> tuple[float, float]:
+def _measured(experiment: Experiment, model: keras.Model, validation: tf.data.Dataset) -> tuple[float, float]:
     """Seconds of a step of training, and of an epoch with its validation."""
     steps, count = experiment.steps_per_epoch, WARM_UP + MEASURED
-    looks = pipeline.steps_per_epoch(len(experiment.dataset.val), trainer.EVALUATION_BATCH)
+    looks = pipeline.steps_per_epoch(len(experiment.dataset.val), EVALUATION_BATCH)
     train, test = Stopwatch(), Stopwatch()
-    batches = trainer.training_batches(experiment, shard, 0, 0, epochs=-(-count // steps))
+    batches = experiment.training_batches(0, 0, epochs=-(-count // steps))
     model.fit(batches, steps_per_epoch=count, callbacks=[train], shuffle=False, verbose=0)
     model.evaluate(validation.repeat(), steps=count, callbacks=[test], verbose=0)
     return train.seconds, steps * train.seconds + looks * test.seconds

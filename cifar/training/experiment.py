@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cifar.augmentation import Mixing, parts
 from cifar.config import objective
 from cifar.config.registry import AUGMENTATIONS, AVERAGING, CALLBACKS, DATASETS, MODELS, OPTIMIZERS, SCHEDULES, TASKS
 from cifar.config.settings import Settings, entries
-from cifar.distributed import devices, replicas
+from cifar.distributed import devices
+from cifar.distributed.shard import Shard
 from cifar.interfaces import Dataset, Task
 from cifar.runtime import machine
 from cifar.runtime.errors import InputError, closest, known
 from cifar.runtime.lazy import keras, tf
 from cifar.training import pipeline
+
+if TYPE_CHECKING:
+    import tensorflow
+
+EVALUATION_BATCH = 128  # larger ones are no faster on a CPU, and take more memory than training does
 
 
 def check(settings: Settings) -> None:
@@ -101,6 +108,39 @@ class Experiment:
     def steps_per_epoch(self) -> int:
         return pipeline.steps_per_epoch(len(self.dataset.train), self.settings.batch_size)
 
+    @functools.cached_property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The metrics to follow in training, next to the loss."""
+        return self.task.metrics()
+
+    @functools.cached_property
+    def shard(self) -> Shard:
+        """The part of each batch that this process reads."""
+        return devices.shard(self.settings.distribute)
+
+    def training_batches(self, epoch: int, step: int, epochs: int) -> tensorflow.data.Dataset:
+        """The training batches from (`epoch`, `step`) on, both from 0, to the end of epoch `epochs`, from 1."""
+        return pipeline.training_batches(
+            self.dataset.train,
+            self.task,
+            self.augmentation(),
+            seed=self.settings.seed,
+            batch_size=self.settings.batch_size,
+            epochs=epochs,
+            first_epoch=epoch,
+            first_step=step,
+            fill_mode=self.settings.fill_mode,
+            shard=self.shard,
+        )
+
+    def validation_batches(self) -> tensorflow.data.Dataset:
+        """The batches of one validation."""
+        return pipeline.evaluation_batches(self.dataset.val, self.task, self._validation_batch_size, self.shard)
+
+    @property
+    def _validation_batch_size(self) -> int:
+        return self.shard.filled(EVALUATION_BATCH, EVALUATION_BATCH)
+
     def model(self, start: Callable[[str], Path] | None = None, **changed: Any) -> keras.Model:
         """The task's head on the backbone, with the initial weights that the seed gives.
 
@@ -125,6 +165,7 @@ class Experiment:
             model = self.model(start)
             for phase in self.phases:
                 _first_layer(model, phase)
+            model = self._distributed(model)
             self.compile(model, self.phases[0])
         return model
 
@@ -135,8 +176,7 @@ class Experiment:
         mirrored = self.settings.distribute == "mirrored"
         # XLA makes TensorFlow's convolutions on a CPU 5 to 8 times slower, and cannot compile what replicas exchange.
         jit = self.settings.backend == "jax" or (bool(tf.config.list_physical_devices("GPU")) and not mirrored)
-        loss = replicas.exact(self.task.loss()) if mirrored else self.task.loss()
-        model.compile(self._optimizer(model, phase), loss, metrics=self.task.metrics(), jit_compile=jit)
+        model.compile(self._optimizer(model, phase), self.task.loss(), metrics=self.metrics, jit_compile=jit)
 
     def augmentation(self) -> dict[str, Any]:
         """The choices of augmentation by name, in the order in which they were listed."""
@@ -145,6 +185,15 @@ class Experiment:
     def callbacks(self, folder: Path) -> list[keras.callbacks.Callback]:
         """The callbacks of the settings; what they write goes to `folder`."""
         return [CALLBACKS.build(entry, folder=folder) for _, entry in entries(self.settings.callbacks)]
+
+    def _distributed(self, model: keras.Model) -> keras.Model:
+        """`model`, or where several devices train it the `DistributedModel` of its layers."""
+        if self.shard.devices == 1:
+            return model
+        from cifar.distributed.model import DistributedModel
+
+        train = len(self.dataset.train), self.settings.batch_size
+        return DistributedModel(model, self.shard, train, (len(self.dataset.val), self._validation_batch_size))
 
     def _check_places(self) -> None:
         """Raises `InputError` for what makes no sense where a task speaks of places in an image."""

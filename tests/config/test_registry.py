@@ -113,7 +113,7 @@ def test_every_yaml_of_a_group_has_its_builder(registry):
 
 def test_groups_are_the_registries_and_the_recipes():
     groups = {str(path.parent.relative_to(ROOT / "conf")) for path in (ROOT / "conf").rglob("*/*.yaml")}
-    others = {"experiment", "sweep", "hydra/launcher", "hydra/sweeper"}
+    others = {"experiment", "sweep", "hydra/default", "hydra/launcher", "hydra/sweeper"}
     assert groups == {*(registry.group for registry in ALL), *others}
 
 

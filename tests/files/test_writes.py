@@ -31,8 +31,8 @@ CALLER, MEMORY = "what the caller writes", "memory"
 WRITES = {
     "cifar/__main__.py": {
         "ownership.write": PREDICTED,  # refuses files without the mark
-        "place.partial": PARTIAL,
-        "place.publish": EXPORT,
+        "versioned_dir.partial": PARTIAL,
+        "versioned_dir.publish": EXPORT,
     },
     "cifar/training/callbacks.py": {
         "partial.unlink": WORK,  # of the checkpoint, left by a SIGKILL
@@ -74,7 +74,8 @@ WRITES = {
     },
     "cifar/images/io.py": {"Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save": MEMORY},
     "cifar/plots/comparison.py": {"figure.savefig": MEMORY},
-    "cifar/training/checkpointer.py": {"state.save": WORK},
+    "cifar/training/checkpoints.py": {"checkpoint_file.save": WORK},
+    "cifar/training/loop.py": {"self._checkpoints.save": WORK, "self.save": WORK},
     "cifar/runtime/job_report.py": {"Path(path).open('a')": WORK},  # the report of a job, whose path its sweep has set
     "cifar/training/checkpoint_file.py": {
         "folder.mkdir": WORK,
@@ -97,6 +98,8 @@ WRITES = {
         "folder(uri).mkdir": MLRUNS,
         "left.unlink": DATABASE,  # a database that was half made, under the lock of those who make it
         "partial.replace": DATABASE,  # where there was none, under the same lock
+    },
+    "cifar/tracking/locks.py": {
         "ownership.make_folder": CLAIMS,
         "path.open('ab')": CLAIMS,
         "Path(self.held.name).unlink": CLAIMS,  # the lock that the process holds
@@ -116,7 +119,7 @@ OF_MODULES = {
     "shutil": {"copy", "copy2", "copyfile", "copytree", "move"},
     "atomic": {"replace", "replacing", "temporary_path", "write"},
     "ownership": {"make_folder", "remove_folder", "write"},
-    "place": {"partial", "publish"},
+    "versioned_dir": {"partial", "publish"},
 }
 """Names that mean something else on other objects."""
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cifar import tracking
 from cifar.config.registry import AVERAGING
 from cifar.optim import averaging
-from cifar.tracking.names import WEIGHTS
+from cifar.runtime.paths import WEIGHTS
 from cifar.training import trainer
 from cifar.training.experiment import Experiment
 

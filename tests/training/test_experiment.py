@@ -9,12 +9,12 @@ from conftest import TINY
 
 from cifar.config.registry import AUGMENTATIONS, CALLBACKS, OPTIMIZERS
 from cifar.runtime.errors import InputError
+from cifar.runtime.paths import WEIGHTS
 from cifar.tasks.classification import Classification
-from cifar.tracking.names import WEIGHTS
 from cifar.tracking.run import Unrecorded
 from cifar.training import experiment, pipeline, trainer
-from cifar.training.checkpointer import Saver
 from cifar.training.experiment import Experiment
+from cifar.training.loop import Loop
 
 
 @pytest.fixture
@@ -285,16 +285,16 @@ class TestKeptWeights:
 
     @pytest.mark.parametrize("callbacks", ["none", "[checkpoint]", "[early_stopping]"])
     def test_of_a_resumed_run(self, fitted, callbacks, monkeypatch):
-        save = Saver._save
+        save = Loop.save
 
-        def interrupt(saver, epoch, step):
-            save(saver, epoch, step)
-            if epoch == 4:
+        def interrupt(loop):
+            save(loop)
+            if loop.epoch == 4:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(Saver, "_save", interrupt)
+        monkeypatch.setattr(Loop, "save", interrupt)
         with pytest.raises(KeyboardInterrupt):
             fitted(f"callbacks={callbacks}")
-        monkeypatch.setattr(Saver, "_save", save)
+        monkeypatch.setattr(Loop, "save", save)
         found = fitted(f"callbacks={callbacks}")
         self.check(found, 6 if callbacks == "none" else self.best_by(found[0], "loss"))

@@ -23,8 +23,8 @@ from cifar.runtime.errors import InputError
 from cifar.runtime.paths import ROOT
 from cifar.tracking.run import Run, Unrecorded
 from cifar.training import trainer
-from cifar.training.checkpointer import Saver
 from cifar.training.experiment import Experiment
+from cifar.training.loop import Loop
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), dtype="uint8")
 
@@ -298,19 +298,19 @@ class TestPhases:
 
     @pytest.mark.parametrize("saves", [4, 6, 8], ids=["first phase", "border", "second phase"])
     def test_resumed_run_equals_an_undisturbed_one(self, experiment, undisturbed, tmp_path, monkeypatch, saves):
-        save, count = Saver._save, 0
+        save, count = Loop.save, 0
 
-        def stopping(saver, epoch, step):
+        def stopping(loop):
             nonlocal count
-            save(saver, epoch, step)
+            save(loop)
             count += 1
             if count == saves:
                 raise Stopped
 
-        monkeypatch.setattr(Saver, "_save", stopping)
+        monkeypatch.setattr(Loop, "save", stopping)
         with pytest.raises(Stopped):
             self.fit(experiment, tmp_path)
-        monkeypatch.setattr(Saver, "_save", save)
+        monkeypatch.setattr(Loop, "save", save)
         assert self.fit(experiment, tmp_path) == undisturbed
 
     def test_layers_before_the_named_one_do_not_learn(self):
