@@ -35,7 +35,7 @@ def main(composed: DictConfig) -> None:
     else:
         settings = resolve(composed)
     experiments.check(settings)
-    is_first = devices.processes(settings).index == 0  # of those that train together, this one keeps the record
+    is_first = devices.processes(settings).process_index == 0  # of those that train together, this one keeps the record
     if settings.model["name"] == "from_run":
         from cifar import tracking
 
@@ -56,12 +56,12 @@ def main(composed: DictConfig) -> None:
 
     model = experiment.compiled_model(start=None if unfinished else tracking.weights_of)
     if settings.dry_run:
-        dry_run.rehearse(experiment, model)
+        dry_run.show_costs(experiment, model)
         return
     if is_first:
         tracking.connect(settings.tracking.uri)
     started = tracking.start(settings.tracking, unfinished) if is_first else tracking.unrecorded()
-    with interrupts.handled(), started as run, devices.together():
+    with interrupts.handled(), started as run, devices.abort_on_failure():
         trainer.describe(experiment, model, run)
         model = trainer.fit(experiment, model, run, resumed=unfinished is not None)
         if is_first:
@@ -71,6 +71,6 @@ def main(composed: DictConfig) -> None:
 if __name__ == "__main__":
     output.prepare()
     output.drop_unread()
-    with ExitCodes(), hydra_errors.told_in_one_line():
+    with ExitCodes(), hydra_errors.one_line_errors():
         sys.argv[1:] = overrides.composable(sys.argv[1:])
         main()

@@ -61,19 +61,22 @@ def ours(images: np.ndarray, *names: str) -> Iterable[Any]:
 
 def keras_layers(images: np.ndarray) -> Iterable[Any]:
     """The default chain as Keras's preprocessing layers, mapped over batches."""
-    chain = keras.Sequential([
-        keras.layers.RandomRotation(15 / 360, fill_mode="nearest"),
-        keras.layers.RandomTranslation(0.1, 0.1, fill_mode="nearest"),
-        keras.layers.RandomFlip("horizontal"),
-    ])
+    chain = keras.Sequential(
+        [
+            keras.layers.RandomRotation(15 / 360, fill_mode="nearest"),
+            keras.layers.RandomTranslation(0.1, 0.1, fill_mode="nearest"),
+            keras.layers.RandomFlip("horizontal"),
+        ]
+    )
     batches = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).repeat().batch(BATCH)
     return batches.map(lambda x: chain(x, training=True), tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def image_data_generator(images: np.ndarray) -> Iterable[Any]:
     """The default chain as Keras's old `ImageDataGenerator`."""
-    generator = ImageDataGenerator(rotation_range=15, width_shift_range=0.1, height_shift_range=0.1,
-                                   horizontal_flip=True)
+    generator = ImageDataGenerator(
+        rotation_range=15, width_shift_range=0.1, height_shift_range=0.1, horizontal_flip=True
+    )
     return generator.flow(images, batch_size=BATCH)
 
 
@@ -113,7 +116,9 @@ def main() -> None:
     for name, found in costs.items():
         rates, cpu = found.T
         ratio = np.median(rates / costs[OURS][:, 0])
-        print(f"{name:24}{np.median(rates):10.0f}{rates.min():10.0f}{rates.max():10.0f}{ratio:8.3f}{np.median(cpu):9.2f}")
+        print(
+            f"{name:24}{np.median(rates):10.0f}{rates.min():10.0f}{rates.max():10.0f}{ratio:8.3f}{np.median(cpu):9.2f}"
+        )
 
 
 if __name__ == "__main__":

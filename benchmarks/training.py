@@ -213,8 +213,10 @@ def report_speed(seconds: Seconds, images: int) -> None:
         if name in PRODUCTS:
             continue
         share = flops / times / peak(seconds, "bfloat16" if "bf" in name else "float32")
-        print(f"{name:54}{spread((images - val) / times, ',.0f')}   {spread(times / seconds[best], '.2f')}"
-              f"   {np.median(share):13.0%}")
+        print(
+            f"{name:54}{spread((images - val) / times, ',.0f')}   {spread(times / seconds[best], '.2f')}"
+            f"   {np.median(share):13.0%}"
+        )
     _heading("matrix products, GFLOP/s")
     for name in PRODUCTS:
         print(f"{name:54}{spread(PRODUCT_FLOPS / seconds[name] / 1e9, ',.0f')}")
@@ -251,8 +253,10 @@ def report_memory(images: Path, folder: Path) -> None:
                         f"tracking.uri=sqlite:///{folder}/mlflow.db"], folder)  # fmt: skip
     script = [str(PEERS / "keras_tfdata.py"), "--data", str(images), "--epochs", "1"]
     installed, plain = peak_memory(script, folder), peak_memory(["-c", WITHOUT_JAX, *script], folder)
-    print(f"\npeak memory of a whole run on 50,000 images: ours {ours:,.0f} MiB, {TF_DATA} {plain:,.0f} MiB "
-          f"({installed:,.0f} MiB where TensorFlow finds JAX, which it then imports)")
+    print(
+        f"\npeak memory of a whole run on 50,000 images: ours {ours:,.0f} MiB, {TF_DATA} {plain:,.0f} MiB "
+        f"({installed:,.0f} MiB where TensorFlow finds JAX, which it then imports)"
+    )
     _goal("ours ≤ 1.1×", f"{ours / plain:9.2f}{'':18}", ours <= 1.1 * plain)
 
 
@@ -270,8 +274,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder cifar-10-batches-py; random images by default")
     parser.add_argument("--images", type=int, default=10_000, help="of an epoch, a tenth of them for validation")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--pin", action="store_true", help="keep a contender's busiest threads on a core each, where "
-                        "the kernel packs them")
+    parser.add_argument(
+        "--pin",
+        action="store_true",
+        help="keep a contender's busiest threads on a core each, where the kernel packs them",
+    )
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no contender is left behind
     parts = options.parts or ("peers", "overhead", "memory")

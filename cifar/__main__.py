@@ -28,8 +28,11 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cifar", description=__doc__)
-    parser.add_argument("--tracking-uri", metavar="URI", help="where the runs are recorded (default: "
-                        "$MLFLOW_TRACKING_URI, else mlflow.db beside run.py)")
+    parser.add_argument(
+        "--tracking-uri",
+        metavar="URI",
+        help="where the runs are recorded (default: $MLFLOW_TRACKING_URI, else mlflow.db beside run.py)",
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -46,10 +49,20 @@ def _parser() -> argparse.ArgumentParser:
     chosen.add_argument("run_ids", metavar="RUN", nargs="*", default=[], help="the others are held against the first")
     chosen.add_argument("--sweep", metavar="RUN", help="the jobs of a sweep")
     chosen.add_argument("--experiment", metavar="NAME", help="the best settings of an experiment")
-    command.add_argument("--top", type=_count, metavar="N", help="the best settings by validation accuracy, each with "
-                         "all of its seeds (default: 10 of an experiment, else all)")
-    command.add_argument("--ignore", metavar="SETTING", action="append", default=[], help="what tells no runs apart: "
-                         "code, a setting, or a group of them such as optimizer; may be given again")
+    command.add_argument(
+        "--top",
+        type=_count,
+        metavar="N",
+        help="the best settings by validation accuracy, each with "
+        "all of its seeds (default: 10 of an experiment, else all)",
+    )
+    command.add_argument(
+        "--ignore",
+        metavar="SETTING",
+        action="append",
+        default=[],
+        help="what tells no runs apart: code, a setting, or a group of them such as optimizer; may be given again",
+    )
     command.add_argument("--html", type=Path, default=Path("comparison.html"), help="(default: comparison.html)")
     command.set_defaults(run=compare)
 
@@ -62,8 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--tta", choices=get_args(Views), help="views of an image; those of the run by default")
     command.set_defaults(run=evaluate)
 
-    command = commands.add_parser("predict", help="what a finished run's model sees in images of any size, boxes and "
-                                   "masks drawn on them in IMAGE.predicted.png")
+    command = commands.add_parser(
+        "predict",
+        help="what a finished run's model sees in images of any size, boxes and "
+        "masks drawn on them in IMAGE.predicted.png",
+    )
     command.add_argument("run_id", metavar="RUN")
     command.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
     command.set_defaults(run=predict)
@@ -104,7 +120,7 @@ def compare(arguments: argparse.Namespace) -> None:
     from cifar import analysis, tracking
     from cifar.runtime import terminal
 
-    analysis.check_place(arguments.html)
+    analysis.check_path(arguments.html)
     tracking.connect_existing(arguments.tracking_uri)
     if arguments.run_ids:
         chosen, top = analysis.named(arguments.run_ids), arguments.top
@@ -150,20 +166,20 @@ def predict(arguments: argparse.Namespace) -> None:
         read_image(path, (1, 1, 3))
     experiment, weights = _of_run(arguments)
     task, shape = experiment.task, experiment.dataset.image_shape
-    if task.by_place:
+    if task.is_dense:
         for path in arguments.images:
             for written in _written(path):
                 ownership.check(written)
     model = _restored(experiment, weights)
     for path in arguments.images:
-        if task.by_place:
+        if task.is_dense:
             photo, image, frame = read_photo(path, shape)
             found = frame.in_photo(task.predictions(model.predict(image[None], verbose=0)))
         else:
             found = task.predictions(model.predict(read_image(path, shape)[None], verbose=0))
         answer = {"image": str(path), "answer": task.decode(found)[0]}
         print(json.dumps(answer))
-        if task.by_place:
+        if task.is_dense:
             drawn = task.draw(photo, {name: values[0] for name, values in found.items()})
             picture, record = _written(path)
             ownership.write(picture, png(drawn, ownership.MARK))

@@ -52,8 +52,9 @@ class Split:
 
     def __post_init__(self):
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
-            raise ValueError(f"images must be uint8 (n, height, width, channels), not {self.images.dtype} "
-                             f"{self.images.shape}")
+            raise ValueError(
+                f"images must be uint8 (n, height, width, channels), not {self.images.dtype} {self.images.shape}"
+            )
         for name, target in self.targets.items():
             if len(target) != len(self.images):
                 raise ValueError(f"{len(self.images)} images but {len(target)} targets {name!r}")
@@ -79,7 +80,7 @@ class Dataset:
     class_names: tuple[str, ...]
 
     @classmethod
-    def blank(cls, name: str, class_names: Sequence[str], image_shape: Sequence[int]) -> Dataset:
+    def placeholder(cls, name: str, class_names: Sequence[str], image_shape: Sequence[int]) -> Dataset:
         """One that stands for a data set which is not at hand: each split is a black image of each class.
 
         It has the targets of every task. A model that is built for it differs from one built for the data in nothing
@@ -105,20 +106,28 @@ class Dataset:
     def description(self) -> dict[str, Any]:
         """Name, classes, image shape and sizes of the splits, as JSON holds them."""
         splits = {"train": self.train, "val": self.val, "test": self.test}
-        return {"name": self.name, "class_names": list(self.class_names), "image_shape": list(self.image_shape),
-                "images": {name: len(split) for name, split in splits.items()}}
+        return {
+            "name": self.name,
+            "class_names": list(self.class_names),
+            "image_shape": list(self.image_shape),
+            "images": {name: len(split) for name, split in splits.items()},
+        }
 
-    def need(self, *targets: str) -> None:
+    def require_targets(self, *targets: str) -> None:
         """Raises `InputError` where a target that a task learns is missing, or training images of a class of labels."""
         for name in targets:
             if name not in self.train.targets:
-                raise InputError(f"data={self.name}: its images have no {name}, which this task learns; they have "
-                                 f"{', '.join(sorted(self.train.targets))}")
+                raise InputError(
+                    f"data={self.name}: its images have no {name}, which this task learns; they have "
+                    f"{', '.join(sorted(self.train.targets))}"
+                )
         if "label" in targets:
             counts = np.bincount(self.train.targets["label"], minlength=len(self.class_names))
             if missing := [name for name, count in zip(self.class_names, counts, strict=True) if not count]:
-                raise InputError(f"data={self.name}: no training images of {', '.join(map(repr, missing))}; accepted: "
-                                 "at least one of each class")
+                raise InputError(
+                    f"data={self.name}: no training images of {', '.join(map(repr, missing))}; accepted: "
+                    "at least one of each class"
+                )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -163,7 +172,7 @@ class Task(abc.ABC):
     targets: tuple[str, ...]
     """Which targets of a `Split` it learns."""
 
-    by_place = True
+    is_dense = True
     """Whether it speaks of places in an image. If not, `encode` gives one float tensor whose weighted means are targets
     too, and the outputs for several views of an image have a mean, so that images can be mixed and views averaged."""
 

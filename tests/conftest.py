@@ -171,7 +171,9 @@ def mistake(in_process, tmp_path, monkeypatch) -> Callable[..., str]:
     """
 
     def refused(*arguments: str) -> str:
-        monkeypatch.setattr("cifar.runtime.lazy.load_tensorflow", lambda _: pytest.fail("not refused before TensorFlow loads"))
+        monkeypatch.setattr(
+            "cifar.runtime.lazy.load_tensorflow", lambda _: pytest.fail("not refused before TensorFlow loads")
+        )
         monkeypatch.setattr("cifar.sweep.jobs.Options.start", lambda *_: pytest.fail("not refused before a job starts"))
         before = sorted(tmp_path.rglob("*"))
         done = in_process(*arguments)
@@ -215,7 +217,7 @@ def undisturbed_and_resumed(monkeypatch):
 
         def fit(run_id: str | None = None) -> tuple[str, str]:
             model = experiment.compiled_model()
-            with tracking.start(experiment.settings.tracking, run_id and tracking.claimed(run_id)) as run:
+            with tracking.start(experiment.settings.tracking, run_id and tracking.locked(run_id)) as run:
                 started.append(run.id)
                 return run.id, trainer.weights_sha256(trainer.fit(experiment, model, run))
 

@@ -1,6 +1,6 @@
 """What one writes by hand: Flask, the run's model, `model.predict` for each request.
 
-    python benchmarks/peers/flask_script.py runs:/RUN/model PORT
+python benchmarks/peers/flask_script.py runs:/RUN/model PORT
 """
 
 from __future__ import annotations

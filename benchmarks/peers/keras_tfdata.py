@@ -8,11 +8,13 @@ from shared import BATCH, EVALUATION_BATCH, arguments, read, turn
 options = arguments()
 train, val = read(options.data, options.limit)
 
-augment = keras.Sequential([
-    keras.layers.RandomRotation(15 / 360, fill_mode="nearest"),
-    keras.layers.RandomTranslation(0.1, 0.1, fill_mode="nearest"),
-    keras.layers.RandomFlip("horizontal"),
-])
+augment = keras.Sequential(
+    [
+        keras.layers.RandomRotation(15 / 360, fill_mode="nearest"),
+        keras.layers.RandomTranslation(0.1, 0.1, fill_mode="nearest"),
+        keras.layers.RandomFlip("horizontal"),
+    ]
+)
 train_batches = (
     tf.data.Dataset.from_tensor_slices(train)
     .cache()

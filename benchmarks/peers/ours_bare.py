@@ -1,6 +1,6 @@
 """Our model and batches in a `fit` without any callback; with --in-memory, on the batches of one epoch over and over.
 
-    python ours_bare.py [--in-memory] OVERRIDES…
+python ours_bare.py [--in-memory] OVERRIDES…
 """
 
 import sys

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cifar.config.settings import MAY_CHANGE
 from cifar.metrics.statistics import Aggregate, aggregate
-from cifar.runtime.errors import InputError, known, warn
+from cifar.runtime.errors import InputError, did_you_mean, warn
 from cifar.tracking import queries, store
 from cifar.tracking.queries import StoredRun
 
@@ -96,7 +96,7 @@ def _check_ignored(runs: Sequence[StoredRun], ignored: Collection[str]) -> None:
     names |= {key.partition(".")[0] for key in names}
     for name in ignored:
         if name not in names:
-            raise InputError(f"--ignore {name}: no run has such a setting; {known(name, names)}")
+            raise InputError(f"--ignore {name}: no run has such a setting; {did_you_mean(name, names)}")
 
 
 def _settings(run: StoredRun, ignored: Collection[str] = ()) -> dict[str, str]:

@@ -40,7 +40,7 @@ class Picture:
     seen: str = ""
 
 
-def check_place(path: Path) -> None:
+def check_path(path: Path) -> None:
     """Raises `InputError` where no file can be written at `path`, or one is there that is no such page."""
     ownership.check(path, f"--html {path}")
 

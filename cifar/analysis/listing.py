@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cifar.config.objective import lower_is_better
 from cifar.runtime import terminal
-from cifar.runtime.errors import InputError, known
+from cifar.runtime.errors import InputError, did_you_mean
 from cifar.tracking.queries import StoredRun, search_runs
 
 COMPARISONS = {">=": operator.ge, "<=": operator.le, "!=": operator.ne, ">": operator.gt, "<": operator.lt,
@@ -40,7 +40,7 @@ def check_metric(name: str, runs: Sequence[StoredRun]) -> None:
     """Raises `InputError` where no run has a metric of this name."""
     names = {metric for run in runs for metric in run.metrics}
     if runs and name not in names:
-        raise InputError(f"metric {name}: no run has it; {known(name, names)}")
+        raise InputError(f"metric {name}: no run has it; {did_you_mean(name, names)}")
 
 
 def ranked(runs: Sequence[StoredRun], metric: str) -> list[StoredRun]:
@@ -71,13 +71,15 @@ def table(entries: Sequence[tuple[StoredRun, Sequence[StoredRun]]], columns: int
     rows = [["run", "name", *(["experiment"] if several else []), "status", "started", "time", *shown]]
     for entry, jobs in entries:
         for run in (entry, *jobs):
-            rows.append([
-                run.id[:digits],
-                run.name if run is entry else f"└ {run.name}",
-                *([run.experiment] if several else []),
-                run.status,
-                f"{run.start:%Y-%m-%d %H:%M}",
-                terminal.duration(run.seconds),
-                *(terminal.number(run.metrics[name]) if name in run.metrics else "" for name in shown),
-            ])
+            rows.append(
+                [
+                    run.id[:digits],
+                    run.name if run is entry else f"└ {run.name}",
+                    *([run.experiment] if several else []),
+                    run.status,
+                    f"{run.start:%Y-%m-%d %H:%M}",
+                    terminal.duration(run.seconds),
+                    *(terminal.number(run.metrics[name]) if name in run.metrics else "" for name in shown),
+                ]
+            )
     return terminal.table(rows, columns, whole=[0])

@@ -59,16 +59,18 @@ def tested(groups: Sequence[Group], answers: Answers) -> list[Pair]:
     for first, second in _pairs(groups):
         here, there = (answers[run.id].correct for _, run in (first, second))
         only_first, only_second = int((here & ~there).sum()), int((there & ~here).sum())
-        pairs.append(Pair(
-            first,
-            second,
-            only_first,
-            only_second,
-            float(there.mean() - here.mean()),
-            paired_difference_interval(only_second, only_first, len(here)),
-            mcnemar(only_first, only_second),
-            float("nan"),
-        ))
+        pairs.append(
+            Pair(
+                first,
+                second,
+                only_first,
+                only_second,
+                float(there.mean() - here.mean()),
+                paired_difference_interval(only_second, only_first, len(here)),
+                mcnemar(only_first, only_second),
+                float("nan"),
+            )
+        )
     corrected = holm([pair.test.p for pair in pairs])
     return [replace(pair, corrected_p=float(p)) for pair, p in zip(pairs, corrected, strict=True)]
 

@@ -85,16 +85,18 @@ def cost(groups: Sequence[Group], histories: Histories) -> Table:
             [run.metrics.get(name, math.nan) for run in group.runs]
             for name in ("model/parameters", "model/flops", "best/epoch")
         )
-        rows.append([
-            group.letter,
-            terminal.duration(np.mean([run.seconds for run in group.runs])),
-            _average([max(map(len, history.values()), default=0) for history in known], ",.1f"),
-            _average(epoch, ",.1f"),
-            _average([speed for history in known for speed in history.get("images_per_second", ())], ",.0f"),
-            _average(parameters, ",.0f"),
-            _average(np.array(flops) / 1e6, ",.2f"),
-            " + ".join(sorted({run.tags.get("cpu", "—") for run in group.runs})),
-        ])
+        rows.append(
+            [
+                group.letter,
+                terminal.duration(np.mean([run.seconds for run in group.runs])),
+                _average([max(map(len, history.values()), default=0) for history in known], ",.1f"),
+                _average(epoch, ",.1f"),
+                _average([speed for history in known for speed in history.get("images_per_second", ())], ",.0f"),
+                _average(parameters, ",.0f"),
+                _average(np.array(flops) / 1e6, ",.2f"),
+                " + ".join(sorted({run.tags.get("cpu", "—") for run in group.runs})),
+            ]
+        )
     note = "Means of runs; the time is from a run's start to its end"
     return Table("Time and cost", rows, note, optional=("processor", "best epoch"))
 
@@ -115,18 +117,20 @@ def tests(groups: Sequence[Group], pairs: Sequence[Pair]) -> Table:
     rows = [["", "", "seeds", "only 1st", "only 2nd", "difference", "95 % interval", "test", "p", "p (Holm)"]]
     for pair in pairs:
         (first, one), (second, other) = pair.first, pair.second
-        rows.append([
-            first.letter,
-            second.letter,
-            f"{one.params.get('seed', '—')}, {other.params.get('seed', '—')}",
-            f"{pair.only_first:,}",
-            f"{pair.only_second:,}",
-            terminal.signed(pair.difference),
-            _range(pair.interval, signed=True),
-            "exact" if pair.test.exact else f"χ² {pair.test.statistic:,.1f}",
-            _p(pair.test.p),
-            _p(pair.corrected_p),
-        ])
+        rows.append(
+            [
+                first.letter,
+                second.letter,
+                f"{one.params.get('seed', '—')}, {other.params.get('seed', '—')}",
+                f"{pair.only_first:,}",
+                f"{pair.only_second:,}",
+                terminal.signed(pair.difference),
+                _range(pair.interval, signed=True),
+                "exact" if pair.test.exact else f"χ² {pair.test.statistic:,.1f}",
+                _p(pair.test.p),
+                _p(pair.corrected_p),
+            ]
+        )
     note = "Images that only the first, or only the second, gets right; the difference in accuracy, second less first"
     if len(groups) > on_images.ALL_PAIRS:
         note += f"; of more than {on_images.ALL_PAIRS} settings, each is tested against the first"
@@ -165,8 +169,18 @@ def runs(groups: Sequence[Group]) -> Table:
     for group in groups:
         for run in group.runs:
             value = run.metrics.get(metric, math.nan)
-            rows.append([group.letter, run.id, run.name, run.params.get("seed", "—"), run.status,
-                         f"{run.start:%Y-%m-%d %H:%M}", terminal.duration(run.seconds), terminal.number(value)])
+            rows.append(
+                [
+                    group.letter,
+                    run.id,
+                    run.name,
+                    run.params.get("seed", "—"),
+                    run.status,
+                    f"{run.start:%Y-%m-%d %H:%M}",
+                    terminal.duration(run.seconds),
+                    terminal.number(value),
+                ]
+            )
     return Table("Runs", rows)
 
 
@@ -176,8 +190,10 @@ def verdict(groups: Sequence[Group], answers: Answers, pairs: Sequence[Pair]) ->
     if len(pairs) == 1:
         (pair,) = pairs
         p = _p(pair.test.p)
-        return (f"{_told(pair.first[0], pair.second[0], pair.difference, pair.interval, 'these images')}. "
-                f"{'A' if found else 'No'} significant difference (McNemar's test, p {p if '<' in p else f'= {p}'}).")
+        return (
+            f"{_told(pair.first[0], pair.second[0], pair.difference, pair.interval, 'these images')}. "
+            f"{'A' if found else 'No'} significant difference (McNemar's test, p {p if '<' in p else f'= {p}'})."
+        )
     tested = (f"{found} of {len(pairs)} pairs of runs differ significantly in their answers (McNemar's test, "
               f"Holm-corrected p < {ALPHA}).")  # fmt: skip
     if len(groups) == 2 and min(len(group.runs) for group in groups) > 1:
@@ -206,7 +222,9 @@ def _mean(group: Group, metric: str, deviation: bool) -> str:
     found = group.aggregate(metric)
     if not found:
         return "—"
-    return terminal.number(found.mean) + (f" ± {terminal.number(found.deviation)}" if deviation and found.count > 1 else "")
+    return terminal.number(found.mean) + (
+        f" ± {terminal.number(found.deviation)}" if deviation and found.count > 1 else ""
+    )
 
 
 def _interval(group: Group, metric: str, answers: Answers) -> Interval:

@@ -64,7 +64,7 @@ class Draw:
         """The int64 (2,) key of this batch's numbers."""
         return random_key(self.name, self.batch.seed, self.batch.epoch, self.batch.step)
 
-    def more(self, part: str) -> Draw:
+    def fold_in(self, part: str) -> Draw:
         """Other numbers for another `part` of this choice."""
         return dataclasses.replace(self, name=f"{self.name}/{part}")
 
@@ -78,7 +78,7 @@ class Draw:
         words = tf.random.stateless_uniform([self.count, -(-values // 4)], self.key, None, None, tf.int32, alg="philox")
         return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [self.count, -1])[:, :values], [-1, *self.shape])
 
-    def coins(self) -> Tensor:
+    def bernoulli(self) -> Tensor:
         """bool (n,): a fair coin's toss for each image of the split, which it keeps through all epochs."""
         # SplitMix64 (Steele et al. 2014, doi:10.1145/2660193.2660195) gives any number of its stream at once; of other
         # generators' streams, all up to the greatest index would have to be drawn.
@@ -214,7 +214,7 @@ def _mix(x: Tensor, targets: Tensor, mixing: list[tuple[str, Mixing]], draw: Dra
                for name, choice in mixing]  # fmt: skip
     chosen = tf.random.stateless_uniform([], draw.key, 0, len(mixing), tf.int32, alg="philox")
     kept = tf.switch_case(chosen, samples)
-    partner = random_permutation(draw.count, draw.more("partner").key)
+    partner = random_permutation(draw.count, draw.fold_in("partner").key)
     share = tf.reshape(tf.reduce_mean(kept, axis=[1, 2, 3]), [-1, *[1] * (len(targets.shape) - 1)])
     return (
         kept * x + (1 - kept) * tf.gather(x, partner),

@@ -42,7 +42,7 @@ def alternating_flip() -> Geometric:
 
     def sample(draw):
         odd = tf.cast(draw.batch.epoch, tf.int64) % 2 == 1
-        return affine(draw.count, xx=tf.where(tf.math.logical_xor(draw.coins(), odd), -1.0, 1.0))
+        return affine(draw.count, xx=tf.where(tf.math.logical_xor(draw.bernoulli(), odd), -1.0, 1.0))
 
     return Geometric(sample)
 

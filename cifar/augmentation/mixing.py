@@ -41,5 +41,5 @@ def cutmix(*, alpha: PositiveFloat, probability: UnitInterval) -> Mixing:
 
 def _beta(draw: Draw, alpha: float) -> Tensor:
     """float32 (n,) from Beta(`alpha`, `alpha`)."""
-    first, second = tf.unstack(tf.random.stateless_gamma([2, draw.count], draw.more("share").key, alpha))
+    first, second = tf.unstack(tf.random.stateless_gamma([2, draw.count], draw.fold_in("share").key, alpha))
     return tf.math.divide_no_nan(first, first + second)

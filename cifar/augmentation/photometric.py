@@ -75,7 +75,7 @@ def random_erasing(
         aspect = tf.exp(bound * (2 * shape - 1))
         tall, wide = tf.round(height * tf.sqrt(area * aspect)), tf.round(width * tf.sqrt(area / aspect))
         top, left = tf.floor(down * (height - tall + 1)), tf.floor(across * (width - wide + 1))
-        return inside(top, left, tall, wide, (height, width)), draw.more("noise").pixels()
+        return inside(top, left, tall, wide, (height, width)), draw.fold_in("noise").pixels()
 
     def apply(numbers, x):
         erased, noise = numbers

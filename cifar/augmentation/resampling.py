@@ -50,10 +50,14 @@ def _resample(images: Tensor, matrix: Tensor, fill_mode: FillMode) -> Tensor:
 
     pixels = tf.reshape(images, [-1, channels])
     first = tf.range(tf.shape(images)[0])[:, None, None] * (height * width)
-    return tf.add_n([
-        (row_weight * column_weight)[..., None] * tf.cast(tf.gather(pixels, first + row * width + column), tf.float32)
-        for row, row_weight in rows for column, column_weight in columns
-    ])
+    return tf.add_n(
+        [
+            (row_weight * column_weight)[..., None]
+            * tf.cast(tf.gather(pixels, first + row * width + column), tf.float32)
+            for row, row_weight in rows
+            for column, column_weight in columns
+        ]
+    )
 
 
 def _resample_mask(mask: Tensor, matrix: Tensor, fill_mode: FillMode) -> Tensor:

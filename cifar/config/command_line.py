@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from cifar.runtime.errors import InputError, known
+from cifar.runtime.errors import InputError, did_you_mean
 
 PLAIN = re.compile(r"[\w./:+-]*", re.ASCII)
 """Values that Hydra reads as they are."""
@@ -69,7 +69,7 @@ def _readable(argument: str) -> str:
         functions = _functions()
         if called[1] in functions:
             return argument  # Hydra says which of its arguments it does not take
-        raise InputError(f"{argument}: unknown function; {known(called[1], functions)}; write {text} for a text")
+        raise InputError(f"{argument}: unknown function; {did_you_mean(called[1], functions)}; write {text} for a text")
     if any(found["value"].count(left) != found["value"].count(right) for left, right in ("[]", "{}", "()")):
         raise InputError(f"{argument}: a bracket is not closed; write {text} for a text")
     raise InputError(f"{argument}: cannot be read; write {forms(argument)}")

@@ -16,13 +16,17 @@ def resolve(config: DictConfig) -> Settings:
     Raises `InputError`, also where any key is called `_target_`: settings choose builders by name alone.
     """
     try:
-        plain = OmegaConf.to_container(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]),
-                                       resolve=True, throw_on_missing=True)
+        plain = OmegaConf.to_container(
+            OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]),
+            resolve=True,
+            throw_on_missing=True,
+        )
     except MissingMandatoryValue as error:
         raise InputError(f"{error.full_key}: required setting is missing") from None
     except OmegaConfBaseException as error:
         raise explain(error) from None
     return parse(plain)
+
 
 def read(text: str) -> Settings:
     """Settings from the text of a finished run's `config.yaml`."""

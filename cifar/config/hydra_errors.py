@@ -15,7 +15,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError, safe_load
 
 from cifar.config import command_line
-from cifar.runtime.errors import InputError, known
+from cifar.runtime.errors import InputError, did_you_mean
 from cifar.runtime.paths import ROOT
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SEVERAL = ("augmentation", "callbacks")
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
     """Turns what Hydra and OmegaConf complain of into `InputError`."""
     from hydra.errors import HydraException
 
@@ -53,18 +53,20 @@ def explain(error: Exception) -> InputError:
     if missing := getattr(error, "missing_cfg_file", None):
         group, _, choice = str(missing).rpartition("/")
         choices = [path.stem for path in (CONF / group).glob("*.yaml")]
-        return InputError(f"{group or '--config-name'}={choice}: unknown choice; {known(choice, choices)}")
+        return InputError(f"{group or '--config-name'}={choice}: unknown choice; {did_you_mean(choice, choices)}")
     if given := next(filter(_is_no_choice, sys.argv[1:]), None):
         return InputError(f"{given}: should be one of the choices{', or a list of them' * _takes_several(given)}")
     override, config = _applied(error)
     if override and (found := _list_above(override.key_or_group, config)):
         key, values = found
-        return InputError(f"{override.input_line}: {key} is a list of {len(values)}; write it whole, such as "
-                          f"{key}={str(values).replace(' ', '')}, or an item of it, such as {key}.0=…")
+        return InputError(
+            f"{override.input_line}: {key} is a list of {len(values)}; write it whole, such as "
+            f"{key}={str(values).replace(' ', '')}, or an item of it, such as {key}.0=…"
+        )
     if isinstance(cause, ConfigKeyError | AttributeError) and getattr(cause, "parent_node", None) is not None:
         key = override.input_line if override else cause.full_key
         names = [str(name) for name in cause.parent_node if name not in ("hydra", "_target_")]
-        return InputError(f"{key}: unknown setting; {known(str(cause.key), names)}")
+        return InputError(f"{key}: unknown setting; {did_you_mean(str(cause.key), names)}")
     return InputError(" ".join(line.strip() for line in str(error).splitlines() if line.strip()))
 
 
@@ -78,8 +80,10 @@ def refuse_mixtures(hydra: DictConfig) -> None:
     dropped = {_group(argument) for argument in given if argument.startswith("~")}
     own = {path.name for path in CONF.iterdir() if path.is_dir()} - {"hydra", *SEVERAL} - dropped
     if wrong := [*mixed, *sorted(own - hydra.runtime.choices.keys())]:
-        raise InputError(f"{wrong[0]}: should be one of the choices, not a list; --multirun runs each of several, "
-                         "separated by commas")
+        raise InputError(
+            f"{wrong[0]}: should be one of the choices, not a list; --multirun runs each of several, "
+            "separated by commas"
+        )
 
 
 def _group(argument: str) -> str | None:

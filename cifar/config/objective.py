@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cifar.runtime.errors import InputError, known
+from cifar.runtime.errors import InputError, did_you_mean
 
 COSTS = ("model/parameters", "model/flops")
 """Logged metrics besides those of the validation that a sweep may look for the least of."""
@@ -15,10 +15,12 @@ def check(objectives: Iterable[str], logged: Iterable[str]) -> None:
     allowed = [*(name for name in logged if name.startswith("val/")), *COSTS]
     for name in objectives:
         if name.startswith("test/"):
-            raise InputError(f"objective={name}: the test images judge the chosen run, they do not choose it; "
-                             f"{known(name.replace('test/', 'val/', 1), allowed)}")
+            raise InputError(
+                f"objective={name}: the test images judge the chosen run, they do not choose it; "
+                f"{did_you_mean(name.replace('test/', 'val/', 1), allowed)}"
+            )
         if name not in allowed:
-            raise InputError(f"objective={name}: not a validation metric or a cost; {known(name, allowed)}")
+            raise InputError(f"objective={name}: not a validation metric or a cost; {did_you_mean(name, allowed)}")
 
 
 def lower_is_better(metric: str) -> bool:

@@ -51,8 +51,9 @@ def changed(stored: Settings, composed: DictConfig, given: Sequence[str]) -> Set
                  if not may_change(key) and before.get(key) != now.get(key)]  # fmt: skip
     if differing:
         told = ", ".join(f"{key}={now.get(key)} (the run has {before.get(key)})" for key in differing)
-        raise InputError(f"resume={asked.resume}: {told}; only {', '.join(MAY_CHANGE)} and where the data lie "
-                         "(data.path) may change")
+        raise InputError(
+            f"resume={asked.resume}: {told}; only {', '.join(MAY_CHANGE)} and where the data lie (data.path) may change"
+        )
     # The stored address may lack its password.
     uri = OmegaConf.select(composed, "tracking.uri")
     return asked.model_copy(update={"tracking": asked.tracking.model_copy(update={"uri": uri})})

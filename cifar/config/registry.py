@@ -1,8 +1,9 @@
 """Builders by name: the choices that the YAML under `conf/` can make.
 
 Each registry knows its home, a module or a package, and imports it and its modules at the first look-up, so that a new
-builder is found by being defined there. A package inside a home names its builders in its `__init__`. The keyword-only parameters of a builder are its settings, with their types and ranges; what
-stands before the `*` is handed over by the framework.
+builder is found by being defined there. A package inside a home names its builders in its `__init__`. The keyword-only
+parameters of a builder are its settings, with their types and ranges; what stands before the `*` is handed over by the
+framework.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cifar.config.schema import settings_of, validate
-from cifar.runtime.errors import InputError, known
+from cifar.runtime.errors import InputError, did_you_mean
 
 
 class Registry:
@@ -29,8 +30,10 @@ class Registry:
         """Make `builder` a choice of this group under its own name (a decorator)."""
         name = builder.__name__
         if name in self._builders:
-            raise ValueError(f"{self.group} {name!r} is registered twice: in {self._builders[name].__module__} and "
-                             f"in {builder.__module__}")
+            raise ValueError(
+                f"{self.group} {name!r} is registered twice: in {self._builders[name].__module__} and "
+                f"in {builder.__module__}"
+            )
         self._builders[name] = builder
         return builder
 
@@ -72,7 +75,7 @@ class Registry:
         key = "builder" if "builder" in settings else "name"
         name = settings.get(key)
         if name not in self.names():
-            raise InputError(f"{where}.{key}={name}: unknown {self.group}; {known(name, self._builders)}")
+            raise InputError(f"{where}.{key}={name}: unknown {self.group}; {did_you_mean(name, self._builders)}")
         return self._builders[name]
 
 

@@ -54,8 +54,10 @@ class Version:
 
     @property
     def accepted(self) -> str:
-        return (f"the folder {self.pickled.folder} or {self.binary.folder} or the one it lies in, "
-                f"{self.url.rsplit('/', 1)[-1]}, or an .npz of x_train, y_train, x_test, y_test")
+        return (
+            f"the folder {self.pickled.folder} or {self.binary.folder} or the one it lies in, "
+            f"{self.url.rsplit('/', 1)[-1]}, or an .npz of x_train, y_train, x_test, y_test"
+        )
 
 
 @DATASETS.register

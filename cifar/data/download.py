@@ -29,11 +29,15 @@ def cached(url: str, sha256: str) -> Path:
         found = pooch.file_hash(target)
     except (OSError, ValueError) as error:  # no space or no network, with `requests`' exceptions; another SHA-256
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{url}: cannot be downloaded ({reason}); put the file with SHA-256 {sha256} at {target}, or "
-                         f"set data.path to a copy of the data") from None
+        raise InputError(
+            f"{url}: cannot be downloaded ({reason}); put the file with SHA-256 {sha256} at {target}, or "
+            f"set data.path to a copy of the data"
+        ) from None
     if found != sha256:
-        raise InputError(f"{target}: its SHA-256 is {found}, not the published {sha256}; delete it to download it "
-                         "again, or name it by data.path to use it as it is")
+        raise InputError(
+            f"{target}: its SHA-256 is {found}, not the published {sha256}; delete it to download it "
+            "again, or name it by data.path to use it as it is"
+        )
     return target
 
 

@@ -11,7 +11,7 @@ from cifar.data.splits import assemble, subset
 from cifar.files.safe_io import refusing
 from cifar.images.io import read_image
 from cifar.interfaces import Dataset, Split
-from cifar.runtime.errors import InputError, known
+from cifar.runtime.errors import InputError, did_you_mean
 from cifar.runtime.lazy import np
 from cifar.runtime.terminal import unescaped
 
@@ -31,7 +31,7 @@ def folder(seed: int, *, path: str, size: PositiveInt, val_fraction: Share, limi
     folders = [child.name for child in _folders(root / "train")]
     for child in _folders(root / "test"):
         if child.name not in folders:
-            raise InputError(f"{child}: a class that train does not have; {known(child.name, folders)}")
+            raise InputError(f"{child}: a class that train does not have; {did_you_mean(child.name, folders)}")
     train, test = (_read(root / part, folders, size, limit) for part in ("train", "test"))
     names = [unescaped(name) for name in folders]
     return assemble(root.resolve().name, train, test, names, seed=seed, val_fraction=val_fraction, limit=limit)

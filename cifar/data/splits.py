@@ -21,13 +21,22 @@ def checked_labels(labels: np.ndarray, images: int, classes: int, where: object)
         raise InputError(f"{where}: {images} images but {len(labels)} labels; accepted: one label an image")
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
-        raise InputError(f"{where}: label {labels[wrong[0]]} of image {wrong[0]} is out of range; accepted: 0 to "
-                         f"{classes - 1}")
+        raise InputError(
+            f"{where}: label {labels[wrong[0]]} of image {wrong[0]} is out of range; accepted: 0 to {classes - 1}"
+        )
     return labels.astype(np.int64)
 
 
-def assemble(name: str, train: Split, test: Split, class_names: Sequence[str], *, seed: int, val_fraction: float,
-             limit: int | None) -> Dataset:
+def assemble(
+    name: str,
+    train: Split,
+    test: Split,
+    class_names: Sequence[str],
+    *,
+    seed: int,
+    val_fraction: float,
+    limit: int | None,
+) -> Dataset:
     """A `Dataset` of the source's `train` and `test` images, with `val_fraction` of the former held out by `seed`.
 
     With `limit`, at most so many training images (before the cut) and at most so many test images are kept: see
@@ -54,8 +63,9 @@ def subset(labels: np.ndarray, limit: int | None) -> np.ndarray:
     return np.sort(np.argsort(share, kind="stable")[:limit])
 
 
-def stratified_cut(labels: np.ndarray, fraction: float, seed: int, class_names: Sequence[str],
-                   setting: str) -> tuple[np.ndarray, np.ndarray]:
+def stratified_cut(
+    labels: np.ndarray, fraction: float, seed: int, class_names: Sequence[str], setting: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Sorted positions of the rest and of the cut, which takes `fraction` of each class, rounded to whole images.
 
     Which images are cut is drawn by `seed`, and is the same on every machine and version of numpy: the raw numbers of
@@ -65,13 +75,17 @@ def stratified_cut(labels: np.ndarray, fraction: float, seed: int, class_names: 
     counts = np.bincount(labels, minlength=len(class_names))
     smallest = int(counts.argmin())
     if counts[smallest] < 2:
-        raise InputError(f"{setting}={fraction}: class {class_names[smallest]!r} has {counts[smallest]} images to cut; "
-                         f"accepted: at least 2 of each class (see data.limit)")
+        raise InputError(
+            f"{setting}={fraction}: class {class_names[smallest]!r} has {counts[smallest]} images to cut; "
+            f"accepted: at least 2 of each class (see data.limit)"
+        )
     taken = _taken(counts, fraction)
     if (taken == 0).any() or (taken == counts).any():
         least = math.ceil(5000 / counts[smallest]) / 10000
-        raise InputError(f"{setting}={fraction}: leaves one part of class {class_names[smallest]!r}, which has "
-                         f"{counts[smallest]} images, empty; accepted: {least} to {1 - least:.4g}")
+        raise InputError(
+            f"{setting}={fraction}: leaves one part of class {class_names[smallest]!r}, which has "
+            f"{counts[smallest]} images, empty; accepted: {least} to {1 - least:.4g}"
+        )
     return proportional_cut(labels, fraction, seed)
 
 

@@ -45,8 +45,8 @@ PATIENCE = 20
 class Processes(NamedTuple):
     """Which of how many processes this one is, from 0, that train together."""
 
-    index: int = 0
-    count: int = 1
+    process_index: int = 0
+    process_count: int = 1
 
 
 def check(settings: Settings) -> None:
@@ -59,11 +59,15 @@ def check(settings: Settings) -> None:
     if backend == "jax" and find_spec("jax") is None:
         raise InputError("backend=jax: JAX is not installed; `pip install --requirement requirements.txt` does it")
     if distribute == "mirrored" and settings.optimizer.get("clip_norm"):
-        raise InputError("optimizer.clip_norm: with distribute=mirrored, Keras clips the gradient of each device, not "
-                         "their sum; backend=jax distribute=data_parallel clips the sum")
+        raise InputError(
+            "optimizer.clip_norm: with distribute=mirrored, Keras clips the gradient of each device, not "
+            "their sum; backend=jax distribute=data_parallel clips the sum"
+        )
     if distribute == "mirrored" and settings.precision == "mixed_float16":
-        raise InputError("precision=mixed_float16: with distribute=mirrored, Keras looks for overflow on the first "
-                         "device alone; mixed_bfloat16 needs not look")
+        raise InputError(
+            "precision=mixed_float16: with distribute=mirrored, Keras looks for overflow on the first "
+            "device alone; mixed_bfloat16 needs not look"
+        )
     processes(settings)
 
 
@@ -79,8 +83,10 @@ def processes(settings: Settings) -> Processes:
     else:
         index, count = os.environ.get("SLURM_PROCID", "0"), os.environ.get("SLURM_NTASKS", "1")
         if count != "1" and "SLURM_STEP_NODELIST" not in os.environ:
-            raise InputError(f"distribute=data_parallel: SLURM has given {count} tasks, of which this process is none; "
-                             "start it by `srun`")
+            raise InputError(
+                f"distribute=data_parallel: SLURM has given {count} tasks, of which this process is none; "
+                "start it by `srun`"
+            )
     if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
         raise InputError(f"distribute=data_parallel: process {index} of {count}: should be counted from 0")
     return Processes(int(index), int(count))
@@ -96,37 +102,43 @@ def start(settings: Settings, dataset: Dataset) -> None:
     lazy.load_tensorflow(settings.backend)
     if (loaded := keras.backend.backend()) != settings.backend:
         raise InputError(f"backend={settings.backend}: this process has loaded Keras on {loaded}")
-    if (expected := processes(settings)).count > 1:
+    if (expected := processes(settings)).process_count > 1:
         _join(expected, settings, dataset)
     if settings.batch_size % (devices := device_count(settings.distribute)):
         raise InputError(f"batch_size={settings.batch_size}: should be a multiple of {devices}, the number of devices")
     partial = len(dataset.train) % settings.batch_size
     if settings.distribute == "mirrored" and 0 < partial < devices:
-        raise InputError(f"batch_size={settings.batch_size}: the last batch of {len(dataset.train):,} images has "
-                         f"{partial}, fewer than the {devices} devices")
+        raise InputError(
+            f"batch_size={settings.batch_size}: the last batch of {len(dataset.train):,} images has "
+            f"{partial}, fewer than the {devices} devices"
+        )
 
 
 def _join(expected: Processes, settings: Settings, dataset: Dataset) -> None:
     keras.utils.set_random_seed(settings.seed)  # without one, `initialize` draws and exchanges one on the CPU
-    waiting = threading.Timer(PATIENCE, warn, [f"waiting for {expected.count} processes to come together"])
+    waiting = threading.Timer(PATIENCE, warn, [f"waiting for {expected.process_count} processes to come together"])
     waiting.start()
     keras.distribution.initialize()
     waiting.cancel()
-    if (found := jax.process_count()) != expected.count or jax.device_count() != found * jax.local_device_count():
-        raise InputError(f"distribute=data_parallel: {found} processes with {jax.device_count()} devices, should be "
-                         f"{expected.count} with {jax.local_device_count()} each")
+    if (
+        found := jax.process_count()
+    ) != expected.process_count or jax.device_count() != found * jax.local_device_count():
+        raise InputError(
+            f"distribute=data_parallel: {found} processes with {jax.device_count()} devices, should be "
+            f"{expected.process_count} with {jax.local_device_count()} each"
+        )
     told = hashlib.sha256(f"{settings.model_dump_json()}{dataset.fingerprint}".encode()).digest()
     own = np.frombuffer(told, np.uint8)
     with silenced(1):
         differ = (multihost.process_allgather(own) != own).any()
     if differ:
         raise InputError("distribute=data_parallel: the processes differ in their settings or their data")
-    if expected.index:
+    if expected.process_index:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
+def abort_on_failure() -> Iterator[None]:
     """Inside the `with`, a process that fails ends at once, and so do the others; JAX would have it wait for them."""
     try:
         yield
@@ -143,7 +155,7 @@ def _end(code: int) -> None:
     os._exit(code)
 
 
-def leave() -> None:
+def shutdown() -> None:
     """Let the other processes go, which all do this at once: from here on, each works alone."""
     if keras.backend.backend() == "jax":
         jax.distributed.shutdown()
@@ -192,17 +204,17 @@ def _strategy() -> tensorflow.distribute.Strategy:
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def several() -> bool:
+def is_distributed() -> bool:
     """Whether this process trains together with others."""
     return keras.backend.backend() == "jax" and jax.process_count() > 1
 
 
-def greatest(number: int) -> int:
+def all_reduce_max(number: int) -> int:
     """The greatest `number` of all processes, which all ask at once."""
-    return int(multihost.process_allgather(np.int32(number)).max()) if several() else number
+    return int(multihost.process_allgather(np.int32(number)).max()) if is_distributed() else number
 
 
-def from_first(content: bytes) -> bytes:
+def broadcast_from_rank0(content: bytes) -> bytes:
     """The `content` that the first process has; all ask at once."""
     own = np.frombuffer(b"" if jax.process_index() else content, np.uint8)
-    return multihost.broadcast_one_to_all(np.pad(own, (0, greatest(len(own)) - len(own)))).tobytes()
+    return multihost.broadcast_one_to_all(np.pad(own, (0, all_reduce_max(len(own)) - len(own)))).tobytes()

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     pass
 
 
-
 @dataclass(frozen=True)
 class Shard:
     """What one process reads of each batch: of `count` equal parts the one at `index`; `devices` compute the batch.
@@ -43,5 +42,6 @@ class Shard:
         rows = np.zeros(self.filled(images, batch_size), np.int32)
         rows[self.places(images, batch_size)] = np.arange(images)
         return np.split(rows, self.count)[self.index]
+
 
 WHOLE = Shard()

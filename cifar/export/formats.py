@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cifar.runtime.errors import InputError, TrainingError, known
+from cifar.runtime.errors import InputError, TrainingError, did_you_mean
 from cifar.runtime.lazy import np
 from cifar.runtime.quiet import silenced
 
@@ -40,11 +40,12 @@ def chosen(given: str) -> list[str]:
     names = list(dict.fromkeys(name.strip() for name in given.split(",")))
     for name in names:
         if name not in FORMATS:
-            raise InputError(f"--format {name}: unknown format; {known(name, FORMATS)}")
+            raise InputError(f"--format {name}: unknown format; {did_you_mean(name, FORMATS)}")
         missing = [package for package in FORMATS[name] if find_spec(package) is None]
         if missing:
-            raise InputError(f"--format {name}: needs {', '.join(missing)}; `pip install --requirement "
-                             "requirements.txt` installs it")
+            raise InputError(
+                f"--format {name}: needs {', '.join(missing)}; `pip install --requirement requirements.txt` installs it"
+            )
     return names
 
 
@@ -67,8 +68,10 @@ def write(source: Source, names: Sequence[str], folder: Path) -> Iterator[Checke
         for model, outputs in zip(written, answers, strict=True):
             difference = max(_difference(outputs[output], expected[output]) for output in expected)
             if model.tolerance is not None and not difference <= model.tolerance:
-                raise TrainingError(f"--format {name}: its outputs differ by {difference:.1e} from Keras's, more than "
-                                    f"{model.tolerance:.0e}")
+                raise TrainingError(
+                    f"--format {name}: its outputs differ by {difference:.1e} from Keras's, more than "
+                    f"{model.tolerance:.0e}"
+                )
             size = sum((folder / file).stat().st_size for file in model.files)
             yield Checked(model.format, model.files, size, difference, source.evaluate(outputs))
 

@@ -49,7 +49,6 @@ def content(source: Source, reference: Checked, exported: Sequence[Checked], fol
     }  # fmt: skip
 
 
-
 def line(source: Source, model: Checked, reference: Checked) -> str:
     """What came of a format, with its metrics and how far they are from those of `reference`."""
     told = [name for name in model.metrics if name != "loss"]

@@ -33,7 +33,7 @@ def write(source: Source, folder: Path) -> list[Written]:
         return {**source.named(image, training=False), "class_names": repeated}
 
     def answer_bytes(image_bytes):
-        return answer(tf.map_fn(lambda file: decoded(file, shape, task.by_place), image_bytes,
+        return answer(tf.map_fn(lambda file: decoded(file, shape, task.is_dense), image_bytes,
                                 fn_output_signature=tf.TensorSpec(shape, tf.uint8)))  # fmt: skip
 
     archive.add_endpoint("serving_default", answer, [graph.image(source.named)])

@@ -23,8 +23,10 @@ def check(folder: Path) -> None:
     if nearest == folder:
         entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
         if entries and not any(path.name.isdecimal() and (path / CARD).is_file() for path in entries):
-            raise InputError(f"{folder}: holds other files, such as {entries[0].name}; accepted: a new or an empty "
-                             "folder, or one of earlier exports")
+            raise InputError(
+                f"{folder}: holds other files, such as {entries[0].name}; accepted: a new or an empty "
+                "folder, or one of earlier exports"
+            )
 
 
 @contextmanager

@@ -25,8 +25,10 @@ def check(path: Path, label: str = "") -> None:
     if place.is_dir() or not os.access(place.parent, os.W_OK):
         raise InputError(f"{label}: cannot be written; accepted: a file in a folder that is there and writable")
     if place.exists() and not is_own(place):
-        raise InputError(f"{label}: is another program's file, or of an earlier version, and is not overwritten; "
-                         "accepted: a new file, or one that this command wrote")
+        raise InputError(
+            f"{label}: is another program's file, or of an earlier version, and is not overwritten; "
+            "accepted: a new file, or one that this command wrote"
+        )
 
 
 def write(path: Path, content: bytes, label: str = "") -> None:

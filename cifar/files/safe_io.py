@@ -51,8 +51,10 @@ def member(folder: Path, name: str) -> Path:
     path = PurePosixPath(name)
     too_long = any(len(part.encode(errors="replace")) > 255 for part in path.parts)
     if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name or too_long:
-        raise InputError(f"{folder}: {name[:100]!r} is no name of a file in it; accepted: names that do not "
-                         f"lead out of it, of at most 255 bytes")
+        raise InputError(
+            f"{folder}: {name[:100]!r} is no name of a file in it; accepted: names that do not "
+            f"lead out of it, of at most 255 bytes"
+        )
     return folder / path
 
 

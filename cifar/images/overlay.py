@@ -130,9 +130,7 @@ def _line(canvas: np.ndarray) -> int:
     return max(2, round(max(canvas.shape) / 256))
 
 
-def _label(
-    draw: ImageDraw, text: str, k: int, left: int, top: int, canvas: np.ndarray, centred: bool = False
-) -> None:
+def _label(draw: ImageDraw, text: str, k: int, left: int, top: int, canvas: np.ndarray, centred: bool = False) -> None:
     """A name on its colour, above a place or in its middle, always within the canvas."""
     from PIL import ImageFont
 

@@ -46,14 +46,16 @@ def truth(split: Split, class_names: Sequence[str]) -> dict[str, list[dict[str, 
     # An annotation of the id 0 would count as none.
     for number, (image, place) in enumerate(np.argwhere(classes >= 0), 1):
         left, top, right, bottom = boxes[image, place].tolist()
-        annotations.append({
-            "id": number,
-            "image_id": int(image),
-            "category_id": int(classes[image, place]) + 1,
-            "bbox": [left, top, right - left, bottom - top],
-            "area": (right - left) * (bottom - top),
-            "iscrowd": int(crowd[image, place]),
-        })
+        annotations.append(
+            {
+                "id": number,
+                "image_id": int(image),
+                "category_id": int(classes[image, place]) + 1,
+                "bbox": [left, top, right - left, bottom - top],
+                "area": (right - left) * (bottom - top),
+                "iscrowd": int(crowd[image, place]),
+            }
+        )
     return {
         "images": [{"id": image, "height": height, "width": width} for image in range(len(split))],
         "categories": [{"id": k, "name": name} for k, name in enumerate(class_names, 1)],
@@ -62,7 +64,7 @@ def truth(split: Split, class_names: Sequence[str]) -> dict[str, list[dict[str, 
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Scores:
     """What `COCOeval` says of detections; of what is not there, such as large objects, it says -1."""
 
     evaluation: COCOeval
@@ -93,7 +95,7 @@ class Judgement:
         return rows
 
 
-def judge(found: Sequence[Mapping[str, Any]], there: Mapping[str, Any]) -> Judgement:
+def judge(found: Sequence[Mapping[str, Any]], there: Mapping[str, Any]) -> Scores:
     """The `found` results held against what is `there`."""
     from pycocotools.cocoeval import COCOeval
 
@@ -104,7 +106,7 @@ def judge(found: Sequence[Mapping[str, Any]], there: Mapping[str, Any]) -> Judge
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return Judgement(evaluation)
+    return Scores(evaluation)
 
 
 def _indexed(dataset: Mapping[str, Any]) -> Any:

@@ -37,8 +37,9 @@ def airbench(
     margin = whitening_size - 1 if whitening_padding == "valid" else 0
     most = max(0, min(image_shape[:2]) - margin).bit_length() - 1
     if len(widths) > most:
-        raise InputError(f"model.widths={widths}: should have at most {most} entries for images of "
-                         f"{image_shape[0]}×{image_shape[1]}")
+        raise InputError(
+            f"model.widths={widths}: should have at most {most} entries for images of {image_shape[0]}×{image_shape[1]}"
+        )
     sample = train_images[:WHITENED_IMAGES].astype("float32")
     mean, variance = sample.mean((0, 1, 2)), np.maximum(sample.var((0, 1, 2)), 1.0)
     image = keras.Input(image_shape, dtype="uint8", name="image")

@@ -9,7 +9,7 @@ from cifar.runtime.lazy import keras
 Attention = Literal["none", "se", "cbam"]
 
 
-def attended(x: keras.KerasTensor, kind: Attention) -> keras.KerasTensor:
+def apply_attention(x: keras.KerasTensor, kind: Attention) -> keras.KerasTensor:
     """`x`, maps (n, height, width, channels), scaled by attention of this kind."""
     match kind:
         case "se":

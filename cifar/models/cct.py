@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cifar.config.registry import MODELS
 from cifar.config.schema import PositiveInt, Rate
-from cifar.nn.blocks import check_halvings, convolution, entrance, left_out
+from cifar.nn.blocks import check_halvings, convolution, drop_path, image_input
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras
 
@@ -33,7 +33,7 @@ def cct(
     check_halvings(image_shape, convolutions, f"model.convolutions={convolutions}")
     if width % heads:
         raise InputError(f"model.heads={heads}: should divide model.width={width}")
-    image, x = entrance(image_shape)
+    image, x = image_input(image_shape)
     features = {}
     for level in range(1, convolutions + 1):
         x = keras.layers.Activation("relu")(convolution(x, width if level == convolutions else 64))
@@ -42,7 +42,7 @@ def cct(
     x = _placed(keras.layers.Reshape((shape[0] * shape[1], width))(x))
     for n in range(1, depth + 1):
         for branch in (_attention(heads), _perceptron(units)):
-            x = keras.layers.Add()([x, left_out(layers.Dropout(dropout)(branch(x)), stochastic_depth * n / depth)])
+            x = keras.layers.Add()([x, drop_path(layers.Dropout(dropout)(branch(x)), stochastic_depth * n / depth)])
     features[f"P{convolutions}"] = keras.layers.Reshape(shape)(_layer_normalized(x))
     return keras.Model(image, features, name="cct")
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from cifar.config.registry import MODELS
 from cifar.config.schema import PositiveInt, Rate, Strict
-from cifar.nn.blocks import check_halvings, convolution, entrance, normalized
+from cifar.nn.blocks import check_halvings, convolution, image_input, normalized
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras
 
@@ -35,7 +35,7 @@ def cnn(image_shape: tuple[int, int, int], *, blocks: Annotated[list[Block], Fie
 
     level = 0
     check_halvings(image_shape, sum(block.pool != "none" for block in blocks), "model.blocks")
-    image, x = entrance(image_shape)
+    image, x = image_input(image_shape)
     features = {}
     for block in blocks:
         for _ in range(block.repeat):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from cifar.config.registry import MODELS
 from cifar.config.schema import PositiveFloat, PositiveInt
-from cifar.nn.blocks import check_halvings, convolution, depthwise, entrance, normalized
+from cifar.nn.blocks import check_halvings, convolution, depthwise, image_input, normalized
 from cifar.runtime.lazy import keras
 
 STAGES = ((64,), (128, 128), (256, 256), (512,) * 6, (1024, 1024))
@@ -20,7 +20,7 @@ def mobilenet(image_shape: tuple[int, int, int], *, width: PositiveFloat) -> ker
     `width` multiplies the channels of all layers.
     """
     check_halvings(image_shape, len(STAGES) - 1, "model=mobilenet")
-    image, x = entrance(image_shape)
+    image, x = image_input(image_shape)
     x = normalized(convolution(x, max(1, int(32 * width))), "relu")
     features = {}
     for level, stage in enumerate(STAGES):
@@ -49,7 +49,7 @@ def convmixer(
     def activated(x):
         return normalized(layers.Activation("gelu")(x))
 
-    image, x = entrance(image_shape)
+    image, x = image_input(image_shape)
     x = activated(layers.Conv2D(width, patch_size, patch_size, "same", kernel_initializer="he_normal")(x))
     for _ in range(depth):
         x = keras.layers.Add()([x, activated(depthwise(x, kernel_size, use_bias=True))])

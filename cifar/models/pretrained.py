@@ -18,7 +18,7 @@ from pydantic import AfterValidator
 from cifar.config.registry import MODELS
 from cifar.config.schema import PositiveInt
 from cifar.files.safe_io import refusing
-from cifar.runtime.errors import InputError, known
+from cifar.runtime.errors import InputError, did_you_mean
 from cifar.runtime.lazy import Lazy, keras, np
 from cifar.runtime.quiet import silenced
 
@@ -48,7 +48,7 @@ def networks() -> dict[str, str]:
 
 def _is_network(name: str) -> str:
     if name not in networks():
-        raise ValueError(f"be a network of keras.applications; {known(name, networks())}")
+        raise ValueError(f"be a network of keras.applications; {did_you_mean(name, networks())}")
     return name
 
 

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from cifar.config.registry import MODELS
 from cifar.config.schema import PositiveInt, Rate
-from cifar.models.attention import Attention, attended
-from cifar.nn.blocks import check_halvings, convolution, entrance, left_out, normalized
+from cifar.models.attention import Attention, apply_attention
+from cifar.nn.blocks import check_halvings, convolution, drop_path, image_input, normalized
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras
 
@@ -42,7 +42,7 @@ def resnet(
         return keras.layers.Activation("relu")(keras.layers.Add()([x, residual]))
 
     repeats = _repeats(depth, 2, filters)
-    image, x = _entrance(image_shape, filters)
+    image, x = _image_input(image_shape, filters)
     x = normalized(convolution(x, filters[0]), "relu")
     return keras.Model(image, _stages(x, block, filters, repeats, stochastic_depth), name="resnet")
 
@@ -62,7 +62,7 @@ def preact_resnet(
     as they were before normalization and activation.
     """
     repeats = _repeats(depth, 2, filters)
-    image, x = _entrance(image_shape, filters)
+    image, x = _image_input(image_shape, filters)
     features = _preactivated(convolution(x, filters[0]), filters, repeats, 0.0, attention, stochastic_depth)
     return keras.Model(image, features, name="preact_resnet")
 
@@ -83,14 +83,14 @@ def wide_resnet(
     """
     filters = [16 * width, 32 * width, 64 * width]
     repeats = _repeats(depth, 4, filters)
-    image, x = _entrance(image_shape, filters)
+    image, x = _image_input(image_shape, filters)
     features = _preactivated(convolution(x, 16), filters, repeats, dropout, attention, stochastic_depth)
     return keras.Model(image, features, name="wide_resnet")
 
 
-def _entrance(image_shape: tuple[int, int, int], filters: list[int]) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+def _image_input(image_shape: tuple[int, int, int], filters: list[int]) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     check_halvings(image_shape, len(filters) - 1, f"model.filters={filters}")
-    return entrance(image_shape)
+    return image_input(image_shape)
 
 
 def _repeats(depth: int, apart: int, filters: list[int]) -> int:
@@ -140,7 +140,7 @@ def _preactivated(
 
 
 def _ending(residual: keras.KerasTensor, attention: Attention, dropped: float) -> keras.KerasTensor:
-    return left_out(attended(residual, attention), dropped)
+    return drop_path(apply_attention(residual, attention), dropped)
 
 
 def _shortcut(x: keras.KerasTensor, channels: int, strides: int, kind: Shortcut) -> keras.KerasTensor:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from cifar.config.registry import MODELS
 from cifar.config.schema import PositiveInt, Rate
-from cifar.nn.blocks import check_halvings, convolution, entrance, normalized
+from cifar.nn.blocks import check_halvings, convolution, image_input, normalized
 from cifar.runtime.lazy import keras
 
 CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -28,7 +28,7 @@ def vgg(
     for CIFAR-10 has two of 512 or fewer units (Liu & Deng 2015, doi:10.1109/ACPR.2015.7486599).
     """
     check_halvings(image_shape, len(filters), f"model.filters={filters}")
-    image, x = entrance(image_shape)
+    image, x = image_input(image_shape)
     features = {}
     for level, (channels, repeats) in enumerate(zip(filters, CONVOLUTIONS[depth], strict=True), start=1):
         for _ in range(repeats):
@@ -49,7 +49,7 @@ def all_conv(
     from cifar.nn import layers
 
     check_halvings(image_shape, 2, "model=all_conv")
-    image, x = entrance(image_shape)
+    image, x = image_input(image_shape)
     x = layers.Dropout(input_dropout)(x)
     features = {}
     for level, channels in enumerate((filters, 2 * filters), start=1):
@@ -63,6 +63,4 @@ def all_conv(
 def _active(x: keras.KerasTensor, filters: int, kernel_size: int, strides: int = 1) -> keras.KerasTensor:
     from cifar.nn import layers
 
-    return layers.Conv2D(
-        filters, kernel_size, strides, "same", activation="relu", kernel_initializer="he_normal"
-    )(x)
+    return layers.Conv2D(filters, kernel_size, strides, "same", activation="relu", kernel_initializer="he_normal")(x)

@@ -6,7 +6,7 @@ from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras
 
 
-def entrance(image_shape: tuple[int, int, int]) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+def image_input(image_shape: tuple[int, int, int]) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """The input, uint8 images (n, height, width, channels), and what a network is to see of it.
 
     That has a mean of about 0 and a variance of about 1, as the pixels of photographs have a mean of about 0.5 and a
@@ -21,8 +21,10 @@ def check_halvings(image_shape: tuple[int, int, int], halvings: int, setting: st
     height, width, _ = image_shape
     least = 2 ** (halvings - 1)
     if min(height, width) < least:
-        raise InputError(f"{setting}: halves images {halvings} times; should be used on images of {least}×{least} or "
-                         f"more, not of {height}×{width}")
+        raise InputError(
+            f"{setting}: halves images {halvings} times; should be used on images of {least}×{least} or "
+            f"more, not of {height}×{width}"
+        )
 
 
 def convolution(x: keras.KerasTensor, filters: int, kernel_size: int = 3, strides: int = 1) -> keras.KerasTensor:
@@ -49,7 +51,7 @@ def depthwise(x: keras.KerasTensor, kernel_size: int, strides: int = 1, use_bias
     )(x)
 
 
-def left_out(x: keras.KerasTensor, rate: float) -> keras.KerasTensor:
+def drop_path(x: keras.KerasTensor, rate: float) -> keras.KerasTensor:
     """Stochastic depth: a residual branch that this share of the images leaves out, scaled up for the others.
 
     Huang et al. 2016, arXiv:1603.09382, who scale it down at inference instead.

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from cifar.optim.schedules import Schedule
 
 
-
 @OPTIMIZERS.register
 def adam(
     schedule: Schedule, *, lr: PositiveFloat, weight_decay: NonNegativeFloat, clip_norm: PositiveFloat | None

@@ -27,8 +27,9 @@ def constant() -> Schedule:
 def cosine(steps_per_epoch: int, epochs: int, *, warmup_epochs: NonNegativeFloat, final: UnitInterval) -> Schedule:
     """Linear warm-up, then half a cosine to `final` of the peak: Loshchilov and Hutter 2017, arXiv 1608.03983."""
     if warmup_epochs >= epochs:
-        raise InputError(f"schedule.warmup_epochs={warmup_epochs:g}: should be less than the number of epochs, "
-                         f"{epochs}")
+        raise InputError(
+            f"schedule.warmup_epochs={warmup_epochs:g}: should be less than the number of epochs, {epochs}"
+        )
     warmup = round(warmup_epochs * steps_per_epoch)
     rest = max(1, epochs * steps_per_epoch - warmup)
     return lambda lr: keras.optimizers.schedules.CosineDecay(
@@ -75,9 +76,7 @@ def exponential(steps_per_epoch: int, *, decay: UnitInterval) -> Schedule:
 
 
 @SCHEDULES.register
-def onecycle(
-    steps_per_epoch: int, epochs: int, *, rise: Share, initial: UnitInterval, final: UnitInterval
-) -> Schedule:
+def onecycle(steps_per_epoch: int, epochs: int, *, rise: Share, initial: UnitInterval, final: UnitInterval) -> Schedule:
     """Linear rise to the peak, then half a cosine down: Smith and Topin 2018, arXiv 1708.07120."""
     steps = epochs * steps_per_epoch
     rising = max(1, round(rise * steps))

@@ -35,7 +35,7 @@ def overlaid_curves(settings: Mapping[str, Sequence[History]]) -> Figure:
     panels = sorted(names, key=lambda name: ({"loss": 0, "accuracy": 1}.get(name, 2), name))
     rows, columns = max(1, math.ceil(len(panels) / 2)), 2 if len(panels) > 1 else 1
     figure, axes = new_figure("Validation, and training (dotted)", 0.9 + 4.4 * rows, rows, columns)
-    for ax in axes.flat[len(panels):]:
+    for ax in axes.flat[len(panels) :]:
         ax.remove()
     for ax, name in zip(axes.flat, panels, strict=False):
         for place, runs in enumerate(settings.values()):
@@ -45,10 +45,13 @@ def overlaid_curves(settings: Mapping[str, Sequence[History]]) -> Figure:
         ax.set_xlabel("epoch", fontsize=TEXT)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
         ax.grid(color=GRID)
-    handles = [Line2D([], [], color=_colour(place), linestyle=_line(place), linewidth=2.2, label=short(label, 48))
-               for place, label in enumerate(settings)]
-    figure.legend(handles=handles, loc="outside lower left", ncols=max(1, min(3, len(handles))), frameon=False,
-                  fontsize=SMALL)
+    handles = [
+        Line2D([], [], color=_colour(place), linestyle=_line(place), linewidth=2.2, label=short(label, 48))
+        for place, label in enumerate(settings)
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower left", ncols=max(1, min(3, len(handles))), frameon=False, fontsize=SMALL
+    )
     return figure
 
 
@@ -62,8 +65,15 @@ def _curves(ax: Axes, runs: Sequence[Sequence[float]], place: int, training: boo
     if len(runs) > 1:
         for run in runs:
             ax.plot(range(1, len(run) + 1), run, color=colour, linewidth=0.8, alpha=0.35, zorder=front - 1)
-    ax.plot(range(1, common + 1), mean, color=colour, linestyle=_line(place), linewidth=2.2, zorder=front,
-            marker="o" if common <= 3 else None)
+    ax.plot(
+        range(1, common + 1),
+        mean,
+        color=colour,
+        linestyle=_line(place),
+        linewidth=2.2,
+        zorder=front,
+        marker="o" if common <= 3 else None,
+    )
 
 
 def class_accuracies(accuracy: np.ndarray, class_names: Sequence[str], labels: Sequence[str]) -> Figure:
@@ -84,8 +94,15 @@ def class_accuracies(accuracy: np.ndarray, class_names: Sequence[str], labels: S
     ax, y = axes[0, 0], np.arange(len(shown))
     ax.hlines(y, accuracy[:, shown].min(axis=0), accuracy[:, shown].max(axis=0), color=GREY, linewidth=1, alpha=0.6)
     for place, label in enumerate(labels):
-        ax.scatter(accuracy[place, shown], y, s=56, color=_colour(place), marker="osD^"[place // len(COLOURS) % 4],
-                   label=short(label, 48), zorder=3 - place / 1000)
+        ax.scatter(
+            accuracy[place, shown],
+            y,
+            s=56,
+            color=_colour(place),
+            marker="osD^"[place // len(COLOURS) % 4],
+            label=short(label, 48),
+            zorder=3 - place / 1000,
+        )
     ax.set_yticks(y, [short(class_names[k], 24) for k in shown])
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.grid(color=GRID)

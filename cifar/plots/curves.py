@@ -19,8 +19,10 @@ def learning_curves(history: Mapping[str, Sequence[float]], best_epoch: int | No
     `best_epoch` counts from 1; each panel marks it and tells the value there, of validation where there is one.
     """
     names = {key.partition("/")[2]: None for key in history if key.startswith(("train/", "val/"))}
-    panels = {name: {split: history[f"{split}/{name}"] for split in ("train", "val") if f"{split}/{name}" in history}
-              for name in sorted(names, key=lambda name: {"loss": 0, "accuracy": 1}.get(name, 2))}
+    panels = {
+        name: {split: history[f"{split}/{name}"] for split in ("train", "val") if f"{split}/{name}" in history}
+        for name in sorted(names, key=lambda name: {"loss": 0, "accuracy": 1}.get(name, 2))
+    }
     if "lr" in history:
         panels["learning rate"] = {"lr": history["lr"]}
     epochs = max([1, *map(len, history.values())])
@@ -28,7 +30,7 @@ def learning_curves(history: Mapping[str, Sequence[float]], best_epoch: int | No
     rows = max(1, math.ceil(len(panels) / columns))
     title = f"Best epoch: {best_epoch} of {epochs}" if best_epoch else f"Learning curves, epochs: {epochs}"
     figure, axes = new_figure(title, 4.2 * rows, rows, columns)
-    for ax in axes.flat[len(panels):]:
+    for ax in axes.flat[len(panels) :]:
         ax.remove()
     for ax, (name, series) in zip(axes.flat, panels.items(), strict=False):
         _curves(ax, name, series, best_epoch)
@@ -38,8 +40,15 @@ def learning_curves(history: Mapping[str, Sequence[float]], best_epoch: int | No
 
 def _curves(ax: Axes, name: str, series: Mapping[str, Sequence[float]], best_epoch: int | None) -> None:
     for label, values in series.items():
-        ax.plot(range(1, len(values) + 1), values, color={"train": GREY, "val": BLUE, "lr": GREEN}[label], label=label,
-                linewidth=1.8, marker="o" if len(values) <= 30 else None, markersize=4)
+        ax.plot(
+            range(1, len(values) + 1),
+            values,
+            color={"train": GREY, "val": BLUE, "lr": GREEN}[label],
+            label=label,
+            linewidth=1.8,
+            marker="o" if len(values) <= 30 else None,
+            markersize=4,
+        )
     title = name
     if best_epoch:
         ax.axvline(best_epoch, color=ORANGE, linestyle=":", linewidth=1.5, label="best epoch")

@@ -40,8 +40,14 @@ def precision_recall(precision: np.ndarray, class_names: Sequence[str]) -> Figur
     ax.set_xlabel("recall: share of the objects that are found", fontsize=TEXT)
     ax.set_ylabel("precision: share of the detections that are right", fontsize=TEXT)
     ax.grid(color=GRID)
-    figure.legend(*_mean_first(ax), loc="outside right upper", frameon=False, fontsize=SMALL,
-                  title="average precision", title_fontsize=SMALL)
+    figure.legend(
+        *_mean_first(ax),
+        loc="outside right upper",
+        frameon=False,
+        fontsize=SMALL,
+        title="average precision",
+        title_fontsize=SMALL,
+    )
     return figure
 
 

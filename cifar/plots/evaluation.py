@@ -45,12 +45,23 @@ def _heatmap(ax: Axes, values: np.ndarray, diagonal: np.ndarray, names: Sequence
     annotated = len(values) <= ANNOTATED
     texts = np.array([[_count(value) for value in row] for row in values])
     for colour, mask in ((SKY, ~diagonal), (ORANGE, diagonal)):
-        sns.heatmap(values, mask=mask, cmap=sns.light_palette(colour, as_cmap=True), vmin=0,
-                    vmax=max(1, values[~mask].max(initial=0)), square=True, ax=ax, xticklabels=False, yticklabels=False,
-                    annot=texts if annotated else None, fmt="", linewidths=1 if annotated else 0,
-                    annot_kws={"color": "black", "fontsize": SMALL if len(values) > 5 else TITLE},
-                    cbar=not annotated and colour == ORANGE,
-                    cbar_kws={"location": "bottom", "shrink": 0.6, "aspect": 40, "label": f"mistakes, {title}"})
+        sns.heatmap(
+            values,
+            mask=mask,
+            cmap=sns.light_palette(colour, as_cmap=True),
+            vmin=0,
+            vmax=max(1, values[~mask].max(initial=0)),
+            square=True,
+            ax=ax,
+            xticklabels=False,
+            yticklabels=False,
+            annot=texts if annotated else None,
+            fmt="",
+            linewidths=1 if annotated else 0,
+            annot_kws={"color": "black", "fontsize": SMALL if len(values) > 5 else TITLE},
+            cbar=not annotated and colour == ORANGE,
+            cbar_kws={"location": "bottom", "shrink": 0.6, "aspect": 40, "label": f"mistakes, {title}"},
+        )
     ticks = np.arange(0, len(values), math.ceil(len(values) / 25))
     crowded = len(ticks) * max(map(len, names)) > 60  # characters in a line below the panel
     ax.set_xticks(ticks + 0.5, [names[tick] for tick in ticks], rotation=90 if crowded else 0)
@@ -67,8 +78,13 @@ def _count(value: float) -> str:
     return f"{rounded / 1e3:.0f}k" if rounded < 999_500 else f"{rounded / 1e6:.3g}M"
 
 
-def per_class_bars(report: Mapping[str, Any], class_names: Sequence[str], score: str = "f1-score", label: str = "F1",
-                   counted: str = "images") -> Figure:
+def per_class_bars(
+    report: Mapping[str, Any],
+    class_names: Sequence[str],
+    score: str = "f1-score",
+    label: str = "F1",
+    counted: str = "images",
+) -> Figure:
     """The `score` of each class as a bar with its precision and recall, best first, beside the macro average.
 
     `report` maps each class name to `precision`, `recall`, the score (0 to 1) and `support`, of what is `counted`, as
@@ -84,8 +100,9 @@ def per_class_bars(report: Mapping[str, Any], class_names: Sequence[str], score:
     figure, axes = new_figure(title, 1.8 + 0.32 * len(shown))
     ax = axes[0, 0]
     y = np.array([rank + (cut and rank >= 20) for rank in range(len(shown))])
-    f1, precision, recall, support = ([report[name][key] for name in shown]
-                                      for key in (score, "precision", "recall", "support"))
+    f1, precision, recall, support = (
+        [report[name][key] for name in shown] for key in (score, "precision", "recall", "support")
+    )
     ax.barh(y, f1, color=SKY, alpha=0.5, label=label)
     ax.scatter(precision, y, color=BLUE, marker="D", s=30, label="precision", zorder=3)
     ax.scatter(recall, y, color=ORANGE, marker="o", s=36, label="recall", zorder=3)
@@ -112,14 +129,27 @@ def reliability_diagram(confidence: np.ndarray, correct: np.ndarray, bins: int =
     """
     count, accuracy, mean = calibration_bins(confidence, correct, bins)
     error = expected_calibration_error(confidence, correct, bins)
-    figure, axes = new_figure(f"Expected calibration error {100 * error:.1f} %: mean confidence "
-                              f"{100 * np.mean(confidence):.1f} %, accuracy {100 * np.mean(correct):.1f} %",
-                              8.5, 2, sharex=True, height_ratios=[3, 1])
+    figure, axes = new_figure(
+        f"Expected calibration error {100 * error:.1f} %: mean confidence "
+        f"{100 * np.mean(confidence):.1f} %, accuracy {100 * np.mean(correct):.1f} %",
+        8.5,
+        2,
+        sharex=True,
+        height_ratios=[3, 1],
+    )
     upper, lower = axes[:, 0]
     centres, width = (np.arange(bins) + 0.5) / bins, 1 / bins
     upper.bar(centres, accuracy, width, color=SKY, edgecolor="white", label="accuracy")
-    upper.bar(centres, mean - accuracy, width, accuracy, color="none", hatch="//", edgecolor=ORANGE,
-              label="gap to the mean confidence")
+    upper.bar(
+        centres,
+        mean - accuracy,
+        width,
+        accuracy,
+        color="none",
+        hatch="//",
+        edgecolor=ORANGE,
+        label="gap to the mean confidence",
+    )
     upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfect calibration")
     upper.set(xlim=(0, 1), ylim=(0, 1))
     upper.set_ylabel("accuracy", fontsize=TEXT)

@@ -12,8 +12,14 @@ from matplotlib.figure import Figure
 from cifar.plots.style import SMALL, TEXT, WIDTH, new_figure, short
 
 
-def confident_mistakes(images: np.ndarray, labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray,
-                       class_names: Sequence[str], count: int = 25) -> Figure:
+def confident_mistakes(
+    images: np.ndarray,
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    confidence: np.ndarray,
+    class_names: Sequence[str],
+    count: int = 25,
+) -> Figure:
     """The `count` wrong predictions of highest confidence, each titled "true → predicted, confidence".
 
     `images` is uint8 (n, height, width, 1 or 3); `labels` and `predicted` are (n,) int class indices, `confidence` (n,)

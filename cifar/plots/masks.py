@@ -16,8 +16,14 @@ ERRORS = {"missed": BLUE, "taken for another class": AMBER, "background taken fo
 """What may be wrong with a pixel, and its colour."""
 
 
-def mask_sheet(images: np.ndarray, truth: np.ndarray, predicted: np.ndarray, class_names: Sequence[str],
-               titles: Sequence[str], title: str) -> Figure:
+def mask_sheet(
+    images: np.ndarray,
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    class_names: Sequence[str],
+    titles: Sequence[str],
+    title: str,
+) -> Figure:
     """A row for each image: the image, its true mask, the predicted one, and what is wrong with that.
 
     `images` is uint8 (n, height, width, 1 or 3), masks are uint8 (n, height, width) as in `Split`, with the class k of
@@ -29,8 +35,12 @@ def mask_sheet(images: np.ndarray, truth: np.ndarray, predicted: np.ndarray, cla
     figure, axes = new_figure(title, 1.1 + row * count, count, 4)
     for own, image, true, found, told in zip(axes, images, truth, predicted, titles, strict=True):
         grey = np.broadcast_to(image.mean(axis=-1, keepdims=True, dtype=np.float32), (height, width, 3))
-        panels = (np.broadcast_to(image, (height, width, 3)), mask_on(image, true, names), mask_on(image, found, names),
-                  _errors(grey, true, found))
+        panels = (
+            np.broadcast_to(image, (height, width, 3)),
+            mask_on(image, true, names),
+            mask_on(image, found, names),
+            _errors(grey, true, found),
+        )
         for ax, panel, head in zip(own, panels, ("", "truth", "prediction", "errors"), strict=True):
             ax.imshow(panel, interpolation="auto")
             ax.axis("off")

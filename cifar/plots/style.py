@@ -18,8 +18,9 @@ AMBER, PINK = "#E69F00", "#CC79A7"
 GREY, GRID = "#666666", "#E5E5E5"
 
 
-def new_figure(title: str, height: float, rows: int = 1, columns: int = 1, layout: str = "constrained",
-               **grid: Any) -> tuple[Figure, np.ndarray]:
+def new_figure(
+    title: str, height: float, rows: int = 1, columns: int = 1, layout: str = "constrained", **grid: Any
+) -> tuple[Figure, np.ndarray]:
     """A figure `height` inches high and its axes (rows, columns), in the style that all pictures share."""
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout=layout)
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)

@@ -40,15 +40,29 @@ def parallel_coordinates(params: Mapping[str, Column], values: Sequence[float], 
         for height, label in scale.ticks:
             side = 1 if name == metric else -1
             ax.plot([place, place + 0.012 * side], [height, height], color=GREY, linewidth=1)
-            ax.annotate(label, (place, height), (6 * side, 0), textcoords="offset points", zorder=5, fontsize=SMALL,
-                        ha="left" if side == 1 else "right", va="center",
-                        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5})
+            ax.annotate(
+                label,
+                (place, height),
+                (6 * side, 0),
+                textcoords="offset points",
+                zorder=5,
+                fontsize=SMALL,
+                ha="left" if side == 1 else "right",
+                va="center",
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
+            )
         ax.annotate(short(name, 28), (place, 1.06), ha="center", fontsize=TEXT, annotation_clip=False)
     order = _worst_first(values, lower)
     for rank, run in enumerate(order):
         best, shade = run == order[-1], (rank + 1) / len(order)
-        ax.plot(range(len(heights)), [column[run] for column in heights], color=ORANGE if best else BLUE,
-                alpha=1 if best else 0.1 + 0.5 * shade**2, linewidth=3 if best else 1.2, zorder=4 if best else 3)
+        ax.plot(
+            range(len(heights)),
+            [column[run] for column in heights],
+            color=ORANGE if best else BLUE,
+            alpha=1 if best else 0.1 + 0.5 * shade**2,
+            linewidth=3 if best else 1.2,
+            zorder=4 if best else 3,
+        )
     ax.set_xlim(-0.3, len(heights) - 0.75)
     ax.set_ylim(-0.04, 1.1)
     return figure
@@ -76,7 +90,7 @@ def slices(params: Mapping[str, Column], values: Sequence[float], metric: str, l
     columns = min(3, len(params))
     rows = math.ceil(len(params) / columns)
     figure, axes = new_figure(_best(params, values, metric, lower), 1 + 3.8 * rows, rows, columns, sharey=True)
-    for ax in axes.flat[len(params):]:
+    for ax in axes.flat[len(params) :]:
         ax.remove()
     best, age = _worst_first(values, lower)[-1], 0.25 + 0.75 * np.arange(1, len(values) + 1) / len(values)
     for number, (ax, (name, column)) in enumerate(zip(axes.flat, params.items(), strict=False)):
@@ -102,8 +116,14 @@ def optimisation_history(values: Sequence[float | None], metric: str, lower: boo
     ax.scatter(numbers, found, s=42, color=BLUE, label="run", zorder=3)
     ax.step([*numbers, len(values)], [*best, best[-1]], where="post", color=ORANGE, linewidth=2, label="best so far")
     if missing := [number for number, value in enumerate(values, start=1) if value is None]:
-        ax.plot(missing, np.full(len(missing), 0.02), "x", color=GREY, transform=ax.get_xaxis_transform(),
-                label="pruned or failed")
+        ax.plot(
+            missing,
+            np.full(len(missing), 0.02),
+            "x",
+            color=GREY,
+            transform=ax.get_xaxis_transform(),
+            label="pruned or failed",
+        )
     ax.set_xlim(0.5, len(values) + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.set_xlabel("run", fontsize=TEXT)
@@ -123,10 +143,16 @@ def curves_of_runs(histories: Mapping[str, Sequence[float]], metric: str, lower:
     colours = [ORANGE, BLUE, GREEN, SKY, "black"]
     for rank, name in reversed(list(enumerate(ranked))):
         named, history = rank < NAMED, histories[name]
-        ax.plot(range(1, len(history) + 1), history, color=colours[rank] if named else GREY,
-                alpha=1 if named else 0.35, linewidth=3 if rank == 0 else 1.5 if named else 1,
-                marker="o" if len(history) == 1 else None, zorder=len(ranked) - rank + 2,
-                label=f"{reached[name]:.4g}  {short(name, 140)}" if named else None)
+        ax.plot(
+            range(1, len(history) + 1),
+            history,
+            color=colours[rank] if named else GREY,
+            alpha=1 if named else 0.35,
+            linewidth=3 if rank == 0 else 1.5 if named else 1,
+            marker="o" if len(history) == 1 else None,
+            zorder=len(ranked) - rank + 2,
+            label=f"{reached[name]:.4g}  {short(name, 140)}" if named else None,
+        )
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside lower left", frameon=False, fontsize=SMALL)
     _value_axis(ax, [value for history in histories.values() for value in history])
@@ -149,7 +175,7 @@ def pareto_front(values: np.ndarray, metrics: Sequence[str], lower: Sequence[boo
     rows = math.ceil(len(pairs) / columns)
     title = f"{front.sum()} of {len(values)} runs: none is better in {' and '.join(metrics)}"
     figure, axes = new_figure(title, 1.5 + 5 * rows, rows, columns)
-    for ax in axes.flat[len(pairs):]:
+    for ax in axes.flat[len(pairs) :]:
         ax.remove()
     chosen = np.flatnonzero(front)[np.argsort(values[front, 0], kind="stable")]
     for ax, (i, j) in zip(axes.flat, pairs, strict=False):
@@ -164,8 +190,14 @@ def pareto_front(values: np.ndarray, metrics: Sequence[str], lower: Sequence[boo
         ax.grid(color=GRID)
     told = [f"{number}  {short(names[run], 140)}" for number, run in enumerate(chosen[:FRONT], start=1)]
     told += [f"and {len(chosen) - FRONT} more"] if len(chosen) > FRONT else []
-    figure.legend([Line2D([], [], color="none") for _ in told], told, loc="outside lower left", frameon=False,
-                  fontsize=SMALL, handlelength=0)
+    figure.legend(
+        [Line2D([], [], color="none") for _ in told],
+        told,
+        loc="outside lower left",
+        frameon=False,
+        fontsize=SMALL,
+        handlelength=0,
+    )
     return figure
 
 
@@ -216,8 +248,12 @@ def _along(ax: Axes, column: Column) -> Column:
         return column
     names = list(dict.fromkeys(column))
     turned = len(names) * max(map(len, names)) > 40  # characters in a line below the panel
-    ax.set_xticks(range(len(names)), [short(name, 18) for name in names], rotation=30 if turned else 0,
-                  ha="right" if turned else "center")
+    ax.set_xticks(
+        range(len(names)),
+        [short(name, 18) for name in names],
+        rotation=30 if turned else 0,
+        ha="right" if turned else "center",
+    )
     ax.set_xlim(-0.5, len(names) - 0.5)
     return [names.index(value) for value in column]
 

@@ -38,7 +38,7 @@ class Interrupted(BaseException):
         self.signum = signum
 
 
-def known(name: object, names: Iterable[str]) -> str:
+def did_you_mean(name: object, names: Iterable[str]) -> str:
     """The end of a message about an unknown `name`: the closest of `names`, then all of them."""
     names = sorted(names)
     return f"{closest(name, names)}known: {', '.join(names) or 'none'}"

@@ -12,19 +12,23 @@ from cifar.runtime.lazy import Lazy
 
 metadata = Lazy("importlib.metadata")
 
+
 def has_fast_bfloat16() -> bool:
     """Whether the processor multiplies matrices of bfloat16 by instructions of its own (AVX512-BF16 or AMX)."""
     return any(line.startswith("flags") and {"avx512_bf16", "amx_bf16"} & {*line.split()} for line in _cpuinfo())
 
+
 def cores() -> set[int]:
     """The processor's cores that this process may use."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
 
 def keep_to(process: int, cores: Collection[int]) -> None:
     """Let a process that has just begun use these `cores` alone, where the system can."""
     if hasattr(os, "sched_setaffinity"):
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(process, cores)
+
 
 def gpus() -> list[str]:
     """The NVIDIA GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
@@ -33,9 +37,11 @@ def gpus() -> list[str]:
         return [name for name in visible.split(",") if name not in ("", "-1")]
     return [path.name.removeprefix("nvidia") for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]
 
+
 def _processor() -> str:
     models = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
+
 
 def _cpuinfo() -> list[str]:
     path = Path("/proc/cpuinfo")

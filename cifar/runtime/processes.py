@@ -10,19 +10,23 @@ from cifar.runtime.lazy import Lazy
 
 metadata = Lazy("importlib.metadata")
 
+
 def process(pid: int) -> str:
     """Host, process id and start time: what `is_gone` knows a process of this machine by."""
     return f"{platform.node()} {pid} {_start_time(pid)}"
 
+
 def this_process() -> str:
     """This process, as `is_gone` knows it."""
     return process(os.getpid())
+
 
 def is_gone(process: str) -> bool:
     """Whether a process of this machine, as `process` told it, has ended; of another machine one cannot know."""
     host, _, rest = process.partition(" ")
     pid, _, start = rest.partition(" ")
     return host == platform.node() and pid.isdigit() and _start_time(int(pid)) != start
+
 
 def _start_time(pid: int) -> str:
     """When a process began, in the kernel's ticks; empty where there is none (or, without /proc, "?")."""

@@ -51,7 +51,7 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
-def masked(url: str) -> str:
+def redact(url: str) -> str:
     """`url` without its password."""
     return re.sub(r"(://[^:@/]*):.*@", r"\1:***@", url)
 
@@ -107,5 +107,7 @@ def _padded(text: str, columns: int, right: bool) -> str:
 
 def _width(text: str) -> int:
     """Columns that a terminal takes for `text`: two for an ideograph, none for an accent of its own."""
-    return sum(0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
-               for character in text)
+    return sum(
+        0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
+        for character in text
+    )

@@ -40,9 +40,7 @@ def hyperband(epochs: int, *, min_resource: PositiveInt, reduction_factor: Facto
 
 
 @PRUNERS.register
-def patient(
-    *, patience: NonNegativeInt, min_delta: NonNegativeFloat, n_startup_trials: NonNegativeInt
-) -> BasePruner:
+def patient(*, patience: NonNegativeInt, min_delta: NonNegativeFloat, n_startup_trials: NonNegativeInt) -> BasePruner:
     """Like `median`, but only where the last `patience` epochs have brought no improvement."""
     import optuna
 

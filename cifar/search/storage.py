@@ -9,7 +9,7 @@ from sqlalchemy.exc import ArgumentError
 
 from cifar.runtime.errors import InputError
 from cifar.runtime.quiet import silence
-from cifar.runtime.terminal import masked
+from cifar.runtime.terminal import redact
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -25,8 +25,9 @@ def check(url: str) -> None:
     except ArgumentError:
         address = None
     if not address or address.get_backend_name() not in ("sqlite", "postgresql") or not address.database:
-        raise InputError(f"hydra.sweeper.storage={masked(url)}: should be sqlite:///FILE or "
-                         "postgresql://USER:PASSWORD@HOST/DATABASE")
+        raise InputError(
+            f"hydra.sweeper.storage={redact(url)}: should be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
+        )
 
 
 def open_storage(url: str) -> RDBStorage:

@@ -15,7 +15,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from cifar.images import io, overlay
-from cifar.runtime.errors import known
+from cifar.runtime.errors import did_you_mean
 from cifar.serving import decoding, page, schemas
 from cifar.serving.service import Service
 
@@ -120,7 +120,7 @@ def build(service: Service) -> FastAPI:
         chosen = service.model(model)
         image, found = await service.predict(chosen, await _upload(request), request, max_side=DRAWN)
         about = {"model": chosen.name, "run": chosen.run.id}
-        if chosen.task.by_place:
+        if chosen.task.is_dense:
             drawn = partial(chosen.task.draw, image, {name: values[0] for name, values in found.items()})
         else:
             k = _class(class_name, chosen) if class_name is not None else int(found["probabilities"][0].argmax())
@@ -137,7 +137,7 @@ def build(service: Service) -> FastAPI:
 def _class(name: str, model: Model) -> int:
     """The number of a class; raises `HTTPException`."""
     if name not in model.class_names:
-        raise HTTPException(422, f"class {name[:100]}: unknown; {known(name, model.class_names)}")
+        raise HTTPException(422, f"class {name[:100]}: unknown; {did_you_mean(name, model.class_names)}")
     return model.class_names.index(name)
 
 

@@ -33,7 +33,7 @@ class Model:
     def __init__(self, name: str, run: StoredRun, uri: str | None, limits: Limits, observe: Observe):
         self.name = name
         self.run, settings, weights = tracking.finished_run(uri, run.id)
-        dataset = tracking.blank_dataset(self.run)
+        dataset = tracking.placeholder_dataset(self.run)
         here = {"backend": "tensorflow", "distribute": "none", "deterministic": False}
         experiment = Experiment.prepare(settings.model_copy(update=here), dataset)
         network = trainer.with_weights(experiment, weights)
@@ -52,7 +52,7 @@ class Model:
             self._function(tf.zeros((size, *self.image_shape), tf.uint8))
         bounds = {"max_size": limits.max_batch, "max_wait": limits.max_wait, "max_queue": limits.queue}
         self.batcher = Batcher(self._compute, **bounds)
-        if not self.task.by_place:
+        if not self.task.is_dense:
             self.explainer = Batcher(explaining.explainer(network), **bounds)
 
     def columns(self, outputs: Any) -> dict[str, list[Any]]:

@@ -61,8 +61,7 @@ def serve(
     sources: Sequence[Source], runs: dict[str, StoredRun], uri: str | None, limits: Limits, token: str | None,
     listener: socket.socket,
 ) -> None:  # fmt: skip
-    """Answer at the socket `listener` with the models of `runs`, which `sources` find again at SIGHUP, until SIGTERM.
-    """
+    """Answer at `listener` with the models of `runs`, which `sources` find again at SIGHUP, until SIGTERM."""
     service = Service(limits)
     load_tensorflow()
     service.models = load(runs, service, uri)

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from cifar.images import io
-from cifar.runtime.errors import InputError, known
+from cifar.runtime.errors import InputError, did_you_mean
 from cifar.serving import decoding
 from cifar.serving.batching import Batcher, QueueFull
 from cifar.serving.limits import Limits
@@ -43,7 +43,7 @@ class Service:
         if name is None:
             return next(iter(self.models.values()))
         if name not in self.models:
-            raise HTTPException(404, f"model {name[:100]}: unknown; {known(name, self.models)}")
+            raise HTTPException(404, f"model {name[:100]}: unknown; {did_you_mean(name, self.models)}")
         return self.models[name]
 
     async def decoded(
@@ -71,7 +71,7 @@ class Service:
         most `max_side` pixels a side; else the image is the model's input.
         """
         shape = model.image_shape
-        if model.task.by_place:
+        if model.task.is_dense:
             ((image, seen, frame),) = await self.decoded([content], shape, partial(io.framed, most=max_side))
             outputs = await self.outputs(model.batcher, seen[None], request)
             return image, frame.in_photo(model.task.predictions(outputs))

@@ -40,7 +40,7 @@ class Source(Protocol):
     def take(self) -> Job | Outcome | None:
         """The next job, which is this process's to run, or how it ended where it has been run; `None` if none now."""
 
-    def give_back(self, outcome: Outcome) -> None:
+    def report(self, outcome: Outcome) -> None:
         """Hear how a job that was taken has ended."""
 
     def is_done(self) -> bool:
@@ -137,7 +137,7 @@ class Sweep:
             metrics = self._parent.end_child(outcome.run_id, outcome.status, outcome.reason, process.console)
             # What it has told is more than what is stored where the server was away.
             outcome = replace(outcome, metrics={**metrics, **outcome.metrics})
-        self._source.give_back(outcome)
+        self._source.report(outcome)
         self._record(outcome)
         if outcome.status == "FAILED" and self._options.fail_fast and not self._stopped:
             self._stopped = True

@@ -26,7 +26,7 @@ class Grid:
         self.name, self.key, self.total = name, key, len(jobs)
         self.experiments = list(dict.fromkeys(settings.tracking.experiment for settings in jobs.values()))
         self._waiting = dict(jobs)
-        self._claims: dict[str, tracking.Claim] = {}
+        self._locks: dict[str, tracking.Lock] = {}
         self._looked = 0.0
 
     def begin(self, parent: tracking.SweepRun) -> None:
@@ -36,21 +36,21 @@ class Grid:
         if time.monotonic() - self._looked < LOOK:
             return None
         for job, settings in self._waiting.items():
-            if claim := self._parent.claim(job.name):
+            if lock := self._parent.lock(job.name):
                 del self._waiting[job]
                 child = self._parent.child(job.name, settings.tracking.experiment, settings)
                 if child and child.status == "FINISHED":
-                    claim.release()
+                    lock.release()
                     return Outcome(job, "FINISHED", run_id=child.id, metrics=child.metrics)
-                self._claims[job.name] = claim
+                self._locks[job.name] = lock
                 name = child.name if child else job.name
                 own = (*job.overrides, named(name), f"tracking.parent={self._parent.id}", "resume=auto")
-                return replace(job, overrides=own, inherited=claim.descriptors)
+                return replace(job, overrides=own, inherited=lock.descriptors)
         self._looked = time.monotonic()
         return None
 
-    def give_back(self, outcome: Outcome) -> None:
-        self._claims.pop(outcome.job.name).release()
+    def report(self, outcome: Outcome) -> None:
+        self._locks.pop(outcome.job.name).release()
 
     def is_done(self) -> bool:
         return not self._waiting
@@ -69,6 +69,6 @@ def distinct(settings: Sequence[Settings]) -> list[int]:
 
 def _decisive(settings: Settings) -> str:
     """The settings that decide the results of a job."""
-    left_out = ("tracking", "state", "resume")
-    fixed = {key: value for key, value in flatten(settings).items() if key.split(".")[0] not in left_out}
+    drop_path = ("tracking", "state", "resume")
+    fixed = {key: value for key, value in flatten(settings).items() if key.split(".")[0] not in drop_path}
     return json.dumps(fixed, sort_keys=True)

@@ -149,7 +149,7 @@ class Process(ABC):
         return f"exit code {code}: {last}" if MESSAGE.match(last) else f"exit code {code}"
 
 
-class Own(Process):
+class LocalProcess(Process):
     """A process of this machine, on the cores of its `slot`; ended, as FAILED, after `timeout` minutes."""
 
     def __init__(self, job: Job, folder: Path, slot: Slot, timeout: float | None):
@@ -206,4 +206,4 @@ class Options(Strict):
 
     def start(self, job: Job, folder: Path, slot: Slot) -> Process:
         """Run `job`, its files in `folder`."""
-        return Own(job, folder, slot, self.timeout)
+        return LocalProcess(job, folder, slot, self.timeout)

@@ -82,8 +82,10 @@ def report(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> str:
     if groups := over_seeds(outcomes, objectives):
         names = list(groups[0].metrics)
         cells = ([group.settings, str(group.runs), *(_told(group.metrics[name]) for name in names)] for group in groups)
-        parts.append("mean ± deviation over the seeds [95 % interval of the mean]\n"
-                     + _table(["settings", "runs", *names], cells))
+        parts.append(
+            "mean ± deviation over the seeds [95 % interval of the mean]\n"
+            + _table(["settings", "runs", *names], cells)
+        )
     return "\n\n".join(parts)
 
 
@@ -119,7 +121,8 @@ def _table(header: Sequence[str], cells: Iterable[Sequence[str]]) -> str:
 
 
 def _told(told: Aggregate) -> str:
-    return f"{terminal.number(told.mean)} ± {terminal.number(told.deviation)} [{', '.join(map(terminal.number, told.interval))}]"
+    interval = ", ".join(map(terminal.number, told.interval))
+    return f"{terminal.number(told.mean)} ± {terminal.number(told.deviation)} [{interval}]"
 
 
 def _cell(key: str, value: Any) -> str:

@@ -56,8 +56,10 @@ def check(options: Options, space: Space, settings: Sequence[Settings]) -> None:
     if sampler == "cmaes" and (len(objectives) > 1 or not numbers):
         raise InputError("hydra/sweeper/sampler=cmaes: searches numbers, by one objective")
     if options.prunes and (len(objectives) > 1 or not objectives[0].startswith("val/")):
-        raise InputError(f"hydra/sweeper/pruner={options.pruner['name']}: prunes by one validation metric, "
-                         f"not by {', '.join(objectives)}")
+        raise InputError(
+            f"hydra/sweeper/pruner={options.pruner['name']}: prunes by one validation metric, "
+            f"not by {', '.join(objectives)}"
+        )
     check_shared(settings)
     if len({one.tracking.experiment for one in settings}) > 1:
         raise InputError("tracking.experiment: should be the same in all jobs of a search")

@@ -27,13 +27,13 @@ from cifar.config import objective
 from cifar.config.registry import PRUNERS, SAMPLERS
 from cifar.runtime import processes
 from cifar.runtime.errors import InputError, warn
-from cifar.runtime.terminal import masked
+from cifar.runtime.terminal import redact
 from cifar.search import storage
 from cifar.sweep.jobs import Outcome
 from cifar.sweep.search import Options
 from cifar.sweep.space import Space
 from cifar.tracking import addresses
-from cifar.tracking.locks import claimed
+from cifar.tracking.locks import locked
 
 JOB, PROCESS, OUTCOME, SEARCH = "job", "process", "outcome", "search"
 """Attributes of a trial, `JOB` the last that it is given when it is taken; and of a study, what tells its searches."""
@@ -59,19 +59,22 @@ class Study:
     def open(self, name: str, search: str, *, anew: bool = False) -> None:
         """The study of this `name`, made where it is not there; raises `InputError` where it is of another `search`."""
         directions = ["minimize" if objective.lower_is_better(metric) else "maximize" for metric in self._objectives]
-        with claimed(self.url, "studies"):
+        with locked(self.url, "studies"):
             known = name in {study.study_name for study in optuna.get_all_study_summaries(self._storage, False)}
             if known and anew:
-                raise InputError(f"hydra.sweeper.study_name={name}: has been begun; hydra.launcher.resume=false needs "
-                                 "another name")
+                raise InputError(
+                    f"hydra.sweeper.study_name={name}: has been begun; hydra.launcher.resume=false needs another name"
+                )
             self._study = optuna.create_study(
                 study_name=name, storage=self._storage, directions=directions, pruner=self._pruner, load_if_exists=True
             )
             if not known:
                 self._study.set_user_attr(SEARCH, search)
         if self._study.user_attrs.get(SEARCH) != search:
-            raise InputError(f"hydra.sweeper.study_name={name}: has been begun with other settings, another objective "
-                             "or another search space")
+            raise InputError(
+                f"hydra.sweeper.study_name={name}: has been begun with other settings, another objective "
+                "or another search space"
+            )
 
     @property
     def name(self) -> str:
@@ -79,7 +82,7 @@ class Study:
 
     def take(self, total: int) -> tuple[FrozenTrial | None, dict[int, FrozenTrial]]:
         """A trial to run, one that was abandoned before a new one, if there are less than `total`; and all, by job."""
-        with claimed(self.url, f"study-{hashlib.sha256(self.name.encode()).hexdigest()}"):
+        with locked(self.url, f"study-{hashlib.sha256(self.name.encode()).hexdigest()}"):
             self._queue_abandoned()
             trials = self._newest()
             is_queue_empty = not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
@@ -171,7 +174,7 @@ def default_url(tracking_uri: str | None) -> str:
         with create_engine(uri, poolclass=NullPool).begin() as connection:
             connection.execute(CreateSchema("optuna", if_not_exists=True))
     except (SQLAlchemyError, ImportError) as error:
-        raise InputError(f"tracking.uri={masked(uri)}: cannot be opened: {first_line(error)}") from None
+        raise InputError(f"tracking.uri={redact(uri)}: cannot be opened: {first_line(error)}") from None
     own = make_url(uri).update_query_dict({"options": "-csearch_path=optuna"})
     return own.render_as_string(hide_password=False)
 
@@ -179,7 +182,7 @@ def default_url(tracking_uri: str | None) -> str:
 def _connect(url: str) -> optuna.storages.RDBStorage:
     where = f"hydra.sweeper.storage={addresses.shown(url)}"
     try:
-        with claimed(url, "studies"):
+        with locked(url, "studies"):
             if "experiments" in inspect(create_engine(url, poolclass=NullPool)).get_table_names():
                 raise InputError(f"{where}: is MLflow's; a study needs a database of its own")
             return storage.open_storage(url)

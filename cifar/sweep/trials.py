@@ -44,7 +44,7 @@ class Trials:
         self._epochs, self._overrides = epochs, overrides
         self._asked: FrozenTrial | None = None
         self._asked_at = self._looked = float("-inf")
-        self._running: dict[str, tuple[FrozenTrial, tracking.Claim]] = {}
+        self._running: dict[str, tuple[FrozenTrial, tracking.Lock]] = {}
         self._untold: list[tuple[FrozenTrial, Outcome]] = []
         self._heard: set[int] = set()
         self._past: list[Outcome] = []
@@ -62,10 +62,10 @@ class Trials:
             return self._past.pop(0)
         return self._start(self._asked) if self._asked else None
 
-    def give_back(self, outcome: Outcome) -> None:
-        trial, claim = self._running.pop(outcome.job.name)
+    def report(self, outcome: Outcome) -> None:
+        trial, lock = self._running.pop(outcome.job.name)
         self._end(trial, outcome)
-        claim.release()
+        lock.release()
 
     def is_done(self) -> bool:
         return self._all_ended and not self._past
@@ -101,26 +101,26 @@ class Trials:
     def _start(self, trial: FrozenTrial) -> Job | Outcome | None:
         """The job of a trial, or how it has ended already; `None` while it runs still, though its sweep is gone."""
         job = self._job(trial)
-        claim = self._parent.claim(job.name)
-        if not claim:
+        lock = self._parent.lock(job.name)
+        if not lock:
             return None
         child = self._parent.child(job.name, self.experiments[0])
         if child and child.status == "RUNNING" and time.monotonic() - self._asked_at < GRACE:
-            claim.release()
+            lock.release()
             return None
         self._asked = None
         self._looked = float("-inf")  # there may be another for the next slot
         if child and child.status in ("FINISHED", "PRUNED"):
-            claim.release()
+            lock.release()
             outcome = Outcome(job, child.status, child.reason, child.id, child.metrics)
             self._end(trial, outcome)
             return outcome
-        self._running[job.name] = trial, claim
+        self._running[job.name] = trial, lock
         return Job(
             job.name,
             (*job.overrides, named(job.name), f"tracking.parent={self._parent.id}", "resume=auto"),
             self._environment(trial),
-            claim.descriptors,
+            lock.descriptors,
         )
 
     def _end(self, trial: FrozenTrial, outcome: Outcome) -> None:

@@ -34,10 +34,11 @@ def classification(
     Where a class has a weight, the losses of its targets count so many times, and the mean is still over the images.
     `balanced` weights are inverse to how often a class is among the training images, where their mean is 1.
     """
-    dataset.need(*Classification.targets)
+    dataset.require_targets(*Classification.targets)
     if len(dataset.class_names) < 2:
-        raise InputError(f"data={dataset.name}: has one class, {dataset.class_names[0]!r}; task=classification needs "
-                         "at least 2")
+        raise InputError(
+            f"data={dataset.name}: has one class, {dataset.class_names[0]!r}; task=classification needs at least 2"
+        )
     gamma = focal_gamma if loss == "focal" else 0.0
     return Classification(dataset.class_names, label_smoothing, gamma, _weights(class_weights, dataset))
 
@@ -51,8 +52,9 @@ def _weights(given: str | list[float], dataset: Dataset) -> list[float] | None:
     if given != "none" and len(given) != classes:
         raise InputError(f"task.class_weights={given}: should be {classes} numbers, one for each class")
     if given != "none" and sum(weight > 0 for weight in given) < 2:
-        raise InputError(f"task.class_weights={given}: should have two above 0 at least, or one class is the answer to "
-                         "all images")
+        raise InputError(
+            f"task.class_weights={given}: should have two above 0 at least, or one class is the answer to all images"
+        )
     return None if given == "none" else given
 
 
@@ -91,7 +93,7 @@ class Classification(Task):
 
     targets = ("label",)
     metric_names = ("accuracy",)
-    by_place = False
+    is_dense = False
 
     def __init__(
         self,

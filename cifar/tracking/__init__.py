@@ -1,12 +1,12 @@
 """Runs as MLflow records them; the only package that knows MLflow."""
 
-from cifar.tracking.locks import Claim
+from cifar.tracking.locks import Lock
 from cifar.tracking.page import serve as serve_page
 from cifar.tracking.run import Run, start, unrecorded
 from cifar.tracking.runs import (
-    blank_dataset,
     examples,
     finished_run,
+    placeholder_dataset,
     stored_run,
     synchronise,
     weights_of,
@@ -14,21 +14,21 @@ from cifar.tracking.runs import (
 )
 from cifar.tracking.store import check, connect, connect_existing
 from cifar.tracking.sweeps import SweepRun, sweep
-from cifar.tracking.unfinished import claimed, find_resumable, newest_unfinished
+from cifar.tracking.unfinished import find_resumable, locked, newest_unfinished
 
 __all__ = [
-    "Claim",
+    "Lock",
     "Run",
     "SweepRun",
-    "blank_dataset",
     "check",
-    "claimed",
     "connect",
     "connect_existing",
     "examples",
     "find_resumable",
     "finished_run",
+    "locked",
     "newest_unfinished",
+    "placeholder_dataset",
     "serve_page",
     "start",
     "stored_run",

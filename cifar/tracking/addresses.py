@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from sqlalchemy import URL, make_url
 
 from cifar.runtime import paths
-from cifar.runtime.terminal import masked
+from cifar.runtime.terminal import redact
 
 LOCAL = f"sqlite:///{paths.ROOT / 'mlflow.db'}"
 """The default store."""
@@ -44,7 +44,7 @@ def sqlite(path: Path) -> str:
 
 def shown(uri: str) -> str:
     """`uri` as one types it, without a password."""
-    return f"sqlite:///{database(uri)}" if is_local(uri) else masked(uri)
+    return f"sqlite:///{database(uri)}" if is_local(uri) else redact(uri)
 
 
 def is_local(uri: str) -> bool:

@@ -74,8 +74,20 @@ def _diff() -> str:
     """What `Code.diff` says."""
     new = _git("ls-files", "-z", "--others", "--exclude-standard", "--", *CODE).split("\0")[:-1]
     # Whatever the user has set for `git diff`.
-    told = ("diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--no-renames",
-            "--no-relative", "--src-prefix=a/", "--dst-prefix=b/", "--", ".")
+    told = (
+        "diff",
+        "HEAD",
+        "--binary",
+        "--no-ext-diff",
+        "--no-textconv",
+        "--no-color",
+        "--no-renames",
+        "--no-relative",
+        "--src-prefix=a/",
+        "--dst-prefix=b/",
+        "--",
+        ".",
+    )
     if not new:
         return _git(*told)
     with tempfile.TemporaryDirectory() as folder:
@@ -96,5 +108,3 @@ def _git(*arguments: str, index: Path | None = None) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.decode(errors="replace")
-
-

@@ -18,10 +18,10 @@ from cifar.tracking.addresses import folder
 
 
 @dataclass(frozen=True)
-class Claim:
+class Lock:
     """A name that no other process gets until this one, and those that inherited `descriptors` from it, let it go.
 
-    A process that ends lets go, however it ends. On PostgreSQL a claim holds for all machines and is not inherited;
+    A process that ends lets go, however it ends. On PostgreSQL a lock holds for all machines and is not inherited;
     else it holds for those that share the folder of the store.
     """
 
@@ -29,7 +29,7 @@ class Claim:
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """What a process must be given at its start to hold the claim too."""
+        """What a process must be given at its start to hold the lock too."""
         return () if isinstance(self.held, Connection) else (self.held.fileno(),)
 
     def release(self) -> None:
@@ -37,25 +37,28 @@ class Claim:
         self.held.close()
 
     def end(self) -> None:
-        """Let go of what nobody will claim again."""
+        """Let go of what nobody will lock again."""
         if not isinstance(self.held, Connection):
             Path(self.held.name).unlink(missing_ok=True)
         self.release()
 
-def claim(uri: str, name: str, *, wait: bool = False) -> Claim | None:
-    """The claim on `name` among the users of the store; `None` where another has it, unless told to `wait` for it."""
+
+def lock(uri: str, name: str, *, wait: bool = False) -> Lock | None:
+    """The lock on `name` among the users of the store; `None` where another has it, unless told to `wait` for it."""
     return _advisory_lock(uri, name, wait) if uri.startswith("postgresql") else _file_lock(uri, name, wait)
 
+
 @contextmanager
-def claimed(uri: str, name: str) -> Iterator[None]:
+def locked(uri: str, name: str) -> Iterator[None]:
     """Inside the `with`, no other process is inside one of this `name`."""
-    held = claim(uri, name, wait=True)
+    held = lock(uri, name, wait=True)
     try:
         yield
     finally:
         held.release()
 
-def _file_lock(uri: str, name: str, wait: bool) -> Claim | None:
+
+def _file_lock(uri: str, name: str, wait: bool) -> Lock | None:
     path = folder(uri) / ".claims" / name
     ownership.make_folder(path.parent)
     file = path.open("ab")
@@ -64,15 +67,16 @@ def _file_lock(uri: str, name: str, wait: bool) -> Claim | None:
     except BlockingIOError:
         file.close()
         return None
-    return Claim(file)
+    return Lock(file)
 
-def _advisory_lock(uri: str, name: str, wait: bool) -> Claim | None:
+
+def _advisory_lock(uri: str, name: str, wait: bool) -> Lock | None:
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
-    # Without a transaction, which would keep the database from cleaning up for as long as the claim is held.
+    # Without a transaction, which would keep the database from cleaning up for as long as the lock is held.
     connection = create_engine(uri, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect()
     if wait:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
     elif not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}):
         connection.close()
         return None
-    return Claim(connection)
+    return Lock(connection)

@@ -24,7 +24,7 @@ from cifar.config.compose import read
 from cifar.config.settings import Settings
 from cifar.files.safe_io import read_file, refusing
 from cifar.runtime import processes
-from cifar.runtime.errors import InputError, known
+from cifar.runtime.errors import InputError, did_you_mean
 from cifar.tracking import store
 from cifar.tracking.names import CONFIG, PROCESS, SWEEP
 from cifar.tracking.store import RESUMED
@@ -82,7 +82,7 @@ def search_runs(experiment: str | None = None, filter_string: str = "") -> list[
     """The runs of one experiment, or of all, that MLflow's `filter_string` lets through; newest first."""
     names = _experiments()
     if experiment is not None and experiment not in names.values():
-        raise InputError(f"experiment {experiment}: unknown; {known(experiment, names.values())}")
+        raise InputError(f"experiment {experiment}: unknown; {did_you_mean(experiment, names.values())}")
     return [_stored(run, names) for run in _search(filter_string, experiment)]
 
 
@@ -142,8 +142,10 @@ def find_training(run_id: str) -> Run:
     """The same of a run that is no sweep; raises `InputError` for a sweep."""
     run = find(run_id)
     if SWEEP in run.data.tags:
-        raise InputError(f"run {run_id} is a sweep, and has no model of its own: `python -m cifar compare --sweep "
-                         f"{run_id}` lists its jobs")
+        raise InputError(
+            f"run {run_id} is a sweep, and has no model of its own: `python -m cifar compare --sweep "
+            f"{run_id}` lists its jobs"
+        )
     return run
 
 

@@ -148,8 +148,10 @@ class Run:
         if "epochs" in changes and SCHEDULES.takes(settings.schedule, "epochs"):
             before, after = changes["epochs"]
             moved = f"epochs {before}, {after} from epoch {epoch}"
-            warn(f"epochs={after}: the run was started with {before}, and schedule={settings.schedule['name']} depends "
-                 f"on it: its learning rate is another from epoch {epoch} on")
+            warn(
+                f"epochs={after}: the run was started with {before}, and schedule={settings.schedule['name']} depends "
+                f"on it: its learning rate is another from epoch {epoch} on"
+            )
             self.log_tags({SCHEDULE_MOVED: "; ".join(filter(None, [self._tags.get(SCHEDULE_MOVED), moved]))})
         return changes
 
@@ -256,8 +258,8 @@ class Run:
             return f"python run.py resume={self.id}{uri} resumes the run" if self.is_described else ""
         return "" if is_expected(error) else f"run {self.id} has the traceback as traceback.txt"
 
-    def claim_itself(self) -> locks.Claim:
-        """The claim on this run, which nobody else knows of yet."""
+    def claim_itself(self) -> locks.Lock:
+        """The lock on this run, which nobody else knows of yet."""
         with store.reported(InputError, f"run {self._id}", self._uri):
             return store.claim_run(self._uri, self._id)
 
@@ -282,7 +284,7 @@ class Run:
         try:
             return call(mlflow.MlflowClient(self._uri))
         except store.FAILURES as error:
-            if not store.is_away(error):
+            if not store.is_unreachable(error):
                 raise
             where = addresses.shown(self._uri)
             warn(f"{where} does not answer; the rest is recorded in {addresses.LOCAL}: `python -m cifar sync` sends it")
@@ -320,16 +322,16 @@ def unrecorded() -> Iterator[Run]:
 def start(settings: TrackingSettings, unfinished: Unfinished | None = None) -> Iterator[Run]:
     """A new run, or an `unfinished` one; RUNNING inside the `with`, and FINISHED, KILLED or FAILED afterwards.
 
-    The store is the one that `connect` has opened. For as long as the run is RUNNING, this process has the claim on it.
+    The store is the one that `connect` has opened. For as long as the run is RUNNING, this process has the lock on it.
     """
     run = Run(mlflow.get_tracking_uri(), settings, unfinished.id if unfinished else None)
-    claim = unfinished.claim if unfinished else run.claim_itself()
+    lock = unfinished.lock if unfinished else run.claim_itself()
     try:
         with recorded(run), _system_metrics(run):
             yield run
-        claim.end()
+        lock.end()
     finally:
-        claim.release()
+        lock.release()
 
 
 @contextmanager

@@ -55,12 +55,12 @@ def finished_run(uri: str | None, run_id: str) -> tuple[queries.StoredRun, Setti
     return run, read(config.read_text()), weights_of(run.id)
 
 
-def blank_dataset(run: queries.StoredRun) -> Dataset:
+def placeholder_dataset(run: queries.StoredRun) -> Dataset:
     """What stands for the data of a run, to build its model where they are not at hand; raises `InputError`."""
     _, path = stored(run.id, DATASET)
     with refusing(path, "name, class_names and image_shape of a data set"):
         described = json.loads(read_file(path))
-        return Dataset.blank(**{key: value for key, value in described.items() if key != "images"})
+        return Dataset.placeholder(**{key: value for key, value in described.items() if key != "images"})
 
 
 def examples(run: queries.StoredRun) -> np.ndarray:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cifar.config.settings import Settings, flatten
-from cifar.runtime.terminal import masked
+from cifar.runtime.terminal import redact
 from cifar.tracking.environment import Code
 
 NOT_RECORDED = ("resume", "dry_run")
@@ -26,7 +26,7 @@ def start(epoch: int, step: int, code: Code, diff: str | None, environment: Mapp
     """
     return {
         "epoch": epoch, "step": step, "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": [masked(argument) for argument in sys.orig_argv],
+        "command": [redact(argument) for argument in sys.orig_argv],
         "git_commit": code.commit, "git_changes": code.changes, "git_diff": diff, "environment": environment,
         "settings": settings,
     }  # fmt: skip

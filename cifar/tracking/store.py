@@ -34,7 +34,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 import mlflow
 from mlflow.exceptions import MlflowException
 
-from cifar.tracking.locks import Claim, claim, claimed
+from cifar.tracking.locks import Lock, lock, locked
 
 # MLflow logs a traceback, as an error, for each exception of a database that it also raises.
 for noisy in ("mlflow", "alembic"):
@@ -81,7 +81,7 @@ def connect(uri: str | None) -> None:
             _check_writable(uri)
         if is_database(uri):
             folder(uri).mkdir(parents=True, exist_ok=True)
-            with claimed(uri, "store"):
+            with locked(uri, "store"):
                 if is_local(uri):
                     _make(addresses.database(uri))
                 _select(uri)
@@ -135,8 +135,10 @@ def _check_file(uri: str) -> bool:
     """
     path = addresses.database(uri)
     if path.is_dir():
-        raise InputError(f"tracking.uri={shown(uri)}: is a folder; should be a file in it, such as "
-                         f"{shown(f'sqlite:///{path}/mlflow.db')}")
+        raise InputError(
+            f"tracking.uri={shown(uri)}: is a folder; should be a file in it, such as "
+            f"{shown(f'sqlite:///{path}/mlflow.db')}"
+        )
     if not path.exists():
         return False
     with closing(sqlite3.connect(path, timeout=20)) as connection:
@@ -172,7 +174,7 @@ def _make(path: Path) -> None:
 def experiment_id(uri: str, name: str) -> str:
     """The id of the experiment called `name`, created where it does not exist; raises `InputError` if it is deleted."""
     client = mlflow.MlflowClient(uri)
-    with claimed(uri, "store"):
+    with locked(uri, "store"):
         if found := _active(uri, name):
             return found
         # The kind decides what MLflow's page shows first: runs with their charts, not traces of language models.
@@ -184,9 +186,11 @@ def _active(uri: str, name: str) -> str | None:
     """The id of an experiment, `None` where it does not exist; raises `InputError` for one that is deleted."""
     experiment = mlflow.MlflowClient(addresses.normalized(uri)).get_experiment_by_name(name)
     if experiment and experiment.lifecycle_stage != "active":
-        raise InputError(f"tracking.experiment={name}: was deleted in MLflow; set another name, or restore it: "
-                         f"MLFLOW_TRACKING_URI={shlex.quote(shown(uri))} mlflow experiments restore --experiment-id "
-                         f"{experiment.experiment_id}")
+        raise InputError(
+            f"tracking.experiment={name}: was deleted in MLflow; set another name, or restore it: "
+            f"MLFLOW_TRACKING_URI={shlex.quote(shown(uri))} mlflow experiments restore --experiment-id "
+            f"{experiment.experiment_id}"
+        )
     return experiment and experiment.experiment_id
 
 
@@ -210,19 +214,19 @@ def explained(error: Exception) -> str:
     return f"{reason}; {remedy}" if remedy else reason
 
 
-def is_away(error: Exception) -> bool:
+def is_unreachable(error: Exception) -> bool:
     """Whether an error tells of a store that cannot be reached, not of a request that it refuses."""
     return getattr(error, "error_code", "INTERNAL_ERROR") in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
 
 
-def patiently(uri: str, call: Callable[[], Result], seconds: float = math.inf) -> Result:
+def retry(uri: str, call: Callable[[], Result], seconds: float = math.inf) -> Result:
     """Call, and again and again for so long as the store, which is no file of this machine, does not answer."""
     end, told = time.monotonic() + seconds, False
     while True:
         try:
             return call()
         except FAILURES as error:
-            if is_local(uri) or not is_away(error) or time.monotonic() > end:
+            if is_local(uri) or not is_unreachable(error) or time.monotonic() > end:
                 raise
         if not told:
             warn(f"{shown(uri)} does not answer and is asked again")
@@ -235,8 +239,6 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def claim_run(uri: str, run_id: str) -> Claim | None:
-    """The claim on a run, which the process that trains it holds; `None` where another has it."""
-    return claim(uri, f"run-{run_id}")
-
-
+def claim_run(uri: str, run_id: str) -> Lock | None:
+    """The lock on a run, which the process that trains it holds; `None` where another has it."""
+    return lock(uri, f"run-{run_id}")

@@ -99,10 +99,10 @@ class SweepRun(Run):
 
         return self._try(end)
 
-    def claim(self, name: str) -> locks.Claim | None:
+    def lock(self, name: str) -> locks.Lock | None:
         """The sole right to the child of this `name`; `None` while another process has it."""
         with store.reported(TrainingError, f"run {self.id}", self._uri):
-            return locks.claim(self._uri, f"{self.id}/{hashlib.sha256(name.encode()).hexdigest()}")
+            return locks.lock(self._uri, f"{self.id}/{hashlib.sha256(name.encode()).hexdigest()}")
 
     def note_on(self, error: BaseException) -> str:
         return "the same command resumes the sweep" if isinstance(error, INTERRUPTIONS) else super().note_on(error)
@@ -110,7 +110,7 @@ class SweepRun(Run):
     def _call(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
         if interrupts.pending():  # told to end, it waits for nothing
             return super()._call(call)
-        return store.patiently(self._uri, lambda: call(mlflow.MlflowClient(self._uri)))
+        return store.retry(self._uri, lambda: call(mlflow.MlflowClient(self._uri)))
 
 
 @contextmanager
@@ -120,8 +120,8 @@ def sweep(settings: TrackingSettings, key: str, experiments: Collection[str], re
     It is looked for in the `experiments` of all its jobs; which of these is the first depends on the order of the jobs.
     """
     uri = mlflow.get_tracking_uri()
-    with store.reported(InputError, "a new sweep", uri), locks.claimed(uri, key):
-        known = store.patiently(uri, lambda: newest_sweep(experiments, key)) if resume else None
+    with store.reported(InputError, "a new sweep", uri), locks.locked(uri, key):
+        known = store.retry(uri, lambda: newest_sweep(experiments, key)) if resume else None
         run = SweepRun(uri, settings, known)
         run.log_tags({SWEEP: key})
     with recorded(run):

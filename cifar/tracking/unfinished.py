@@ -1,4 +1,4 @@
-"""Runs that ended early: found, claimed by the process that resumes them, and held against their data."""
+"""Runs that ended early: found, locked by the process that resumes them, and held against their data."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A run to be resumed. No other process can resume it while the `claim` is held.
+    """A run to be resumed. No other process can resume it while the `lock` is held.
 
-    Of several processes that train together, only the one that keeps the record has the claim.
+    Of several processes that train together, only the one that keeps the record has the lock.
     """
 
     run: Run
-    claim: locks.Claim | None
+    lock: locks.Lock | None
 
     @property
     def id(self) -> str:
@@ -47,8 +47,10 @@ class Unfinished:
         if settings.epochs < min(trained, before.epochs):
             raise InputError(f"epochs={settings.epochs}: the run has trained {trained} epochs already")
         if settings.epochs != before.epochs and trained > before.epochs:
-            raise InputError(f"epochs={settings.epochs}: the run has trained its {before.epochs} epochs, and is in "
-                             "those of finetune.epochs")
+            raise InputError(
+                f"epochs={settings.epochs}: the run has trained its {before.epochs} epochs, and is in "
+                "those of finetune.epochs"
+            )
 
     def check_data(self, dataset: Dataset) -> None:
         """Raises `InputError` where the `dataset` is not that which the run has recorded, if it came to that."""
@@ -68,7 +70,7 @@ def find_resumable(composed: DictConfig, given: Sequence[str]) -> tuple[Settings
     store.connect_existing(OmegaConf.select(composed, "tracking.uri"))
     run = queries.find_training(str(composed.resume))
     is_first = devices.processes(_settings(run.info.run_id)).index == 0
-    found = claimed(run.info.run_id) if is_first else Unfinished(run, None)
+    found = locked(run.info.run_id) if is_first else Unfinished(run, None)
     settings = overrides.changed(_settings(found.id), composed, given)
     found.check_epochs(settings)
     return settings, found
@@ -80,11 +82,11 @@ def newest_unfinished(settings: Settings, dataset: Dataset) -> Unfinished | None
         return None
     uri = mlflow.get_tracking_uri()
     with store.reported(InputError, "resume=auto", uri):
-        runs = store.patiently(uri, lambda: _unfinished(settings), PATIENCE)
+        runs = store.retry(uri, lambda: _unfinished(settings), PATIENCE)
     for run in runs:
         if run.data.tags.get(FINGERPRINT, dataset.fingerprint) == dataset.fingerprint:
             try:
-                found = claimed(run.info.run_id)
+                found = locked(run.info.run_id)
                 found.check_epochs(settings)
             except InputError:
                 continue
@@ -92,21 +94,21 @@ def newest_unfinished(settings: Settings, dataset: Dataset) -> Unfinished | None
     return None
 
 
-def claimed(run_id: str) -> Unfinished:
-    """The run `run_id`, claimed; raises `InputError` where it is finished or another process trains it."""
+def locked(run_id: str) -> Unfinished:
+    """The run `run_id`, locked; raises `InputError` where it is finished or another process trains it."""
     uri = mlflow.get_tracking_uri()
     with store.reported(InputError, f"resume={run_id}", uri):
-        claim = store.claim_run(uri, run_id)
-        # What the store says is read after the claim: a process that had it before has recorded all by now.
+        lock = store.claim_run(uri, run_id)
+        # What the store says is read after the lock: a process that had it before has recorded all by now.
         run = mlflow.MlflowClient().get_run(run_id)
     process = run.data.tags.get(PROCESS, "")
     if run.info.status == "RUNNING" and not processes.is_gone(process):
         raise InputError(f"resume={run_id}: the run is running, as process {process}")
-    if not claim:
+    if not lock:
         raise InputError(f"resume={run_id}: another process has just resumed the run")
     if run.info.status == "FINISHED":
         raise InputError(f"resume={run_id}: the run is finished")
-    return Unfinished(run, claim)
+    return Unfinished(run, lock)
 
 
 def _settings(run_id: str) -> Settings:

@@ -18,6 +18,7 @@ from cifar.search import trial
 Monitor = str
 """The name of a logged metric, such as `val/loss`; that it is logged is checked where the task is known."""
 
+
 @CALLBACKS.register
 def checkpoint(folder: Path, *, monitor: Monitor) -> keras.callbacks.Callback:
     """Keeps the weights of the best epoch in `folder`; a write that fails leaves the earlier file whole."""
@@ -48,8 +49,11 @@ def early_stopping(*, monitor: Monitor, patience: PositiveInt, min_delta: NonNeg
         def on_train_end(self, logs=None):
             super().on_train_end(logs)
             if self.stopped_epoch:
-                print(f"early stopping after epoch {self.stopped_epoch + 1}: {monitor} has not improved in "
-                      f"{patience} epochs; the best epoch is {self.best_epoch + 1}", flush=True)
+                print(
+                    f"early stopping after epoch {self.stopped_epoch + 1}: {monitor} has not improved in "
+                    f"{patience} epochs; the best epoch is {self.best_epoch + 1}",
+                    flush=True,
+                )
 
     return EarlyStopping(
         keras_name(monitor), min_delta=min_delta, patience=patience, mode=_mode(monitor), restore_best_weights=True

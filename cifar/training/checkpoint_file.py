@@ -103,5 +103,6 @@ def _write(path: Path, content: bytes) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise TrainingError(f"{path}: the disk is full, {len(content):,} bytes are wanted; the earlier states are "
-                            "kept") from None
+        raise TrainingError(
+            f"{path}: the disk is full, {len(content):,} bytes are wanted; the earlier states are kept"
+        ) from None

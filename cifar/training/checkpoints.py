@@ -31,8 +31,8 @@ class Checkpoints:
     ):
         self._folder, self._model, self._metrics, self._callbacks = folder, model, metrics, callbacks
         self.state = checkpoint_file.load(folder)
-        if devices.several():
-            self.state = checkpoint_file.unpack(devices.from_first(checkpoint_file.pack(self.state)))
+        if devices.is_distributed():
+            self.state = checkpoint_file.unpack(devices.broadcast_from_rank0(checkpoint_file.pack(self.state)))
 
     def save(self, epoch: int, step: int, values: dict[str, Any]) -> None:
         """Write a checkpoint that continues at step `step` of epoch `epoch`, both from 0; `values` are for JSON."""

@@ -39,7 +39,7 @@ class Stopwatch(keras.callbacks.Callback):
     on_test_batch_end = on_train_batch_end
 
 
-def rehearse(experiment: Experiment, model: keras.Model) -> None:
+def show_costs(experiment: Experiment, model: keras.Model) -> None:
     """Show the cost of each layer of a compiled `model`, and of each phase the time that an epoch takes here.
 
     The steps that are measured are the real ones on the real batches; the model is of no use afterwards.
@@ -61,8 +61,10 @@ def rehearse(experiment: Experiment, model: keras.Model) -> None:
                 f"{epoch:,.1f}", terminal.duration(phase.epochs * epoch),
             ))  # fmt: skip
     print(terminal.table(phases, terminal.width()))
-    print(f"\n{experiment.steps_per_epoch:,} steps an epoch; the activations of a batch of {batch} take "
-          f"{activations / 1e6:,.1f} MB")
+    print(
+        f"\n{experiment.steps_per_epoch:,} steps an epoch; the activations of a batch of {batch} take "
+        f"{activations / 1e6:,.1f} MB"
+    )
 
 
 def _measured(experiment: Experiment, model: keras.Model, validation: tf.data.Dataset) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from cifar.distributed import devices
 from cifar.distributed.shard import Shard
 from cifar.interfaces import Dataset, Task
 from cifar.runtime import machine
-from cifar.runtime.errors import InputError, closest, known
+from cifar.runtime.errors import InputError, closest, did_you_mean
 from cifar.runtime.lazy import keras, tf
 from cifar.training import pipeline
 
@@ -51,12 +51,12 @@ def load(settings: Settings) -> Dataset:
 class Phase:
     """A part of the training with an optimizer of its own.
 
-    `thaws` tells whether the layers from `from_layer` on learn, all where that is `None`, or those that the model says.
+    With `unfreeze`, the layers from `from_layer` on learn, all where that is `None`; else those that the model says.
     """
 
     epochs: int
     lr: float
-    thaws: bool = False
+    unfreeze: bool = False
     from_layer: str | None = None
 
 
@@ -81,10 +81,10 @@ class Experiment:
             try:
                 experiment._schedule(phase)
             except InputError as error:
-                if phase.thaws:  # the message knows of one number of epochs only
+                if phase.unfreeze:  # the message knows of one number of epochs only
                     raise InputError(f"finetune.epochs={phase.epochs}: {error}") from None
                 raise
-        if task.by_place:
+        if task.is_dense:
             experiment._check_places()
         return experiment
 
@@ -93,8 +93,10 @@ class Experiment:
         """`prepare` for a recorded run; raises `InputError` too where its data is not what it was."""
         experiment = cls.prepare(settings)
         if experiment.dataset.fingerprint != fingerprint:
-            raise InputError(f"data: the images are not those of the run, whose fingerprint is {fingerprint[:12]}…, "
-                             f"not {experiment.dataset.fingerprint[:12]}…")
+            raise InputError(
+                f"data: the images are not those of the run, whose fingerprint is {fingerprint[:12]}…, "
+                f"not {experiment.dataset.fingerprint[:12]}…"
+            )
         return experiment
 
     @property
@@ -171,8 +173,8 @@ class Experiment:
 
     def compile(self, model: keras.Model, phase: Phase) -> None:
         """Make `model` ready for `phase`: with the task's loss and metrics, and the optimizer with its schedule."""
-        if phase.thaws:
-            self._thaw(model, phase)
+        if phase.unfreeze:
+            self._unfreeze(model, phase)
         mirrored = self.settings.distribute == "mirrored"
         # XLA makes TensorFlow's convolutions on a CPU 5 to 8 times slower, and cannot compile what replicas exchange.
         jit = self.settings.backend == "jax" or (bool(tf.config.list_physical_devices("GPU")) and not mirrored)
@@ -203,10 +205,12 @@ class Experiment:
         if self.settings.evaluate.tta != "none":
             raise InputError(f"evaluate.tta={self.settings.evaluate.tta}: {told}, so that views cannot be averaged")
         if "boxes" in self.task.targets and self.settings.fill_mode in ("reflect", "wrap"):
-            raise InputError(f"fill_mode={self.settings.fill_mode}: shows objects again, of which there are no boxes; "
-                             f"task={self.settings.task['name']} takes nearest or constant")
+            raise InputError(
+                f"fill_mode={self.settings.fill_mode}: shows objects again, of which there are no boxes; "
+                f"task={self.settings.task['name']} takes nearest or constant"
+            )
 
-    def _thaw(self, model: keras.Model, phase: Phase) -> None:
+    def _unfreeze(self, model: keras.Model, phase: Phase) -> None:
         """Let the layers from that of `phase` on learn, but for what the model's builder itself never lets."""
         first = _first_layer(model, phase)
         unfrozen = self.model(**{"freeze": "none"} if "freeze" in self.settings.model else {})
@@ -244,8 +248,10 @@ def _first_layer(model: keras.Model, phase: Phase) -> int:
         return 0
     names = [layer.name for layer in model.layers]
     if phase.from_layer not in names:
-        raise InputError(f"finetune.from_layer={phase.from_layer}: no layer of the model; "
-                         f"{closest(phase.from_layer, names)}dry_run=true lists them")
+        raise InputError(
+            f"finetune.from_layer={phase.from_layer}: no layer of the model; "
+            f"{closest(phase.from_layer, names)}dry_run=true lists them"
+        )
     first = names.index(phase.from_layer)
     if not any(layer.weights for layer in model.layers[first:]):
         raise InputError(f"finetune.from_layer={phase.from_layer}: no layer from there on has weights")
@@ -273,6 +279,7 @@ def _check_metrics(settings: Settings, task: Task) -> None:
     logged = [f"{split}/{name}" for split in ("train", "val") for name in ("loss", *task.metric_names)]
     for name, entry in settings.callbacks.items():
         if "monitor" in entry and entry["monitor"] not in logged:
-            raise InputError(f"callbacks.{name}.monitor={entry['monitor']}: never logged; "
-                             f"{known(entry['monitor'], logged)}")
+            raise InputError(
+                f"callbacks.{name}.monitor={entry['monitor']}: never logged; {did_you_mean(entry['monitor'], logged)}"
+            )
     objective.check(settings.objectives, logged)

@@ -58,7 +58,7 @@ class Loop(keras.callbacks.Callback):
         self.history = History(state.values.get("history", {}), monitor)
         self._progress = Progress(settings.batch_size, self._steps)
         self._save_interval, self._saved = 60 * settings.state.minutes, time.perf_counter()
-        self._signal_interval = SIGNAL_INTERVAL if devices.several() else 1
+        self._signal_interval = SIGNAL_INTERVAL if devices.is_distributed() else 1
 
     @property
     def is_at_start(self) -> bool:
@@ -183,8 +183,8 @@ class Loop(keras.callbacks.Callback):
 
     def _signal(self) -> int:
         """The signal that this process or one that it trains with has received, 0 for none."""
-        return devices.greatest(interrupts.pending())
+        return devices.all_reduce_max(interrupts.pending())
 
     def _interrupt(self, signum: int) -> None:
-        devices.leave()
+        devices.shutdown()
         raise Interrupted(signum)

@@ -59,7 +59,8 @@ def training_batches(
         order = permutation(len(split), seed, epoch)
         first = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
         return tf.data.Dataset.range(first, steps).map(
-            lambda step: (epoch, step, order[step * batch_size : (step + 1) * batch_size]))
+            lambda step: (epoch, step, order[step * batch_size : (step + 1) * batch_size])
+        )
 
     def training_batch(epoch, step, index):
         rows = rows_of(index)
@@ -72,7 +73,8 @@ def training_batches(
 
     total = (epochs - first_epoch) * steps - first_step
     return (
-        tf.data.Dataset.range(first_epoch, epochs).flat_map(positions)
+        tf.data.Dataset.range(first_epoch, epochs)
+        .flat_map(positions)
         .map(training_batch, num_parallel_calls=tf.data.AUTOTUNE)
         .apply(tf.data.experimental.assert_cardinality(total))
         .prefetch(tf.data.AUTOTUNE)
@@ -113,7 +115,7 @@ def preview(
     """
     first = split.take(np.arange(min(rows, len(split))))
     targets = {name: tf.constant(first.targets[name]) for name in task.targets}
-    encode = dict if task.by_place else task.encode  # what is encoded can be mixed, but not drawn
+    encode = dict if task.is_dense else task.encode  # what is encoded can be mixed, but not drawn
     with tf.device("cpu"):
         batches = [Batch(seed, epoch, 0, tf.range(len(first))) for epoch in range(versions)]
         augmented = [augment(tf.constant(first.images), targets, encode, augmentation, batch, fill_mode)
@@ -123,7 +125,7 @@ def preview(
 
 
 def _shown(task: Task, images: Any, targets: Any) -> np.ndarray:
-    if not task.by_place:
+    if not task.is_dense:
         return np.asarray(images)
     return np.stack([task.draw(np.asarray(image), {name: np.asarray(values[i]) for name, values in targets.items()})
                      for i, image in enumerate(images)])  # fmt: skip

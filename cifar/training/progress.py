@@ -34,8 +34,10 @@ class Progress:
             self._drawn, pace = now, (now - self._start) / (step - self._first_step)
             epoch = sum(self._spent) / len(self._spent) if self._spent else pace * self._steps
             left = pace * (self._steps - step) + epoch * (self.epochs - self._epoch)
-            line = (f"{self._head()}  step {step}/{self._steps}  loss {logs['loss']:.4f}"
-                    f"  {self._batch_size / pace:,.0f} images/s  {duration(left)} left")
+            line = (
+                f"{self._head()}  step {step}/{self._steps}  loss {logs['loss']:.4f}"
+                f"  {self._batch_size / pace:,.0f} images/s  {duration(left)} left"
+            )
             # What is wider than the terminal would stay there, a row for each time that it is drawn.
             self._draw(fitted(line, shutil.get_terminal_size().columns - 1))
             self._unfinished = True
@@ -45,8 +47,15 @@ class Progress:
         self._spent.append(time.perf_counter() - self._start)
         left = sum(self._spent) / len(self._spent) * (self.epochs - self._epoch)
         values = [f"{name} {metrics[name]:.4f}" for name in metrics if name.startswith(("train/", "val/"))]
-        line = "  ".join([self._head(), *values, f"{metrics['images_per_second']:,.0f} images/s",
-                          f"{duration(self._spent[-1])}", f"{duration(left)} left"])
+        line = "  ".join(
+            [
+                self._head(),
+                *values,
+                f"{metrics['images_per_second']:,.0f} images/s",
+                f"{duration(self._spent[-1])}",
+                f"{duration(left)} left",
+            ]
+        )
         self._draw(line + ("  best" if is_best else "") + "\n")
         self._unfinished = False
 

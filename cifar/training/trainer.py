@@ -33,8 +33,9 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
         return
     run.log_settings(experiment.settings)
     run.log_dataset(data)
-    run.log_tags({"precision": keras.config.dtype_policy().name,
-                  "devices": devices.device_count(experiment.settings.distribute)})
+    run.log_tags(
+        {"precision": keras.config.dtype_policy().name, "devices": devices.device_count(experiment.settings.distribute)}
+    )
     rows = flops.costs(on_one_device(experiment, model))
     run.log_metrics({"model/parameters": model.count_params(), **flops.sums(rows)})
     run.log_text(flops.table(rows), "model.txt")
@@ -54,9 +55,11 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
 def summary(experiment: Experiment, model: keras.Model) -> str:
     """Model and data in a line."""
     data = experiment.dataset
-    return (f"{experiment.settings.model['name']} with {model.count_params():,} parameters on {data.name}, "
-            f"{len(data.train):,} images for training, {len(data.val):,} for validation, {len(data.test):,} for the "
-            "test")
+    return (
+        f"{experiment.settings.model['name']} with {model.count_params():,} parameters on {data.name}, "
+        f"{len(data.train):,} images for training, {len(data.val):,} for validation, {len(data.test):,} for the "
+        "test"
+    )
 
 
 def fit(experiment: Experiment, model: keras.Model, run: Run, resumed: bool = False) -> keras.Model:
@@ -75,7 +78,7 @@ def fit(experiment: Experiment, model: keras.Model, run: Run, resumed: bool = Fa
         loop.train()
     if keeper(experiment.settings.callbacks) != "checkpoint":
         model.save_weights(run.folder / WEIGHTS)
-    devices.leave()
+    devices.shutdown()
     trained = on_one_device(experiment, model)
     trained.load_weights(run.folder / WEIGHTS)
     run.log_tags({"weights_sha256": weights_sha256(trained)})

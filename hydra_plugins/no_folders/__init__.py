@@ -27,8 +27,10 @@ class NoFolders(Callback):
         self.on_run_start(config)
         with ExitCodes():
             if config.hydra.runtime.choices["hydra/sweeper"] == "basic":
-                raise InputError("hydra/sweeper=basic: writes into hydra.sweep.dir before the jobs are checked; "
-                                 "should be grid or optuna")
+                raise InputError(
+                    "hydra/sweeper=basic: writes into hydra.sweep.dir before the jobs are checked; "
+                    "should be grid or optuna"
+                )
 
 
 def _check(hydra: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from cifar.runtime.errors import InputError, known
+from cifar.runtime.errors import InputError, did_you_mean
 from hydra_plugins import process_launcher as launchers
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _dimension(override: Override) -> Dimension:
         value.shuffle = False  # which would make another search of it each time
     tags = value.tags if isinstance(value, Sweep) else set()
     if unknown := tags - {"log"}:
-        raise InputError(f"{override.input_line}: unknown tag {unknown.pop()}; {known('', ['log'])}")
+        raise InputError(f"{override.input_line}: unknown tag {unknown.pop()}; {did_you_mean('', ['log'])}")
     if isinstance(value, IntervalSweep):
         dimension = space.Interval(value.start, value.end, "log" in tags)
     elif isinstance(value, RangeSweep):

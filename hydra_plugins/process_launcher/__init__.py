@@ -53,8 +53,10 @@ class ProcessLauncher(Launcher):
         names = dict(zip(own, _names([job_overrides[n] for n in own], [settings[n] for n in own]), strict=True))
         if equal := [n for n, first in enumerate(firsts) if n != first]:
             same = dict.fromkeys(names[firsts[n]] for n in equal)
-            print(f"{len(equal)} of {len(firsts)} jobs have the settings of another and are not run again: "
-                  f"{'; '.join(same)}")
+            print(
+                f"{len(equal)} of {len(firsts)} jobs have the settings of another and are not run again: "
+                f"{'; '.join(same)}"
+            )
         made = {jobs.Job(name, tuple(job_overrides[n])): settings[n] for n, name in names.items()}
         source = grid.Grid(f"sweep of {', '.join(_varied([job_overrides[n] for n in own]))}", grid.key(settings), made)
         tracking.connect(settings[0].tracking.uri)

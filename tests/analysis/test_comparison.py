@@ -297,8 +297,9 @@ class TestPage:
     def test_stands_alone_and_runs_nothing(self, compare, tmp_path):
         assert compare("bad 1", "good 1").code == 0
         found = Page.of(tmp_path / "comparison.html")
-        assert all(source.startswith(("data:image/png;base64,", "data:image/svg+xml;base64,"))
-                   for source in found.pictures)
+        assert all(
+            source.startswith(("data:image/png;base64,", "data:image/svg+xml;base64,")) for source in found.pictures
+        )
         assert not {"script", "link", "iframe", "object", "form"} & found.tags
         assert "http://" not in found.text and "https://" not in found.text
 

@@ -161,7 +161,6 @@ print(*sorted({"tensorflow", "keras", "matplotlib"} & sys.modules.keys()))
         done = python("-c", script, "--tracking-uri", stored.uri, "runs")
         assert (done.code, done.stdout.splitlines()[-1]) == (0, "")
 
-
     def test_reader_that_has_enough_is_no_error(self, stored):
         command = [sys.executable, "-m", "cifar", "--tracking-uri", stored.uri, "runs"]
         process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -22,9 +22,16 @@ CONF = Path(__file__).parents[2] / "conf" / "augmentation"
 YAML = {path.stem: yaml.safe_load(path.read_text()) for path in CONF.glob("*.yaml")}
 FILL_MODES = get_args(FillMode)
 OFF = {
-    "flip": {"horizontal": False, "vertical": False}, "rotation": {"degrees": 0}, "shift": {"width": 0, "height": 0},
-    "crop": {"padding": 0}, "zoom": {"amount": 0}, "shear": {"degrees": 0}, "brightness": {"amount": 0},
-    "contrast": {"amount": 0}, "cutout": {"size": 0}, "random_erasing": {"probability": 0},
+    "flip": {"horizontal": False, "vertical": False},
+    "rotation": {"degrees": 0},
+    "shift": {"width": 0, "height": 0},
+    "crop": {"padding": 0},
+    "zoom": {"amount": 0},
+    "shear": {"degrees": 0},
+    "brightness": {"amount": 0},
+    "contrast": {"amount": 0},
+    "cutout": {"size": 0},
+    "random_erasing": {"probability": 0},
     "cutmix": {"probability": 0},
 }
 ALWAYS_ON = {"alternating_flip", "trivial_augment", "mixup"}
@@ -54,8 +61,14 @@ def augmented(images, choices, moment=(0, 0, 0), fill_mode="nearest"):
 def blended(images, choices, moment=(0, 0, 0), fill_mode="nearest"):
     """The same, and float32 (n, n): of which images of the batch each is made."""
     index = np.arange(len(images))
-    return augment(images, {"row": np.eye(len(images), dtype=np.float32)}, operator.itemgetter("row"), choices,
-                   Batch(*moment, index), fill_mode)
+    return augment(
+        images,
+        {"row": np.eye(len(images), dtype=np.float32)},
+        operator.itemgetter("row"),
+        choices,
+        Batch(*moment, index),
+        fill_mode,
+    )
 
 
 def drawn(name, count=4000, shape=(10, 20, 1), moment=(0, 0, 0), **setting):
@@ -95,14 +108,27 @@ def test_every_choice_draws_by_seed_epoch_and_step_and_can_be_off(name):
         np.testing.assert_array_equal(augmented(images, off, (1, 2, 3), "constant"), images)
 
 
-@pytest.mark.parametrize(("name", "key", "value"), [
-    ("rotation", "degrees", -1), ("rotation", "degrees", 181), ("rotation", "degrees", "three"),
-    ("shift", "width", 1.5), ("zoom", "amount", 1), ("shear", "degrees", 90), ("crop", "padding", 0.5),
-    ("brightness", "amount", 2), ("contrast", "amount", -0.1), ("flip", "horizontal", "perhaps"),
-    ("cutout", "size", 2), ("cutout", "fill", 256), ("random_erasing", "probability", -1),
-    ("random_erasing", "least_aspect", 0), ("mixup", "alpha", 0),
-    ("cutmix", "alpha", "x"),
-])
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("rotation", "degrees", -1),
+        ("rotation", "degrees", 181),
+        ("rotation", "degrees", "three"),
+        ("shift", "width", 1.5),
+        ("zoom", "amount", 1),
+        ("shear", "degrees", 90),
+        ("crop", "padding", 0.5),
+        ("brightness", "amount", 2),
+        ("contrast", "amount", -0.1),
+        ("flip", "horizontal", "perhaps"),
+        ("cutout", "size", 2),
+        ("cutout", "fill", 256),
+        ("random_erasing", "probability", -1),
+        ("random_erasing", "least_aspect", 0),
+        ("mixup", "alpha", 0),
+        ("cutmix", "alpha", "x"),
+    ],
+)
 def test_a_setting_out_of_range(name, key, value):
     with pytest.raises(InputError, match=rf"^augmentation\.{key}={value}: "):
         build(name, **{name: {key: value}})
@@ -187,8 +213,9 @@ def test_resampling_agrees_with_scipy(seed, shape, fill_mode):
     for image, affine, moved in zip(images.astype(float), matrix.astype(float), result, strict=True):
         linear, offset = affine[1::-1, 1::-1], affine[1::-1, 2]
         for channel in range(shape[3]):
-            expected = ndimage.affine_transform(image[..., channel], linear, centre + offset - linear @ centre,
-                                                order=1, mode=SCIPY_MODES[fill_mode])
+            expected = ndimage.affine_transform(
+                image[..., channel], linear, centre + offset - linear @ centre, order=1, mode=SCIPY_MODES[fill_mode]
+            )
             np.testing.assert_allclose(moved[..., channel], expected, atol=0.05)
 
 

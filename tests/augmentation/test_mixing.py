@@ -62,7 +62,7 @@ def test_what_a_policy_draws_is_one_transform_for_an_image():
     images, choices = noise((2000, 8, 8, 3)), build("trivial_augment")
     matrices = compose(choices, Batch(0, 0, 0, np.arange(2000)), (8, 8, 3)).numpy()
     moved = (matrices != np.eye(3)).any(axis=(1, 2))
-    (_, recolouring), = parts(choices, Photometric)
+    ((_, recolouring),) = parts(choices, Photometric)
     numbers = recolouring.sample(Draw("trivial_augment", Batch(0, 0, 0, np.arange(2000)), (8, 8, 3)))
     counts = np.bincount(numbers[:, 0].numpy().astype(int), minlength=14)
     assert len(counts) == 14 and stats.chisquare(counts).pvalue > 1e-3

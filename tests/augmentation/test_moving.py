@@ -96,10 +96,14 @@ def test_mirrored_and_shifted_by_whole_pixels_they_agree_with_arrays_turned_by_h
     mask[0, top:bottom, left:right] = 1
     matrix = affine(1, xx=-1.0 if across else 1.0, yy=-1.0 if down else 1.0, dx=float(dx), dy=float(dy))
     choices = {"given": Geometric(lambda draw: matrix)}
-    targets = {"boxes": np.array([[[left, top, right, bottom]]], "float32"), "classes": np.zeros((1, 1), "int64"),
-               "mask": mask}
-    images, found = augment(mask[..., None] * np.uint8(200), targets, dict, choices, Batch(0, 0, 0, np.arange(1)),
-                            "constant")
+    targets = {
+        "boxes": np.array([[[left, top, right, bottom]]], "float32"),
+        "classes": np.zeros((1, 1), "int64"),
+        "mask": mask,
+    }
+    images, found = augment(
+        mask[..., None] * np.uint8(200), targets, dict, choices, Batch(0, 0, 0, np.arange(1)), "constant"
+    )
 
     step = mask[0, :: -1 if down else 1, :: -1 if across else 1]
     by_hand = np.zeros_like(step)
@@ -125,8 +129,11 @@ def test_every_moved_object_lies_in_its_moved_box(name):
     choices = {name: AUGMENTATIONS.build({"name": name, **setting})}
     mask = np.zeros((64, 40, 40), np.uint8)
     mask[:, 14:24, 12:28] = 1
-    targets = {"boxes": np.tile(np.float32([[[12, 14, 28, 24]]]), (64, 1, 1)), "classes": np.zeros((64, 1), "int64"),
-               "mask": mask}
+    targets = {
+        "boxes": np.tile(np.float32([[[12, 14, 28, 24]]]), (64, 1, 1)),
+        "classes": np.zeros((64, 1), "int64"),
+        "mask": mask,
+    }
     _, found = augment(mask[..., None], targets, dict, choices, Batch(1, 2, 3, np.arange(64)), "constant")
     assert len({box.tobytes() for box in found["boxes"].numpy()}) > 60
     for turned, (left, top, right, bottom) in zip(found["mask"].numpy(), found["boxes"].numpy()[:, 0], strict=True):
@@ -138,6 +145,7 @@ def test_every_moved_object_lies_in_its_moved_box(name):
 def test_photometric_choices_leave_boxes_and_masks():
     choices = {"brightness": AUGMENTATIONS.build({"name": "brightness", "amount": 0.3})}
     targets = {"boxes": tf.constant(boxes_of(0)), "mask": tf.zeros([4, HEIGHT, WIDTH], tf.uint8)}
-    _, found = augment(tf.zeros([4, HEIGHT, WIDTH, 1], tf.uint8), targets, dict, choices, Batch(0, 0, 0, np.arange(4)),
-                       "nearest")
+    _, found = augment(
+        tf.zeros([4, HEIGHT, WIDTH, 1], tf.uint8), targets, dict, choices, Batch(0, 0, 0, np.arange(4)), "nearest"
+    )
     assert all(found[name] is targets[name] for name in targets)

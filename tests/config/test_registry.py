@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cifar.config.compose import resolve
 from cifar.config.registry import ALL, Registry
 from cifar.config.schema import PositiveInt, Rate, Seed, Strict, settings_of
-from cifar.runtime.errors import InputError, known
+from cifar.runtime.errors import InputError, did_you_mean
 from cifar.runtime.paths import ROOT
 
 MAPPINGS = ("augmentation", "callbacks")
@@ -225,6 +225,6 @@ def test_any_other_key_is_unknown(layers, key):
 def test_one_wrong_letter_still_finds_the_name(names, data):
     name = data.draw(st.sampled_from(names))
     place = data.draw(st.integers(0, len(name) - 1))
-    line = known(name[:place] + "#" + name[place + 1 :], names)
+    line = did_you_mean(name[:place] + "#" + name[place + 1 :], names)
     assert line.startswith("did you mean ")
     assert line.endswith(f"known: {', '.join(sorted(names))}")

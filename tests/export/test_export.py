@@ -192,8 +192,11 @@ def test_several_outputs_by_name(tmp_path):
     model = keras.Model(image, outputs)
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), np.uint8)
     split, seen = SimpleNamespace(images=images), []
-    task = SimpleNamespace(predictions=dict, by_place=False,
-                           evaluate=lambda found, split: seen.append(found) or SimpleNamespace(metrics={}))
+    task = SimpleNamespace(
+        predictions=dict,
+        is_dense=False,
+        evaluate=lambda found, split: seen.append(found) or SimpleNamespace(metrics={}),
+    )
     data = SimpleNamespace(val=split, test=split, class_names=("cat", "dog", "cow"), image_shape=(4, 4, 3))
     given = Source(SimpleNamespace(), SimpleNamespace(dataset=data, task=task), model)
     assert len(list(formats.write(given, list(formats.FORMATS), tmp_path))) == 6
@@ -328,9 +331,11 @@ class TestPlace:
 
     @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
     def test_nothing_has_a_number_after_a_kill(self, tmp_path, signum):
-        script = ("import sys, time, pathlib\nfrom cifar import interrupts\nfrom cifar.export import place\n"
-                  "with interrupts.handled(), place.partial(pathlib.Path(sys.argv[1])) as folder:\n"
-                  "    (folder / 'saved_model.pb').touch()\n    print('written', flush=True)\n    time.sleep(60)\n")
+        script = (
+            "import sys, time, pathlib\nfrom cifar import interrupts\nfrom cifar.export import place\n"
+            "with interrupts.handled(), place.partial(pathlib.Path(sys.argv[1])) as folder:\n"
+            "    (folder / 'saved_model.pb').touch()\n    print('written', flush=True)\n    time.sleep(60)\n"
+        )
         process = subprocess.Popen([sys.executable, "-c", script, tmp_path], cwd=ROOT, env=environment(),
                                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
         assert process.stdout.readline() == b"written\n"

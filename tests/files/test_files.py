@@ -139,7 +139,7 @@ class TestPredict:
 
     @pytest.fixture
     def predict(self, command, quickstart, tmp_path, monkeypatch):
-        monkeypatch.setattr(Classification, "by_place", True)
+        monkeypatch.setattr(Classification, "is_dense", True)
         path = tmp_path / "photo.png"
         Image.fromarray(np.zeros((20, 30), np.uint8)).save(path)
         return lambda: command(quickstart.uri, "predict", quickstart.id, path)

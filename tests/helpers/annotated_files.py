@@ -42,8 +42,12 @@ def indexed(path: Path, values: np.ndarray) -> None:
 def coco_content(folder: Path, photos: int, first: int = 0) -> dict:
     """Photos in `folder`, and the annotations of them: in each a polygon, in each second one a packed mask as well, in
     each third one a crowd of plain run lengths."""
-    content = {"info": {"year": 2026}, "images": [], "annotations": [],
-               "categories": [{"id": number, "name": name} for number, name in ((7, "cat"), (3, "ant"), (90, "bee"))]}
+    content = {
+        "info": {"year": 2026},
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": number, "name": name} for number, name in ((7, "cat"), (3, "ant"), (90, "bee"))],
+    }
 
     def add(image, category, box, segmentation, crowd=0):
         content["annotations"].append({"id": 100 + len(content["annotations"]), "image_id": image, "iscrowd": crowd,

@@ -122,7 +122,7 @@ def test_overfits_and_is_saved_and_carried_elsewhere(name, digits, tmp_path):
 
     # Settings, classes, image shape and weights are all of it: those who have a run need not have its data.
     model.save_weights(tmp_path / "model.weights.h5")
-    blank, (made_of, head) = Dataset.blank("digits", "0123456789", (16, 16, 1)), settings(*tiny(name))
+    blank, (made_of, head) = Dataset.placeholder("digits", "0123456789", (16, 16, 1)), settings(*tiny(name))
     body = MODELS.build(made_of, image_shape=blank.image_shape, train_images=blank.train.images, start=None)
     rebuilt = Classification(blank.class_names).model(body, head)
     rebuilt.load_weights(tmp_path / "model.weights.h5")

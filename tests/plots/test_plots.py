@@ -109,9 +109,14 @@ def test_long_names_are_cut_in_the_middle_and_dollars_are_no_mathematics():
 
 def history(epochs):
     falling = np.linspace(2, 0.1, epochs)
-    return {"train/loss": falling, "val/loss": falling + 0.1, "train/accuracy": 1 - falling / 2,
-            "val/accuracy": 0.9 - falling / 2, "lr": np.full(epochs, 0.1),
-            "images_per_second": np.full(epochs, 3e3)}
+    return {
+        "train/loss": falling,
+        "val/loss": falling + 0.1,
+        "train/accuracy": 1 - falling / 2,
+        "val/accuracy": 0.9 - falling / 2,
+        "lr": np.full(epochs, 0.1),
+        "images_per_second": np.full(epochs, 3e3),
+    }
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 300])
@@ -136,16 +141,31 @@ def test_the_value_at_the_best_epoch_is_told_and_marked():
     assert [line.get_xydata().tolist() for line in loss.lines if len(line.get_xdata()) == 1] == [[[2.0, 1.25]]]
 
 
-@pytest.mark.parametrize(("lr", "scale"), [([0.1, 0.05], "linear"), ([0.1, 0.001], "log"), ([0.0, 0.1, 0.001], "log"),
-                                           ([0.0, 0.0], "linear"), ([math.nan, 0.1], "linear")])
+@pytest.mark.parametrize(
+    ("lr", "scale"),
+    [
+        ([0.1, 0.05], "linear"),
+        ([0.1, 0.001], "log"),
+        ([0.0, 0.1, 0.001], "log"),
+        ([0.0, 0.0], "linear"),
+        ([math.nan, 0.1], "linear"),
+    ],
+)
 def test_a_learning_rate_that_spans_decades_is_logarithmic(lr, scale):
     assert drawn(plots.learning_curves({"lr": lr})).axes[0].get_yscale() == scale
 
 
-@pytest.mark.parametrize("series", [
-    {}, {"train/loss": []}, {"train/loss": [1.0, 0.5]}, {"train/loss": [math.nan], "val/loss": [math.nan]},
-    {"train/loss": [1.0, math.nan, 0.5], "val/loss": [math.inf, 2.0, math.nan]},
-    {"train/loss": [1, 2], "val/loss": [1]}])
+@pytest.mark.parametrize(
+    "series",
+    [
+        {},
+        {"train/loss": []},
+        {"train/loss": [1.0, 0.5]},
+        {"train/loss": [math.nan], "val/loss": [math.nan]},
+        {"train/loss": [1.0, math.nan, 0.5], "val/loss": [math.inf, 2.0, math.nan]},
+        {"train/loss": [1, 2], "val/loss": [1]},
+    ],
+)
 def test_missing_and_undefined_values(series):
     drawn(plots.learning_curves(series, 2))
 
@@ -154,8 +174,10 @@ def test_missing_and_undefined_values(series):
 
 
 def report(f1):
-    rows = {f"class {i}": {"precision": value, "recall": value, "f1-score": value, "support": 10}
-            for i, value in enumerate(f1)}
+    rows = {
+        f"class {i}": {"precision": value, "recall": value, "f1-score": value, "support": 10}
+        for i, value in enumerate(f1)
+    }
     return {**rows, "accuracy": 0.5, "macro avg": {"precision": 0, "recall": 0, "f1-score": 0, "support": 0}}
 
 
@@ -207,8 +229,11 @@ def test_calibration_error_of_extremes():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=1, max_size=50), st.integers(1, 20),
-       st.randoms(use_true_random=False))
+@given(
+    st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=1, max_size=50),
+    st.integers(1, 20),
+    st.randoms(use_true_random=False),
+)
 def test_calibration_error_is_a_fraction_whatever_the_order(pairs, bins, random):
     def error(pairs):
         confidence, correct = map(np.array, zip(*pairs, strict=True))
@@ -288,8 +313,16 @@ def test_curves_of_several_settings_are_overlaid_and_the_first_is_in_front():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["A  one", "B  other"]
 
 
-@pytest.mark.parametrize("settings", [{}, {"A": [{}]}, {"A": [{"val/loss": []}]}, {"A": [{"val/loss": [math.nan]}]},
-                                      {str(k): [{"val/loss": [k, 1.0]}] for k in range(30)}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"A": [{}]},
+        {"A": [{"val/loss": []}]},
+        {"A": [{"val/loss": [math.nan]}]},
+        {str(k): [{"val/loss": [k, 1.0]}] for k in range(30)},
+    ],
+)
 def test_curves_of_any_number_of_settings(settings):
     drawn(plots.overlaid_curves(settings))
 

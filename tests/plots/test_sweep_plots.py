@@ -83,8 +83,12 @@ class TestRecord:
         assert titles["slices"] == "Best val/accuracy: 0.5, with optimizer=adam, augmentation=[flip,crop]"
 
     def test_pruned_and_broken_jobs_beside_good_ones(self):
-        jobs = [outcome("optimizer.lr=0.1", "PRUNED"), outcome("optimizer.lr=0.2", best_loss=0.3),
-                outcome("optimizer.lr=0.3", best_loss=float("nan")), outcome("optimizer.lr=0.4", best_loss=0.2)]
+        jobs = [
+            outcome("optimizer.lr=0.1", "PRUNED"),
+            outcome("optimizer.lr=0.2", best_loss=0.3),
+            outcome("optimizer.lr=0.3", best_loss=float("nan")),
+            outcome("optimizer.lr=0.4", best_loss=0.2),
+        ]
         titles = recorded(jobs)
         assert titles["history"] == "Best val/loss: 0.2, in run 4 of 4"
         assert titles["slices"] == "Best val/loss: 0.2, with optimizer.lr=0.4"

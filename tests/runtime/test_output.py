@@ -50,8 +50,10 @@ class TestLastLine:
     def test_out_of_memory_in_a_library(self, kind, capsys):
         error = type(kind, (RuntimeError,), {})("{{node x}} RESOURCE_EXHAUSTED: 12 bytes\n\t [[a graph]]")
         assert ended(error) == 1
-        assert capsys.readouterr().err == ("failed: out of memory: RESOURCE_EXHAUSTED: 12 bytes; a smaller batch_size, "
-                                           "model or data.limit needs less\n")
+        assert capsys.readouterr().err == (
+            "failed: out of memory: RESOURCE_EXHAUSTED: 12 bytes; a smaller batch_size, "
+            "model or data.limit needs less\n"
+        )
 
     def test_mistake_in_code_comes_after_its_traceback(self, capsys):
         error = KeyError("x")

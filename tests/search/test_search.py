@@ -308,7 +308,6 @@ class TestSharedStudy:
         assert "another sweep has taken this trial" in capsys.readouterr().err
         assert optuna.load_study(study_name="study", storage=study.url).trials[0].value == 5.0
 
-
     def test_run_without_a_result_is_a_failed_trial(self, tmp_path):
         study = opened(tmp_path)
         trial, _ = study.take(total=1)

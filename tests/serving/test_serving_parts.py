@@ -354,7 +354,7 @@ class TestCommand:
 ], ids=" ".join)  # fmt: skip
 def test_task_and_backbone_are_built_where_the_data_is_not(chosen):
     stated = resolve(composed("data=digits", *chosen))
-    blank = Dataset.blank("digits", list("0123456789"), [16, 16, 1])
+    blank = Dataset.placeholder("digits", list("0123456789"), [16, 16, 1])
     experiment = Experiment.prepare(stated, blank)
     assert experiment.task.class_names[-10:] == tuple("0123456789")
     assert experiment.model().input_shape == (None, 16, 16, 1)
@@ -363,7 +363,7 @@ def test_task_and_backbone_are_built_where_the_data_is_not(chosen):
 class Marks:
     """A task that finds one box in the model's image, and a mask that is its left half."""
 
-    by_place = True
+    is_dense = True
 
     def predictions(self, outputs):
         mask = np.zeros((1, 20, 20), np.uint8)

@@ -73,9 +73,7 @@ class TestEvaluate:
             "accuracy": sk.accuracy_score(labels, guesses),
         }
         for average in ("macro", "weighted"):
-            scores = sk.precision_recall_fscore_support(
-                labels, guesses, labels=there, average=average, zero_division=0
-            )
+            scores = sk.precision_recall_fscore_support(labels, guesses, labels=there, average=average, zero_division=0)
             expected |= {f"{name}_{average}": score for name, score in zip(("precision", "recall", "f1"), scores[:3],
                                                                            strict=True)}  # fmt: skip
         if len(classes) >= 10:
@@ -274,8 +272,14 @@ class TestLoss:
             ("task.class_weights=[1,2]", "task.class_weights=[1.0, 2.0]: should be 10 numbers, one for each class"),
             ("task.class_weights=even", "task.class_weights=even: should be 'none' or 'balanced'"),
             ("task.class_weights=[1,-2]", "task.class_weights.1=-2: should be greater than or equal to 0"),
-            *((f"task.class_weights={weights}", f"task.class_weights={weights}: should have two above 0 at least, or "
-               "one class is the answer to all images") for weights in ([0.0] * 10, [1.0] + [0.0] * 9)),
+            *(
+                (
+                    f"task.class_weights={weights}",
+                    f"task.class_weights={weights}: should have two above 0 at least, or "
+                    "one class is the answer to all images",
+                )
+                for weights in ([0.0] * 10, [1.0] + [0.0] * 9)
+            ),
             ("task.loss=fokal", "task.loss=fokal: should be 'cross_entropy' or 'focal'"),
         ],
     )

@@ -25,7 +25,7 @@ from cifar.interfaces import Dataset, Evaluation, Split
 from cifar.metrics import detection
 from cifar.nn import layers
 from cifar.tasks.detection.fpn import map_size, pyramid
-from cifar.tasks.detection.losses import LOSSES, UNSAID, centreness, focal_loss, iou
+from cifar.tasks.detection.losses import IGNORE, LOSSES, centreness, focal_loss, iou
 from cifar.tasks.detection.task import Detection
 from cifar.training import checkpoint_file
 from cifar.training.experiment import Experiment, _last_layers
@@ -54,8 +54,11 @@ def random_boxes(rng, *shape, least=4.0) -> np.ndarray:
 def random_split(rng, count=3, objects=4, crowd=0.0) -> Split:
     classes = rng.integers(-1, len(NAMES), (count, objects))
     boxes_ = random_boxes(rng, count, objects) * (classes >= 0)[..., None]
-    targets = {"boxes": boxes_.astype("float32"), "classes": classes,
-               "crowd": (rng.random((count, objects)) < crowd) & (classes >= 0)}
+    targets = {
+        "boxes": boxes_.astype("float32"),
+        "classes": classes,
+        "crowd": (rng.random((count, objects)) < crowd) & (classes >= 0),
+    }
     return Split(rng.integers(0, 256, (count, *SIZE, 3), np.uint8), targets)
 
 
@@ -87,8 +90,9 @@ def loss_by_hand(kind, a, b) -> float:
     apart = sum(((a[k] + a[k + 2]) / 2 - (b[k] + b[k + 2]) / 2) ** 2 for k in (0, 1))
     loss = 1 - overlap + apart / ((right - left) ** 2 + (bottom - top) ** 2)
     if kind == "ciou":
-        aspect = 4 / math.pi**2 * (math.atan((a[2] - a[0]) / (a[3] - a[1]))
-                                   - math.atan((b[2] - b[0]) / (b[3] - b[1]))) ** 2
+        aspect = (
+            4 / math.pi**2 * (math.atan((a[2] - a[0]) / (a[3] - a[1])) - math.atan((b[2] - b[0]) / (b[3] - b[1]))) ** 2
+        )
         loss += aspect / (1 - overlap + aspect) * aspect if aspect else 0
     return loss
 
@@ -142,7 +146,7 @@ class TestLosses:
         split = random_split(np.random.default_rng(2), 2, 3, crowd=1.0)
         task = built(split)
         truth = np.asarray(task.encode(split.targets))
-        unsaid = truth[..., 0] == UNSAID
+        unsaid = truth[..., 0] == IGNORE
         assert unsaid.any() and (truth[..., 0] < 0).all()
         outputs = np.zeros((*truth.shape[:2], len(NAMES) + 5), "float32")
         before = float(task.loss()(truth, outputs))
@@ -190,8 +194,11 @@ class TestRoundTrip:
         np.testing.assert_array_equal(has, split.targets["classes"][:, 0] >= 0)
 
     def test_of_overlapping_objects_the_smaller_is_learned(self):
-        targets = {"boxes": np.float32([[[0, 0, 40, 40], [12, 12, 28, 28]]]), "classes": np.array([[0, 1]]),
-                   "crowd": np.zeros((1, 2), bool)}
+        targets = {
+            "boxes": np.float32([[[0, 0, 40, 40], [12, 12, 28, 28]]]),
+            "classes": np.array([[0, 1]]),
+            "crowd": np.zeros((1, 2), bool),
+        }
         split = Split(np.zeros((1, *SIZE, 3), np.uint8), targets)
         task = built(split)
         truth = np.asarray(task.encode(targets))[0]
@@ -399,7 +406,9 @@ def test_backbone_learns_32_scenes_by_heart(name, compose):
         for _ in range(60):
             model.train_on_batch(train.images, targets)
         found = prepared.task.predictions(model.predict(train.images, verbose=0))
-        score = detection.judge(detection.results(found), detection.truth(train, prepared.dataset.class_names)).metrics["map50"]
+        score = detection.judge(detection.results(found), detection.truth(train, prepared.dataset.class_names)).metrics[
+            "map50"
+        ]
         if score >= 0.95:
             return
     pytest.fail(f"map50 is {score}")

@@ -75,7 +75,7 @@ class TestPlace:
         assert first in command(sqlite(new), "runs").stdout
         assert command(sqlite(new), "compare", first, second, "--html", tmp_path / "page.html").code == 0
         assert len(queries.predictions(queries.find_runs([first])[0]).label) > 100
-        with tracking.start(settings(new), tracking.claimed(killed)) as resumed:
+        with tracking.start(settings(new), tracking.locked(killed)) as resumed:
             resumed.log_text("more", "more.txt")
         with tracking.start(settings(new)) as added:
             added.log_text("new", "new.txt")
@@ -96,7 +96,7 @@ class TestPlace:
         in_another_process()
         tracking.connect(sqlite(copy))
         for resumed in (False, True):
-            with tracking.start(settings(copy), tracking.claimed(killed) if resumed else None) as run:
+            with tracking.start(settings(copy), tracking.locked(killed) if resumed else None) as run:
                 run.log_text("text", "text.txt")
             assert (copy / "mlruns" / run.id / "artifacts" / "text.txt").exists()
         assert files(original) == before
@@ -272,7 +272,7 @@ class TestFailures:
 def test_project_that_is_copied_is_used_throughout_and_the_original_left_alone(tmp_path):
     """Train in a project, copy it, make the original unreadable; then everything in the copy."""
     original, copy = tmp_path / "original", tmp_path / ODD
-    command = ["git", "ls-files", "-z", "*.py", "conf"]
+    command = ["git", "ls-files", "-z", "run.py", "cifar", "conf", "hydra_plugins"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     for name in listed.stdout.split("\0")[:-1]:
         (original / name).parent.mkdir(parents=True, exist_ok=True)
@@ -301,7 +301,7 @@ def test_project_that_is_copied_is_used_throughout_and_the_original_left_alone(t
 
     assert first in run(copy, "-m", "cifar", "runs")
     assert "test/accuracy" in run(copy, "-m", "cifar", "evaluate", first)
-    assert second in run(copy, "-m", "cifar", "compare", first, second)
+    assert "McNemar" in run(copy, "-m", "cifar", "compare", first, second)
     image = copy / "image.png"
     Image.fromarray(np.zeros([8, 8], np.uint8)).save(image)
     assert json.loads(run(copy, "-m", "cifar", "predict", first, image.name))["image"] == image.name

@@ -95,7 +95,7 @@ class TestStatus:
         shutil.rmtree(run.folder)
         run.folder.mkdir()
         (run.folder / "thesis.txt").write_text("years of work")
-        with tracking.start(settings, tracking.claimed(run.id)):
+        with tracking.start(settings, tracking.locked(run.id)):
             pass
         assert (run.folder / "thesis.txt").read_text() == "years of work"
 
@@ -109,8 +109,11 @@ class TestStatus:
             (Interrupted(2), "KILLED", "interrupted by SIGINT"),
             (Interrupted(15), "KILLED", "interrupted by SIGTERM"),
             (KeyboardInterrupt(), "KILLED", "KeyboardInterrupt"),
-            (MemoryError("Unable to allocate 3 GiB"), "FAILED", "out of memory: Unable to allocate 3 GiB; a smaller "
-             "batch_size, model or data.limit needs less"),
+            (
+                MemoryError("Unable to allocate 3 GiB"),
+                "FAILED",
+                "out of memory: Unable to allocate 3 GiB; a smaller batch_size, model or data.limit needs less",
+            ),
             (OSError(28, "No space left on device", "/a"), "FAILED", "/a: No space left on device"),
         ],
         ids=repr,
@@ -185,7 +188,7 @@ class TestRecords:
             figure.subplots().plot([0, 1])
             return figure
 
-        rows = [{"index": 0, "label": "a, \"b\"\nc"}, {"index": 1, "label": "é"}]
+        rows = [{"index": 0, "label": 'a, "b"\nc'}, {"index": 1, "label": "é"}]
         with tracking.start(settings) as run:
             run.log_evaluation(
                 Evaluation(
@@ -289,15 +292,15 @@ class TestRecords:
     def test_child_has_one_claim_at_a_time(self, settings):
         own = [settings.experiment]
         with tracking.sweep(settings, "one", own, True) as one, tracking.sweep(settings, "other", own, True) as other:
-            claim = one.claim("lr=1")
-            assert one.claim("lr=1") is None
-            assert one.claim("lr=2") is not None
-            assert other.claim("lr=1") is not None
-            claim.release()
-            assert one.claim("lr=1") is not None
-        claims = store.folder(settings.uri) / ".claims"
-        assert claims.is_dir()
-        assert not {one.id, other.id} & {path.name for path in claims.iterdir()}
+            lock = one.lock("lr=1")
+            assert one.lock("lr=1") is None
+            assert one.lock("lr=2") is not None
+            assert other.lock("lr=1") is not None
+            lock.release()
+            assert one.lock("lr=1") is not None
+        locks = store.folder(settings.uri) / ".claims"
+        assert locks.is_dir()
+        assert not {one.id, other.id} & {path.name for path in locks.iterdir()}
 
 
 class TestQueries:

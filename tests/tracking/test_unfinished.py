@@ -1,4 +1,4 @@
-"""Runs that ended early, and the command line that resumes them: data, claims, settings; no training."""
+"""Runs that ended early, and the command line that resumes them: data, locks, settings; no training."""
 
 from __future__ import annotations
 

@@ -123,13 +123,16 @@ class TestCheck:
         with pytest.raises(InputError, match=r"^model\.filters=\[4, 4, 4, 4\]: .* 8×8$"):
             prepare("model.filters=[4,4,4,4]").model()
 
-    @pytest.mark.parametrize(("override", "why"), [
-        ("augmentation=[flip,cutmix]", "augmentation.cutmix: {}, so that images cannot be mixed"),
-        ("evaluate.tta=flip", "evaluate.tta=flip: {}, so that views cannot be averaged"),
-    ])
+    @pytest.mark.parametrize(
+        ("override", "why"),
+        [
+            ("augmentation=[flip,cutmix]", "augmentation.cutmix: {}, so that images cannot be mixed"),
+            ("evaluate.tta=flip", "evaluate.tta=flip: {}, so that views cannot be averaged"),
+        ],
+    )
     def test_what_makes_no_sense_for_a_task_that_speaks_of_places(self, prepare, monkeypatch, override, why):
         prepare(override)
-        monkeypatch.setattr(Classification, "by_place", True)
+        monkeypatch.setattr(Classification, "is_dense", True)
         prepare("augmentation=[flip,cutout]")
         with pytest.raises(InputError) as refused:
             prepare(override)
@@ -137,7 +140,7 @@ class TestCheck:
 
     def test_a_task_needs_its_targets(self, prepare):
         with pytest.raises(InputError, match=r"^data=digits: its images have no boxes, .* they have label$"):
-            prepare().dataset.need("label", "boxes")
+            prepare().dataset.require_targets("label", "boxes")
 
     def test_loss_of_the_test_is_the_one_that_was_trained_with_over_all_images(self, prepare):
         prepared = prepare("task.label_smoothing=0.3", "data.limit=400")
@@ -190,8 +193,9 @@ class TestCallbacks:
         callback.on_train_end()
         assert stopped == [False, False, False, True]
         assert model.get_weights()[0] == 1
-        assert capsys.readouterr().out == ("early stopping after epoch 4: val/accuracy has not improved in 2 epochs; "
-                                           "the best epoch is 2\n")
+        assert capsys.readouterr().out == (
+            "early stopping after epoch 4: val/accuracy has not improved in 2 epochs; the best epoch is 2\n"
+        )
 
     def test_reduce_lr_multiplies_the_rate(self, compose, tmp_path):
         callback, model = self.built(compose, tmp_path, "reduce_lr", "patience=1", "factor=0.5")

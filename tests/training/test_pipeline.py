@@ -20,10 +20,12 @@ from cifar.training.pipeline import evaluation_batches, permutation, preview, st
 
 COUNT, BATCH, EPOCHS = 43, 8, 3
 STEPS = 6
-TASK = SimpleNamespace(encode=lambda targets: tf.one_hot(targets["label"], COUNT), targets=("label",), by_place=False)
+TASK = SimpleNamespace(encode=lambda targets: tf.one_hot(targets["label"], COUNT), targets=("label",), is_dense=False)
 SPLIT = Split(np.random.default_rng(0).integers(0, 256, (COUNT, 8, 8, 3), dtype=np.uint8), {"label": np.arange(COUNT)})
-CHOICES = {entry["name"]: AUGMENTATIONS.build(entry) for entry in (
-    {"name": "rotation", "degrees": 15}, {"name": "contrast", "amount": 0.2})}
+CHOICES = {
+    entry["name"]: AUGMENTATIONS.build(entry)
+    for entry in ({"name": "rotation", "degrees": 15}, {"name": "contrast", "amount": 0.2})
+}
 MIXUP = {"mixup": AUGMENTATIONS.build({"name": "mixup", "alpha": 1})}
 
 
@@ -131,10 +133,13 @@ def test_parallelism_changes_nothing():
 
 
 def test_a_fresh_process_sees_the_same_bytes():
-    program = ("import sys, cifar.augmentation, cifar.pipeline; assert 'tensorflow' not in sys.modules;"
-               "sys.path.insert(0, 'tests'); import test_pipeline as t; print(t.digest(t.batches()))")
-    fresh = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
-                           cwd=Path(__file__).parents[2])
+    program = (
+        "import sys, cifar.augmentation, cifar.pipeline; assert 'tensorflow' not in sys.modules;"
+        "sys.path.insert(0, 'tests'); import test_pipeline as t; print(t.digest(t.batches()))"
+    )
+    fresh = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    )
     assert fresh.stdout.split() == [digest(batches())]
 
 
@@ -167,14 +172,18 @@ def assert_shards_make_up_the_batches(choices, processes, devices_each, batch_si
 @settings(deadline=None, max_examples=8)
 @given(st.integers(1, 3), st.integers(1, 2), st.sampled_from([6, 12, 36, 48]))
 def test_shards_of_several_processes_make_up_the_batches(processes, devices_each, batch_size):
-    choices = CHOICES | {entry["name"]: AUGMENTATIONS.build(entry) for entry in (
-        {"name": "brightness", "amount": 0.3}, {"name": "alternating_flip"})}
+    choices = CHOICES | {
+        entry["name"]: AUGMENTATIONS.build(entry)
+        for entry in ({"name": "brightness", "amount": 0.3}, {"name": "alternating_flip"})
+    }
     assert_shards_make_up_the_batches(choices, processes, devices_each, batch_size)
 
 
 def test_shards_make_up_batches_that_are_mixed():
-    choices = MIXUP | {entry["name"]: AUGMENTATIONS.build(entry) for entry in (
-        {"name": "trivial_augment"}, {"name": "cutmix", "alpha": 1, "probability": 0.5})}
+    choices = MIXUP | {
+        entry["name"]: AUGMENTATIONS.build(entry)
+        for entry in ({"name": "trivial_augment"}, {"name": "cutmix", "alpha": 1, "probability": 0.5})
+    }
     assert_shards_make_up_the_batches(choices, processes=2, devices_each=2, batch_size=12)
 
 

@@ -342,9 +342,7 @@ class TestPhases:
         ],
     )
     def test_layer_that_is_not_there(self, given, told):
-        experiment = Experiment.prepare(
-            resolve(composed(*TINY, "finetune.epochs=1", f"finetune.from_layer={given}"))
-        )
+        experiment = Experiment.prepare(resolve(composed(*TINY, "finetune.epochs=1", f"finetune.from_layer={given}")))
         with pytest.raises(InputError) as error:
             experiment.compiled_model()
         assert str(error.value) == f"finetune.from_layer={given}: {told}"

@@ -61,8 +61,10 @@ def cut(examples: Sequence[Example], fraction: float, seed: int, setting: str) -
     """The rest and what is cut, `fraction` of each group; raises `InputError` naming `setting` where one is empty."""
     rest, taken = proportional_cut(np.array([example.group for example in examples], np.int64), fraction, seed)
     if not len(rest) or not len(taken):
-        raise InputError(f"{setting}={fraction}: leaves {len(rest)} and {len(taken)} of {len(examples)} images; "
-                         f"accepted: what leaves some in both parts")
+        raise InputError(
+            f"{setting}={fraction}: leaves {len(rest)} and {len(taken)} of {len(examples)} images; "
+            f"accepted: what leaves some in both parts"
+        )
     return [examples[k] for k in rest], [examples[k] for k in taken]
 
 
@@ -105,8 +107,9 @@ def checked_box(box: Sequence[float], size: tuple[int, int], where: object) -> l
     height, width = size
     left, top, right, bottom = box
     if min(left, top) < -1 or right > width + 1 or bottom > height + 1:
-        raise InputError(f"{where}: {shown} sticks out of the image of {width}×{height} pixels; accepted: by one pixel "
-                         f"at most")
+        raise InputError(
+            f"{where}: {shown} sticks out of the image of {width}×{height} pixels; accepted: by one pixel at most"
+        )
     left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
     if right <= left or bottom <= top:
         raise InputError(f"{where}: {shown} has no area; accepted: right and bottom that are greater than left and top")
@@ -116,8 +119,10 @@ def checked_box(box: Sequence[float], size: tuple[int, int], where: object) -> l
 def check_size(found: tuple[int, ...], stated: tuple[int, ...], path: object, where: object) -> None:
     """Raises `InputError` where the (height, width) of the file at `path` is not what is `stated` about it `where`."""
     if found != stated:
-        raise InputError(f"{path}: has {found[1]}×{found[0]} pixels, not {stated[1]}×{stated[0]} as {where} has it; "
-                         f"accepted: the same size")
+        raise InputError(
+            f"{path}: has {found[1]}×{found[0]} pixels, not {stated[1]}×{stated[0]} as {where} has it; "
+            f"accepted: the same size"
+        )
 
 
 def checked_mask(mask: np.ndarray, size: tuple[int, int], values: Sequence[int], where: object) -> np.ndarray:

@@ -19,7 +19,7 @@ from cifar.data.annotated.base import Example, annotated, check_size, checked_bo
 from cifar.data.annotated.rle import polygon_mask, run_mask, runs_of
 from cifar.files.safe_io import member, read_file, refusing
 from cifar.interfaces import VOID, Dataset
-from cifar.runtime.errors import InputError, known, warn
+from cifar.runtime.errors import InputError, did_you_mean, warn
 from cifar.runtime.lazy import np
 
 ACCEPTED = "the JSON of COCO: images, categories and annotations"
@@ -83,9 +83,20 @@ class Thing:
 
 
 @DATASETS.register
-def coco(seed: int, *, path: str, train: str, val: str | None, test: str, annotations: str, images: str,
-         broken: Literal["refuse", "skip"], size: PositiveInt, val_fraction: Share,
-         limit: PositiveInt | None) -> Dataset:
+def coco(
+    seed: int,
+    *,
+    path: str,
+    train: str,
+    val: str | None,
+    test: str,
+    annotations: str,
+    images: str,
+    broken: Literal["refuse", "skip"],
+    size: PositiveInt,
+    val_fraction: Share,
+    limit: PositiveInt | None,
+) -> Dataset:
     """The photos of COCO at `path` as (size, size, 3), with boxes, and with masks if there are segmentations.
 
     `train`, `val` and `test` name splits; that of a name has the file `annotations` and the folder `images`, with the
@@ -138,8 +149,10 @@ class _File:
             else:
                 found[annotation.image_id].append(thing)
         if skipped:
-            warn(f"{'; '.join(skipped[:SAID])}{' …' if skipped[SAID:] else ''}: {len(skipped)} of "
-                 f"{len(self._content.annotations)} annotations left out")
+            warn(
+                f"{'; '.join(skipped[:SAID])}{' …' if skipped[SAID:] else ''}: {len(skipped)} of "
+                f"{len(self._content.annotations)} annotations left out"
+            )
         return found
 
     def examples(self, things: Mapping[int, list[Thing]], masks: bool) -> list[Example]:
@@ -162,8 +175,10 @@ class _File:
         if annotation.image_id not in self._photos:
             raise InputError(f"{where}: no image has the id {annotation.image_id}; accepted: those of images")
         if annotation.category_id not in self._labels:
-            raise InputError(f"{where}: category_id {annotation.category_id}; {known('', map(str, self._labels))}; "
-                             f"accepted: one of these")
+            raise InputError(
+                f"{where}: category_id {annotation.category_id}; {did_you_mean('', map(str, self._labels))}; "
+                f"accepted: one of these"
+            )
         photo = self._photos[annotation.image_id]
         size = (photo.height, photo.width)
         left, top, width, height = annotation.bbox
@@ -202,12 +217,15 @@ def _check_polygon(polygon: Sequence[float], size: tuple[int, int], where: str) 
         raise InputError(f"{where}: a polygon of {len(polygon)} numbers; accepted: x and y of at least three corners")
     for limit, places in zip(size[::-1], (polygon[0::2], polygon[1::2]), strict=True):
         if min(places) < -1 or max(places) > limit + 1:
-            raise InputError(f"{where}: a polygon sticks out of the image of {size[1]}×{size[0]} pixels; accepted: by "
-                             f"one pixel at most")
+            raise InputError(
+                f"{where}: a polygon sticks out of the image of {size[1]}×{size[0]} pixels; accepted: by "
+                f"one pixel at most"
+            )
 
 
-def _targets(photo: Photo, here: Sequence[Thing], masks: bool, file: Path, where: str,
-             size: tuple[int, int]) -> dict[str, np.ndarray]:
+def _targets(
+    photo: Photo, here: Sequence[Thing], masks: bool, file: Path, where: str, size: tuple[int, int]
+) -> dict[str, np.ndarray]:
     check_size(size, (photo.height, photo.width), file, where)
     targets = {
         "boxes": np.array([thing.box for thing in here], np.float64).reshape(-1, 4),

@@ -43,8 +43,16 @@ Classes = Annotated[list[str] | dict[str, str], AfterValidator(_with_background)
 
 
 @DATASETS.register
-def masks(seed: int, *, path: str, classes: Classes, size: PositiveInt, test_fraction: Share,
-          val_fraction: Share, limit: PositiveInt | None) -> Dataset:
+def masks(
+    seed: int,
+    *,
+    path: str,
+    classes: Classes,
+    size: PositiveInt,
+    test_fraction: Share,
+    val_fraction: Share,
+    limit: PositiveInt | None,
+) -> Dataset:
     """The photos in `images/` at `path` as (size, size, 3), with the masks of the same names in `masks/`, PNG files.
 
     With a list of `classes`, a mask's pixels are 0 for background, 1 for the first class and so on, and 255 where none
@@ -72,8 +80,10 @@ def _examples(folder: Path, read: Read, values: Sequence[int]) -> list[Example]:
     for one, other, what in ((photos, masks, "mask"), (masks, photos, "photo")):
         for name in one:
             if name not in other:
-                raise InputError(f"{one[name]}: has no {what} of the same name; accepted: images/NAME.jpg or .png with "
-                                 f"masks/NAME.png")
+                raise InputError(
+                    f"{one[name]}: has no {what} of the same name; accepted: images/NAME.jpg or .png with "
+                    f"masks/NAME.png"
+                )
     return [Example(photo, 0, functools.partial(_targets, read, masks[name], values))
             for name, photo in photos.items()]  # fmt: skip
 

@@ -43,8 +43,17 @@ class Pet:
 
 
 @DATASETS.register
-def pets(seed: int, *, path: str, classes: Literal["species", "breed"], boxes: Literal["body", "head"],
-         size: PositiveInt, test_fraction: Share, val_fraction: Share, limit: PositiveInt | None) -> Dataset:
+def pets(
+    seed: int,
+    *,
+    path: str,
+    classes: Literal["species", "breed"],
+    boxes: Literal["body", "head"],
+    size: PositiveInt,
+    test_fraction: Share,
+    val_fraction: Share,
+    limit: PositiveInt | None,
+) -> Dataset:
     """The photos of the Oxford-IIIT Pet data set at `path` as (size, size, 3), each with a box and a mask.
 
     `path` holds `images/` and `annotations/`. The mask is of the trimap, whose border is void. `boxes=body` are those
@@ -72,8 +81,10 @@ def _listed(path: Path) -> list[Pet]:
     for where, name, rest in listed(path):
         line = " ".join([name, *rest])
         if not LINE.fullmatch(line):
-            raise InputError(f"{where}: {line[:80]}; accepted: name (of breed and number, such as Abyssinian_100), "
-                             f"breed from 1, species 1 or 2, breed within the species")
+            raise InputError(
+                f"{where}: {line[:80]}; accepted: name (of breed and number, such as Abyssinian_100), "
+                f"breed from 1, species 1 or 2, breed within the species"
+            )
         found.append(Pet(name, int(rest[0]), int(rest[1]), where))
     return found
 
@@ -84,12 +95,16 @@ def _breeds(found: Sequence[Pet]) -> list[str]:
     for pet in found:
         first = breeds.setdefault(pet.breed, pet)
         if (first.breed_name, first.species) != (pet.breed_name, pet.species):
-            raise InputError(f"{pet.where}: {pet.name} has breed {pet.breed} and species {pet.species}, and "
-                             f"{first.name} {first.breed} and {first.species}; accepted: a number and a species for "
-                             f"each breed")
+            raise InputError(
+                f"{pet.where}: {pet.name} has breed {pet.breed} and species {pet.species}, and "
+                f"{first.name} {first.breed} and {first.species}; accepted: a number and a species for "
+                f"each breed"
+            )
     if sorted(breeds) != list(range(1, len(breeds) + 1)):
-        raise InputError(f"{found[-1].where}: breeds up to here are {sorted(breeds)[:40]}; accepted: numbers from 1 "
-                         f"with none left out")
+        raise InputError(
+            f"{found[-1].where}: breeds up to here are {sorted(breeds)[:40]}; accepted: numbers from 1 "
+            f"with none left out"
+        )
     return [breeds[number].breed_name for number in sorted(breeds)]
 
 
@@ -109,8 +124,9 @@ def _examples(root: Path, by_breed: bool, heads: bool, found: Sequence[Pet]) -> 
     return examples
 
 
-def _targets(photo: Path, trimap: Path, xml: Path, head: Described | None, label: int,
-             size: tuple[int, int]) -> dict[str, np.ndarray]:
+def _targets(
+    photo: Path, trimap: Path, xml: Path, head: Described | None, label: int, size: tuple[int, int]
+) -> dict[str, np.ndarray]:
     values = checked_mask(read_values(trimap), size, (INSIDE, OUTSIDE, BORDER), trimap)
     if head is not None:
         check_size(size, head.size, photo, xml)

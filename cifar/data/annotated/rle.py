@@ -18,8 +18,10 @@ def runs_of(counts: Sequence[int] | str, stated: tuple[int, int], size: tuple[in
         raise InputError(f"{where}: a mask of size {list(stated)}; accepted: that of its image, {list(size)}")
     lengths = _unpacked(counts, where) if isinstance(counts, str) else counts
     if any(length < 0 for length in lengths) or sum(lengths) != size[0] * size[1]:
-        raise InputError(f"{where}: its run lengths do not fill the image; accepted: lengths from 0 that add up to "
-                         f"{size[0] * size[1]}")
+        raise InputError(
+            f"{where}: its run lengths do not fill the image; accepted: lengths from 0 that add up to "
+            f"{size[0] * size[1]}"
+        )
     return np.array(lengths, np.int64)
 
 

@@ -27,7 +27,7 @@ from cifar.data.annotated.base import (
 from cifar.files.safe_io import Node, member, read_file, refusing, xml_tree
 from cifar.images.io import read_values
 from cifar.interfaces import Dataset
-from cifar.runtime.errors import InputError, known
+from cifar.runtime.errors import InputError, did_you_mean
 from cifar.runtime.lazy import np
 
 CLASSES = (
@@ -51,8 +51,19 @@ class Described:
 
 
 @DATASETS.register
-def voc(seed: int, *, path: str, sets: Literal["Main", "Segmentation"], train: str, val: str | None, test: str,
-        classes: list[str] | None, size: PositiveInt, val_fraction: Share, limit: PositiveInt | None) -> Dataset:
+def voc(
+    seed: int,
+    *,
+    path: str,
+    sets: Literal["Main", "Segmentation"],
+    train: str,
+    val: str | None,
+    test: str,
+    classes: list[str] | None,
+    size: PositiveInt,
+    val_fraction: Share,
+    limit: PositiveInt | None,
+) -> Dataset:
     """The photos of PASCAL VOC at `path`, the folder of a year, as (size, size, 3), with boxes.
 
     `train`, `val` and `test` name lists in `ImageSets/SETS/`; without `val`, it is cut from the training images. With
@@ -124,8 +135,9 @@ def _number(node: Node, name: str, path: Path, default: float | None = None) -> 
     try:
         return float(child.text or "")
     except ValueError:
-        raise InputError(f"{path}: line {child.line}: {name} is {(child.text or '').strip()[:40]!r}; accepted: a "
-                         f"number") from None
+        raise InputError(
+            f"{path}: line {child.line}: {name} is {(child.text or '').strip()[:40]!r}; accepted: a number"
+        ) from None
 
 
 def _examples(root: Path, path: Path, class_names: Sequence[str], masks: bool) -> list[Example]:
@@ -146,12 +158,19 @@ def _examples(root: Path, path: Path, class_names: Sequence[str], masks: bool) -
 
 def _label(name: str, class_names: Sequence[str], where: str) -> int:
     if name not in class_names:
-        raise InputError(f"{where}: class {name!r}; {known(name, class_names)}; accepted: one of these")
+        raise InputError(f"{where}: class {name!r}; {did_you_mean(name, class_names)}; accepted: one of these")
     return class_names.index(name)
 
 
-def _targets(objects: Described, labels: Sequence[int], xml: Path, photo: Path, mask: Path | None,
-             values: Sequence[int], size: tuple[int, int]) -> dict[str, np.ndarray]:
+def _targets(
+    objects: Described,
+    labels: Sequence[int],
+    xml: Path,
+    photo: Path,
+    mask: Path | None,
+    values: Sequence[int],
+    size: tuple[int, int],
+) -> dict[str, np.ndarray]:
     check_size(size, objects.size, photo, xml)
     targets = object_targets(objects, labels)
     return targets if mask is None else targets | {"mask": checked_mask(read_values(mask), size, values, mask)}

@@ -67,9 +67,19 @@ class Layout:
 
 
 @DATASETS.register
-def scenes(seed: int, *, source: Source, size: PositiveInt, objects: Objects, min_scale: Scale,
-           max_scale: Scale, min_visible: UnitInterval, train: PositiveInt, val: PositiveInt,
-           test: PositiveInt) -> Dataset:
+def scenes(
+    seed: int,
+    *,
+    source: Source,
+    size: PositiveInt,
+    objects: Objects,
+    min_scale: Scale,
+    max_scale: Scale,
+    min_visible: UnitInterval,
+    train: PositiveInt,
+    val: PositiveInt,
+    test: PositiveInt,
+) -> Dataset:
     """Images (size, size, channels) of textures with 1 to `objects` cut-outs of images of the data set `source`.
 
     `source` holds the settings of a data set for classification, whose splits give the objects of the matching splits,
@@ -83,8 +93,10 @@ def scenes(seed: int, *, source: Source, size: PositiveInt, objects: Objects, mi
     if min_scale > max_scale:
         raise InputError(f"data.min_scale={min_scale}: is greater than data.max_scale={max_scale}")
     if min_scale * size < SMALLEST:
-        raise InputError(f"data.min_scale={min_scale}: makes objects of less than {SMALLEST} pixels; accepted with "
-                         f"data.size={size}: at least {SMALLEST / size:.4g}")
+        raise InputError(
+            f"data.min_scale={min_scale}: makes objects of less than {SMALLEST} pixels; accepted with "
+            f"data.size={size}: at least {SMALLEST / size:.4g}"
+        )
     origin = _source(source, seed)
     layout = Layout(size, objects, min_scale * size, max_scale * size, min_visible)
     return Dataset(
@@ -103,11 +115,13 @@ def _source(settings: dict[str, Any], seed: int) -> Dataset:
     except InputError as error:
         raise InputError(f"data.source: {error}") from None
     if "label" not in dataset.train.targets:
-        raise InputError(f"data.source.name={settings['name']}: its images have no labels; accepted: a data set for "
-                         f"classification")
+        raise InputError(
+            f"data.source.name={settings['name']}: its images have no labels; accepted: a data set for classification"
+        )
     if len(dataset.class_names) > 254:
-        raise InputError(f"data.source: {len(dataset.class_names)} classes; accepted: at most 254, so that masks have "
-                         f"8 bits")
+        raise InputError(
+            f"data.source: {len(dataset.class_names)} classes; accepted: at most 254, so that masks have 8 bits"
+        )
     return dataset
 
 

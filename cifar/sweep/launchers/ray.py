@@ -16,7 +16,7 @@ from cifar.runtime import interrupts
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import Lazy
 from cifar.sweep.jobs import Job, Process, Slot
-from cifar.sweep.launchers.submitit import CODE, Distant, Elsewhere, run
+from cifar.sweep.launchers.submitit import CODE, Elsewhere, RemoteJob, run
 from cifar.tracking.store import first_line
 
 ray = Lazy("ray")
@@ -51,7 +51,7 @@ class OnRay(Elsewhere):
         return Task(job, folder, self)
 
 
-class Task(Distant):
+class Task(RemoteJob):
     """A job as a task, which Ray ends with the sweep."""
 
     def __init__(self, job: Job, folder: Path, options: OnRay):

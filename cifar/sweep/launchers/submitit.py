@@ -61,11 +61,13 @@ class Submitted(Elsewhere):
     def check(self) -> None:
         for command in (["sbatch", "--version"], ["sacct", "--starttime=now"]) if self.cluster == "slurm" else ():
             if why := _failure(command):
-                raise InputError(f"hydra/launcher=submitit: `{command[0]}` does not answer ({why}); without "
-                                 "accounting, a job that is killed would be waited for in vain")
+                raise InputError(
+                    f"hydra/launcher=submitit: `{command[0]}` does not answer ({why}); without "
+                    "accounting, a job that is killed would be waited for in vain"
+                )
 
     def start(self, job: Job, folder: Path, slot: Slot) -> Process:
-        return Sent(job, folder, self)
+        return SubmititJob(job, folder, self)
 
     def executor(self, folder: Path) -> submitit.Executor:
         """What sends a job, submitit's files in `folder`."""
@@ -77,7 +79,7 @@ class Submitted(Elsewhere):
         return executor
 
 
-class Distant(Process):
+class RemoteJob(Process):
     """A job that `run` runs somewhere, which tells its exit code."""
 
     def _cut_short(self) -> str:
@@ -93,7 +95,7 @@ class Distant(Process):
         return self.command, os.getcwd(), variables, self.console, DEBUG
 
 
-class Sent(Distant):
+class SubmititJob(RemoteJob):
     """A job that submitit sends, or has sent for a sweep that is gone; what it leaves is in its `folder`."""
 
     def __init__(self, job: Job, folder: Path, options: Submitted):
@@ -137,7 +139,11 @@ class Sent(Distant):
 
 
 def run(
-    command: Sequence[str], place: str, variables: Mapping[str, str], console: Path, debug: bool,
+    command: Sequence[str],
+    place: str,
+    variables: Mapping[str, str],
+    console: Path,
+    debug: bool,
     minutes: float | None = None,
 ) -> None:
     """A job, where it was sent to: run `command` in the folder `place`, end it after `minutes`, tell its exit code."""

@@ -34,7 +34,7 @@ class Grid:
     """(height, width) of an image."""
     levels: Sequence[int]
 
-    def centres(self) -> np.ndarray:
+    def locations(self) -> np.ndarray:
         """float32 (places, 2): x and y in pixels."""
         found = []
         for level in self.levels:
@@ -50,7 +50,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Places:
+class FCOSHead:
     """Outputs and targets as `cifar.boxes` tells of places; `grid` says which those are."""
 
     classes: int
@@ -96,11 +96,11 @@ class Places:
         """
         from cifar.tasks.detection import losses
 
-        centres, strides = self.grid.centres(), self.grid.of_level([2**level for level in self.grid.levels])
+        locations, strides = self.grid.locations(), self.grid.of_level([2**level for level in self.grid.levels])
         least = [WIDE * 2**level for level in self.grid.levels[1:]]
         least, most = self.grid.of_level([0, *least]), self.grid.of_level([*least, np.inf])
         edges = targets["boxes"][:, None]  # (n, 1, objects, 4)
-        apart = tf.concat([centres[:, None] - edges[..., :2], edges[..., 2:] - centres[:, None]], axis=-1)
+        apart = tf.concat([locations[:, None] - edges[..., :2], edges[..., 2:] - locations[:, None]], axis=-1)
         inside = (tf.reduce_min(apart, axis=-1) > 0) & (targets["classes"] >= 0)[:, None]
         crowd = targets["crowd"][:, None]
         off = tf.reduce_max(tf.abs(apart[..., :2] - apart[..., 2:]) / 2, axis=-1)
@@ -110,7 +110,7 @@ class Places:
         wanted = inside & ~crowd & of_level & (off <= RADIUS * strides[:, None])
         chosen = tf.argmin(tf.where(wanted, area, np.inf), axis=2)
         number = tf.cast(tf.gather(targets["classes"], chosen, batch_dims=1), tf.float32)
-        absent = tf.where(tf.reduce_any(inside & crowd, axis=2), float(losses.UNSAID), float(losses.NOTHING))
+        absent = tf.where(tf.reduce_any(inside & crowd, axis=2), float(losses.IGNORE), float(losses.BACKGROUND))
         there = tf.reduce_any(wanted, axis=2)
         distances = tf.where(there[..., None], tf.gather(apart, chosen, batch_dims=2), 0.0)
         return tf.concat([tf.where(there, number, absent)[..., None], distances], axis=-1)
@@ -118,7 +118,7 @@ class Places:
     def loss(self) -> keras.losses.Loss:
         from cifar.tasks.detection import losses
 
-        return losses.OfPlaces(self.box_loss, self.box_weight, self.focal_gamma, self.focal_alpha)
+        return losses.FCOSLoss(self.box_loss, self.box_weight, self.focal_gamma, self.focal_alpha)
 
     def metrics(self) -> list[keras.metrics.Metric]:
         from cifar.tasks.detection import losses
@@ -133,8 +133,8 @@ class Places:
         with tf.device("cpu"):
             outputs = tf.constant(outputs)
             scores = tf.sigmoid(outputs[..., :-5]) * tf.sigmoid(outputs[..., -5:-4])
-            centres, height, width = self.grid.centres(), *self.grid.size
-            edges = tf.concat([centres - outputs[..., -4:-2], centres + outputs[..., -2:]], axis=-1)
+            locations, height, width = self.grid.locations(), *self.grid.size
+            edges = tf.concat([locations - outputs[..., -4:-2], locations + outputs[..., -2:]], axis=-1)
             edges = tf.clip_by_value(edges, 0.0, tf.constant([width, height, width, height], tf.float32))
             found = tf.image.combined_non_max_suppression(
                 edges[:, :, None], scores, self.max_detections, self.max_detections, self.nms_iou, LEAST_SCORE,

@@ -2,10 +2,10 @@
 
 A box is left, top, right, bottom in pixels. Two kinds of targets and outputs are spoken of:
 
-- of places: `y_true` (n, places, 5) has for each place the number of the class of the object it is to find, `NOTHING`,
-  or `UNSAID`, and how far it is from the left, top, right and bottom of that object's box; `y_pred`
+- of places: `y_true` (n, places, 5) has for each place the number of the class of the object it is to find,
+  `BACKGROUND`, or `IGNORE`, and how far it is from the left, top, right and bottom of that object's box; `y_pred`
   (n, places, classes + 5) logits of the classes, a logit of how central the place is, and the distances;
-- of one box an image: `y_true` (n, 5) has class, or `NOTHING`, and box; `y_pred` (n, classes + 4) logits and box.
+- of one box an image: `y_true` (n, 5) has class, or `BACKGROUND`, and box; `y_pred` (n, classes + 4) logits and box.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
-NOTHING, UNSAID = -1, -2
+BACKGROUND, IGNORE = -1, -2
 """In place of a class: there is no object; nobody can say whether there is one, so that nothing is learned."""
 TINY = 1e-7
 
@@ -38,7 +38,7 @@ def giou_loss(true, found):
 
 
 def diou_loss(true, found):
-    """1 minus IoU, and the squared distance of the centres as a share of the hull's diagonal: arXiv:1911.08287."""
+    """1 minus IoU, and the squared distance of the locations as a share of the hull's diagonal: arXiv:1911.08287."""
     hull = _hull(true, found)
     apart = ops.sum(ops.square(_centre(true) - _centre(found)), axis=-1)
     return 1 - iou(true, found) + apart / (ops.sum(ops.square(_sides(hull)), axis=-1) + TINY)
@@ -69,7 +69,7 @@ def smooth_l1_loss(true, found, beta: float = 0.1):
 LOSSES = {"ciou": ciou_loss, "diou": diou_loss, "giou": giou_loss, "smooth_l1": smooth_l1_loss}
 
 
-class OfPlaces(keras.losses.Loss):
+class FCOSLoss(keras.losses.Loss):
     """Focal loss of the classes, loss of the boxes and cross-entropy of centre-ness: one sum an image.
 
     As in FCOS (Tian et al. 2019, arXiv:1904.01355), but divided by the places with an object of the image, not of all
@@ -84,20 +84,19 @@ class OfPlaces(keras.losses.Loss):
         logits, centre_logit, found = _parts(y_pred)
         number, true = y_true[..., 0], y_true[..., 1:]
         there = ops.cast(number >= 0, "float32")
-        known = ops.cast(number > UNSAID, "float32")
+        known = ops.cast(number > IGNORE, "float32")
         count = ops.maximum(ops.sum(there, axis=1), 1)
         wanted = ops.one_hot(ops.cast(number, "int32"), logits.shape[-1])
         classes = ops.sum(focal_loss(wanted, logits, self._gamma, self._alpha), axis=-1)
         centre = centreness(true) * there
         centre_loss = there * (ops.softplus(centre_logit) - centre * centre_logit)
         box = centre * self._box_loss(corners(true), corners(found))
-        return (
-            ops.sum(known * classes + centre_loss, axis=1) / count
-            + self._box_weight * ops.sum(box, axis=1) / ops.maximum(ops.sum(centre, axis=1), TINY)
-        )
+        return ops.sum(known * classes + centre_loss, axis=1) / count + self._box_weight * ops.sum(
+            box, axis=1
+        ) / ops.maximum(ops.sum(centre, axis=1), TINY)
 
 
-class OfOneBox(keras.losses.Loss):
+class SingleObjectLoss(keras.losses.Loss):
     """Cross-entropy of the class and loss of the box, of images that have an object."""
 
     def __init__(self, box_loss: str, box_weight: float):
@@ -112,7 +111,7 @@ class OfOneBox(keras.losses.Loss):
         return self._box_weight * box - ops.sum(wanted * ops.log_softmax(logits), axis=-1)
 
 
-class WhereThere(keras.metrics.Mean):
+class ForegroundMean(keras.metrics.Mean):
     """The mean of `measure(y_true, y_pred)` over the places, or images, that have an object."""
 
     def __init__(self, name: str, measure: Callable):
@@ -127,16 +126,16 @@ class WhereThere(keras.metrics.Mean):
 def place_metrics() -> list[keras.metrics.Metric]:
     """Of the places with an object: the share whose likeliest class is right, and the mean IoU of their boxes."""
     return [
-        WhereThere("accuracy", lambda true, found: _is_right(true, found[..., :-5])),
-        WhereThere("iou", lambda true, found: iou(corners(true[..., 1:]), corners(found[..., -4:]))),
+        ForegroundMean("accuracy", lambda true, found: _is_right(true, found[..., :-5])),
+        ForegroundMean("iou", lambda true, found: iou(corners(true[..., 1:]), corners(found[..., -4:]))),
     ]
 
 
 def one_box_metrics() -> list[keras.metrics.Metric]:
     """The share of images whose class is right, and the mean IoU of their boxes."""
     return [
-        WhereThere("accuracy", lambda true, found: _is_right(true, found[..., :-4])),
-        WhereThere("iou", lambda true, found: iou(true[..., 1:], found[..., -4:])),
+        ForegroundMean("accuracy", lambda true, found: _is_right(true, found[..., :-4])),
+        ForegroundMean("iou", lambda true, found: iou(true[..., 1:], found[..., -4:])),
     ]
 
 

@@ -12,7 +12,7 @@ from cifar.tasks.detection.fpn import convolved, pyramid
 
 
 @dataclass(frozen=True)
-class OneBox:
+class SingleObjectHead:
     """Outputs and targets as `cifar.boxes` tells of one box an image; `grid` has one level."""
 
     classes: int
@@ -57,13 +57,13 @@ class OneBox:
         from cifar.tasks.detection import losses
 
         there = (targets["classes"] >= 0) & ~targets["crowd"]
-        number = tf.where(there, tf.cast(targets["classes"], tf.float32), float(losses.NOTHING))
+        number = tf.where(there, tf.cast(targets["classes"], tf.float32), float(losses.BACKGROUND))
         return tf.concat([number, targets["boxes"][:, 0]], axis=-1)
 
     def loss(self) -> keras.losses.Loss:
         from cifar.tasks.detection import losses
 
-        return losses.OfOneBox(self.box_loss, self.box_weight)
+        return losses.SingleObjectLoss(self.box_loss, self.box_weight)
 
     def metrics(self) -> list[keras.metrics.Metric]:
         from cifar.tasks.detection import losses

@@ -13,8 +13,8 @@ from cifar.interfaces import Dataset, Evaluation, Split, Task
 from cifar.metrics.detection import judge, matched, overlaps, results, truth
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras, np
-from cifar.tasks.detection.fcos import LEAST_SCORE, Grid, Places
-from cifar.tasks.detection.single_object import OneBox
+from cifar.tasks.detection.fcos import LEAST_SCORE, FCOSHead, Grid
+from cifar.tasks.detection.single_object import SingleObjectHead
 
 SAME = 0.7
 """Detections of different classes that overlap more are answers to the same object, of which one counts."""
@@ -38,27 +38,39 @@ def detection(
     max_detections: Annotated[int, Field(ge=1, le=100)],
     min_score: Annotated[float, Field(ge=LEAST_SCORE, lt=1)],
 ) -> Task:
-    """Boxes and classes, of any number of objects (`fcos`, see `Places`) or of one an image (`box`, see `OneBox`).
+    """Boxes and classes, of any number of objects (`fcos`: `FCOSHead`) or of one an image (`box`: `SingleObjectHead`).
 
     `levels` are those of the feature pyramid, where level n has stride 2ⁿ, of which `box` takes the first; `width` is
     that of all its maps, and `depth` counts the convolutions before each output. Focal loss, suppression of what
     overlaps by `nms_iou` and `max_detections` are of `fcos` alone. What has at least `min_score` is drawn, told as an
     answer and counted in the confusion matrix. Raises `InputError` where the data or the levels do not fit.
     """
-    dataset.need(*Detection.targets)
+    dataset.require_targets(*Detection.targets)
     if levels != sorted({*levels}):
         raise InputError(f"task.levels={levels}: should go up, each level once")
     most = max(split.targets["classes"].shape[1] for split in (dataset.train, dataset.val, dataset.test))
     if head == "box" and most > 1:
-        raise InputError(f"task.head=box: finds one object an image, and data={dataset.name} has up to {most}; "
-                         "task.head=fcos finds any number")
+        raise InputError(
+            f"task.head=box: finds one object an image, and data={dataset.name} has up to {most}; "
+            "task.head=fcos finds any number"
+        )
     size, classes = dataset.image_shape[:2], len(dataset.class_names)
     if head == "box":
-        one = OneBox(classes, Grid(size, levels[:1]), width, depth, box_loss, box_weight)
+        one = SingleObjectHead(classes, Grid(size, levels[:1]), width, depth, box_loss, box_weight)
         return Detection(one, dataset.class_names, min_score)
-    places = Places(classes, Grid(size, levels), width, depth, box_loss, box_weight, focal_gamma, focal_alpha, nms_iou,
-                    max_detections)  # fmt: skip
-    return Detection(places, dataset.class_names, min_score)
+    fcos = FCOSHead(
+        classes,
+        Grid(size, levels),
+        width,
+        depth,
+        box_loss,
+        box_weight,
+        focal_gamma,
+        focal_alpha,
+        nms_iou,
+        max_detections,
+    )
+    return Detection(fcos, dataset.class_names, min_score)
 
 
 class Detection(Task):
@@ -67,7 +79,7 @@ class Detection(Task):
     targets = ("boxes", "classes", "crowd")
     metric_names = ("accuracy", "iou")
 
-    def __init__(self, head: Places | OneBox, class_names: tuple[str, ...], min_score: float):
+    def __init__(self, head: FCOSHead | SingleObjectHead, class_names: tuple[str, ...], min_score: float):
         self.head = head
         self.class_names = class_names
         self.min_score = min_score
@@ -122,19 +134,19 @@ class Detection(Task):
         from cifar import plots
 
         found = results(predictions)
-        judgement = judge(found, truth(split, self.class_names))
+        scores = judge(found, truth(split, self.class_names))
         answers = self.answers(predictions)
         matches = matched(answers, split, len(self.class_names))
         names = (*self.class_names, "background")
-        of_one = self._of_one(predictions, split) if isinstance(self.head, OneBox) else {}
+        of_one = self._of_one(predictions, split) if isinstance(self.head, SingleObjectHead) else {}
         return Evaluation(
-            metrics={**of_one, **judgement.metrics},
+            metrics={**of_one, **scores.metrics},
             tables={
-                "average_precision.csv": judgement.of_classes(self.class_names),
+                "average_precision.csv": scores.of_classes(self.class_names),
                 "predictions.json": found,
             },
             figures={
-                "precision_recall": lambda: plots.precision_recall(judgement.precision, self.class_names),
+                "precision_recall": lambda: plots.precision_recall(scores.precision, self.class_names),
                 "confusion_matrix": lambda: plots.confusion_matrix(matches.matrix, names, "objects"),
                 "examples": lambda: self._examples(answers, split, matches.quality),
             },
@@ -168,5 +180,8 @@ class Detection(Task):
             ]
             for name, indices in chosen.items()
         }  # fmt: skip
-        return plots.found_and_true(rows, f"Mean quality {quality.mean():.3f}: what is there, and what was found "
-                                    f"with a score of at least {self.min_score:g}")
+        return plots.found_and_true(
+            rows,
+            f"Mean quality {quality.mean():.3f}: what is there, and what was found "
+            f"with a score of at least {self.min_score:g}",
+        )

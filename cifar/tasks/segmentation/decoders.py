@@ -88,9 +88,7 @@ def _separable(x: keras.KerasTensor, channels: int, rate: int = 1) -> keras.Kera
 def _convolved(x: keras.KerasTensor, channels: int, kernel_size: int = 3) -> keras.KerasTensor:
     from cifar.nn import layers
 
-    convolution = layers.Conv2D(
-        channels, kernel_size, padding="same", use_bias=False, kernel_initializer="he_normal"
-    )
+    convolution = layers.Conv2D(channels, kernel_size, padding="same", use_bias=False, kernel_initializer="he_normal")
     return _activated(convolution(x))
 
 

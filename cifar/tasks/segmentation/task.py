@@ -35,7 +35,7 @@ def segmentation(
     pixels, and its overlap among those of an image's classes. The background's weight stands first. `balanced` weights
     are inverse to how often a class is among the pixels of the training images, where their mean is 1.
     """
-    dataset.need(*Segmentation.targets)
+    dataset.require_targets(*Segmentation.targets)
     class_names = ("background", *dataset.class_names)
     weights = _weights(class_weights, len(class_names), dataset.train)
     return Segmentation(class_names, head, width, dropout, loss, focal_gamma, weights)
@@ -52,8 +52,9 @@ def _weights(given: str | list[float], classes: int, train: Split) -> list[float
     if given == "none":
         return [1.0] * classes
     if len(given) != classes:
-        raise InputError(f"task.class_weights={given}: should be {classes} numbers, one for the background and one for "
-                         "each class")
+        raise InputError(
+            f"task.class_weights={given}: should be {classes} numbers, one for the background and one for each class"
+        )
     if not any(given):
         raise InputError(f"task.class_weights={given}: should have one above 0 at least, or nothing is learned")
     return given
