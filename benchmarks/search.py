@@ -28,7 +28,7 @@ SPACES = {
     CIFAR: (*SPACE, "optimizer=choice(adam,rmsprop,sgd)"),
 }
 SETTINGS = {"tpe": ("hydra.sweeper.sampler.n_startup_trials=5",)}
-COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def search(sampler: str, seed: int, options: argparse.Namespace, folder: Path) -> np.ndarray:
@@ -52,10 +52,10 @@ def picture(best: dict[str, np.ndarray]) -> Figure:
     """The best so far of each sampler: a line for each seed, and their mean in front. Arrays are (seeds, trials)."""
     figure = Figure(figsize=(12, 6), dpi=120, layout="constrained")
     ax = figure.subplots()
-    for colour, (sampler, values) in zip(COLOURS, best.items(), strict=False):
+    for color, (sampler, values) in zip(COLORS, best.items(), strict=False):
         numbers = np.arange(1, values.shape[1] + 1)
-        ax.step(numbers, values.T, where="post", color=colour, alpha=0.35, linewidth=1)
-        ax.step(numbers, values.mean(axis=0), where="post", color=colour, linewidth=3, label=sampler)
+        ax.step(numbers, values.T, where="post", color=color, alpha=0.35, linewidth=1)
+        ax.step(numbers, values.mean(axis=0), where="post", color=color, linewidth=3, label=sampler)
     ax.set(xlabel="trial", ylabel="best val/loss so far", yscale="log")
     ax.set_title("Best validation loss so far, mean over the seeds and each of them", loc="left")
     ax.grid(color="#E5E5E5", which="both")

@@ -29,8 +29,8 @@ def command(command, quickstart):
 
 
 def picture(mode: str, size: tuple[int, int]) -> Image.Image:
-    grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, size[::-1], np.uint8))
-    return grey.convert(mode)
+    gray = Image.fromarray(np.random.default_rng(0).integers(0, 256, size[::-1], np.uint8))
+    return gray.convert(mode)
 
 
 class TestPredict:

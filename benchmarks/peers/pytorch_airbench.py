@@ -21,7 +21,7 @@ mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ((0.4914, 0.482
 steps_per_epoch = -(-len(train[0]) // BATCH)
 
 
-def normalised(images: torch.Tensor) -> torch.Tensor:
+def normalized(images: torch.Tensor) -> torch.Tensor:
     return ((images.float() / 255 - mean) / std).to(dtype).contiguous(memory_format=torch.channels_last)
 
 
@@ -85,7 +85,7 @@ class Muon(torch.optim.Optimizer):
                 kernel.add_(orthogonal(update.reshape(len(kernel), -1)).view(kernel.shape), alpha=-parameters["lr"])
 
 
-images = normalised(train[0])
+images = normalized(train[0])
 first = whitening(images[:5000])
 head = nn.Linear(256, 10, bias=False)
 head.weight.data /= head.weight.data.std()
@@ -138,7 +138,7 @@ for epoch in range(options.epochs):
         total += loss.item()
     model.eval()
     with torch.inference_mode():
-        outputs = torch.cat([model(normalised(part)) for part in val[0].split(BATCH)])
+        outputs = torch.cat([model(normalized(part)) for part in val[0].split(BATCH)])
     accuracy = (outputs.argmax(1) == val[1]).float().mean()
     print(f"epoch {epoch + 1}: loss {total / len(x):.4f}, val accuracy {accuracy:.4f}", flush=True)
 turn()

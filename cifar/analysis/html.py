@@ -61,15 +61,15 @@ def render(comparison: Comparison) -> str:
     )
     groups = comparison.groups
     galleries, missing = _galleries(comparison)
-    colours = {group.letter: plots.COLOURS[place % len(plots.COLOURS)] for place, group in enumerate(groups)}
+    colors = {group.letter: plots.COLORS[place % len(plots.COLORS)] for place, group in enumerate(groups)}
     return environment.get_template("page.html").render(
         mark=ownership.MARK,
         comparison=comparison,
         runs=[run for group in groups for run in group.runs],
         data=sorted({run.params.get("data.name", "") for group in groups for run in group.runs} - {""}),
         images=len(next(iter(comparison.answers.values())).label) if comparison.same_images else 0,
-        colours=colours,
-        letters=list(colours),
+        colors=colors,
+        letters=list(colors),
         curves=_curves(comparison),
         classes=_classes(comparison) if comparison.same_images else None,
         class_table=tables.classes(groups, comparison.answers) if comparison.same_images else None,

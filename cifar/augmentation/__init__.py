@@ -7,7 +7,7 @@ A choice is a registered function that returns one of these kinds:
 - `Photometric` changes the pixels, after all geometry.
 - `Mixing` blends images with others of their batch, and their targets likewise, at last; of several, one a batch.
 
-Or a tuple of kinds, all of which draw the same numbers: a policy that now turns an image, now changes its colours.
+Or a tuple of kinds, all of which draw the same numbers: a policy that now turns an image, now changes its colors.
 
 Every random number is a pure function of (seed, epoch, step, name of the choice), or of (seed, epoch, image, name of
 the choice): adding a choice leaves the numbers of the others as they were, and no state is carried from batch to batch.
@@ -96,7 +96,7 @@ class Geometric:
     """`sample(draw)` draws float32 matrices of shape (n, 3, 3).
 
     A matrix takes (x, y, 1) of an output pixel to the place in the input that its value comes from, in pixels
-    to the right of and below the image's centre.
+    to the right of and below the image's center.
     """
 
     sample: Callable[[Draw], Tensor]
@@ -146,7 +146,7 @@ def random_key(name: str, seed: Any, *position: Any) -> Tensor:
 def random_permutation(count: Any, key: Tensor) -> Tensor:
     """int32 (count,): the numbers from 0 in an order that `key` decides.
 
-    Not `tf.random.experimental.index_shuffle`: its permutations under neighbouring seeds correlate at 0.76.
+    Not `tf.random.experimental.index_shuffle`: its permutations under neighboring seeds correlate at 0.76.
     """
     numbers = tf.random.stateless_uniform([count], key, minval=None, maxval=None, dtype=tf.int64, alg="philox")
     return tf.argsort(numbers, stable=True)
@@ -155,7 +155,7 @@ def random_permutation(count: Any, key: Tensor) -> Tensor:
 def compose(choices: Choices, batch: Batch, shape: tuple[int, int, int]) -> Tensor:
     """The product of what the geometric `choices` draw for a `batch` of images of `shape` (height, width, channels).
 
-    Returns float32 (n, 3, 3), output to input about the image's centre (see `Geometric`). The choice listed first
+    Returns float32 (n, 3, 3), output to input about the image's center (see `Geometric`). The choice listed first
     acts on the image first.
     """
     matrix = tf.eye(3, batch_shape=[tf.size(batch.index)])

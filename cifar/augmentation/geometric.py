@@ -49,7 +49,7 @@ def alternating_flip() -> Geometric:
 
 @AUGMENTATIONS.register
 def rotation(*, degrees: HalfTurn) -> Geometric:
-    """Turn about the centre by an angle uniform in ±`degrees`."""
+    """Turn about the center by an angle uniform in ±`degrees`."""
 
     def sample(draw):
         angle = math.radians(degrees) * draw.uniform(-1, 1)[:, 0]

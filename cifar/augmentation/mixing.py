@@ -24,7 +24,7 @@ def mixup(*, alpha: PositiveFloat) -> Mixing:
 def cutmix(*, alpha: PositiveFloat, probability: UnitInterval) -> Mixing:
     """With `probability`, put in a box of the partner (Yun et al. 2019, arXiv:1905.04899).
 
-    The box has the image's proportions and an area of 1 minus a share from Beta(`alpha`, `alpha`); its centre is
+    The box has the image's proportions and an area of 1 minus a share from Beta(`alpha`, `alpha`); its center is
     uniform in the image, whose edge cuts it off.
     """
 

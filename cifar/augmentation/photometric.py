@@ -47,8 +47,8 @@ def cutout(*, size: UnitInterval, fill: Level) -> Photometric:
     def sample(draw):
         height, width, _ = draw.shape
         side = round(size * min(height, width))
-        centre = tf.floor(draw.uniform(0, 1) * [height, width])
-        top, left = tf.unstack(centre - side // 2, axis=1)
+        center = tf.floor(draw.uniform(0, 1) * [height, width])
+        top, left = tf.unstack(center - side // 2, axis=1)
         return inside(top, left, side, side, (height, width))
 
     return Photometric(sample, lambda covered, x: tf.where(covered, fill, x))

@@ -20,7 +20,7 @@ STRENGTHS = 31
 MOVES = 5
 """Transforms that are geometric: slant along either axis, shift along either axis, turn. Their numbers come first."""
 LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in grey: ITU-R BT.601."""
+"""Weights of red, green and blue in gray: ITU-R BT.601."""
 
 
 @AUGMENTATIONS.register
@@ -30,13 +30,13 @@ def trivial_augment() -> tuple[Geometric, Photometric]:
     The transforms and their strengths are those of the paper's wide space. A shift goes up to 32 pixels, or the
     image's whole side where that is less.
     """
-    return Geometric(_move), Photometric(_numbers, _recolour)
+    return Geometric(_move), Photometric(_numbers, _recolor)
 
 
 def _numbers(draw: Draw) -> Tensor:
     """float32 (n, 3): which transform, its strength from 0 to 1, and its direction, 1 or -1."""
     chosen, strength, side = tf.unstack(draw.uniform(0, 1, 3), axis=1)
-    number = tf.floor(chosen * (MOVES + len(COLOURS)))
+    number = tf.floor(chosen * (MOVES + len(COLORS)))
     return tf.stack([number, tf.floor(strength * STRENGTHS) / (STRENGTHS - 1), tf.where(side < 0.5, -1.0, 1.0)], axis=1)
 
 
@@ -57,12 +57,12 @@ def _move(draw: Draw) -> Tensor:
     )
 
 
-def _recolour(numbers: Tensor, x: Tensor) -> Tensor:
+def _recolor(numbers: Tensor, x: Tensor) -> Tensor:
     number, strength, side = tf.unstack(numbers, axis=1)
     group = tf.maximum(tf.cast(number, tf.int32) - MOVES, 0)
     everything = (x, strength[:, None, None, None], side[:, None, None, None], tf.range(tf.size(group)))
-    images, strengths, sides, places = (tf.dynamic_partition(part, group, len(COLOURS)) for part in everything)
-    changed = [colour(*own) for colour, *own in zip(COLOURS, images, strengths, sides, strict=True)]
+    images, strengths, sides, places = (tf.dynamic_partition(part, group, len(COLORS)) for part in everything)
+    changed = [color(*own) for color, *own in zip(COLORS, images, strengths, sides, strict=True)]
     return tf.ensure_shape(tf.dynamic_stitch(places, changed), x.shape)
 
 
@@ -74,12 +74,12 @@ def _brightness(x: Tensor, strength: Tensor, side: Tensor) -> Tensor:
     return x * (1 + 0.99 * strength * side)
 
 
-def _colour(x: Tensor, strength: Tensor, side: Tensor) -> Tensor:
-    return _away_from(_grey(x), x, strength * side)
+def _color(x: Tensor, strength: Tensor, side: Tensor) -> Tensor:
+    return _away_from(_gray(x), x, strength * side)
 
 
 def _contrast(x: Tensor, strength: Tensor, side: Tensor) -> Tensor:
-    return _away_from(tf.reduce_mean(_grey(x), axis=[1, 2, 3], keepdims=True), x, strength * side)
+    return _away_from(tf.reduce_mean(_gray(x), axis=[1, 2, 3], keepdims=True), x, strength * side)
 
 
 def _sharpness(x: Tensor, strength: Tensor, side: Tensor) -> Tensor:
@@ -120,17 +120,17 @@ def _equalize(x: Tensor, strength: Tensor, side: Tensor) -> Tensor:
     return tf.cast(tf.transpose(channels_first, [0, 2, 3, 1]), tf.float32)
 
 
-COLOURS: tuple[Callable[[Tensor, Tensor, Tensor], Tensor], ...] = (
-    _same, _brightness, _colour, _contrast, _sharpness, _posterize, _solarize, _autocontrast, _equalize,
+COLORS: tuple[Callable[[Tensor, Tensor, Tensor], Tensor], ...] = (
+    _same, _brightness, _color, _contrast, _sharpness, _posterize, _solarize, _autocontrast, _equalize,
 )  # fmt: skip
-"""Transforms that change colours, whose numbers follow, each (images, strength, direction) -> images."""
+"""Transforms that change colors, whose numbers follow, each (images, strength, direction) -> images."""
 
 
 def _away_from(middle: Tensor, x: Tensor, share: Tensor) -> Tensor:
     return middle + (x - middle) * (1 + 0.99 * share)
 
 
-def _grey(x: Tensor) -> Tensor:
+def _gray(x: Tensor) -> Tensor:
     return x if x.shape[3] != 3 else tf.tensordot(x, tf.constant(LUMA), 1)[..., None]
 
 

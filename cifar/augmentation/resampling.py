@@ -46,7 +46,7 @@ def _mask_resampler() -> Callable:
 def _resample(images: Tensor, matrix: Tensor, fill_mode: FillMode) -> Tensor:
     height, width, channels = images.shape[1:]
     column, row = _places(matrix, height, width)
-    columns, rows = _neighbours(column, width, fill_mode), _neighbours(row, height, fill_mode)
+    columns, rows = _neighbors(column, width, fill_mode), _neighbors(row, height, fill_mode)
 
     pixels = tf.reshape(images, [-1, channels])
     first = tf.range(tf.shape(images)[0])[:, None, None] * (height * width)
@@ -80,7 +80,7 @@ def _places(matrix: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     return xx * x + xy * y + dx + middle_x, yx * x + yy * y + dy + middle_y
 
 
-def _neighbours(place: Tensor, size: int, fill_mode: FillMode) -> list[tuple[Tensor, Tensor]]:
+def _neighbors(place: Tensor, size: int, fill_mode: FillMode) -> list[tuple[Tensor, Tensor]]:
     """The two pixels around each `place` along an axis of `size` pixels: [(index, weight), (index, weight)]."""
     below = tf.floor(place)
     share = place - below

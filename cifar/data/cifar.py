@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: 32×32 colour images, 50,000 to train and 10,000 to test.
+"""CIFAR-10 and CIFAR-100: 32×32 color images, 50,000 to train and 10,000 to test.
 
 Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009, https://www.cs.toronto.edu/~kriz/cifar.html
 """

@@ -11,7 +11,7 @@ from cifar.runtime.lazy import np
 
 @DATASETS.register
 def digits(seed: int, *, test_fraction: Share, val_fraction: Share, limit: PositiveInt | None) -> Dataset:
-    """1,797 grey images (8, 8, 1) of the digits 0 to 9; their 17 levels become 0 to 255.
+    """1,797 gray images (8, 8, 1) of the digits 0 to 9; their 17 levels become 0 to 255.
 
     The test split is `test_fraction` of each class, the same for every seed. Source: Alpaydin and Kaynak, "Optical
     Recognition of Handwritten Digits", 1998, https://doi.org/10.24432/C50P49. Raises `InputError` where a class of a

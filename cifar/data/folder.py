@@ -24,7 +24,7 @@ def folder(seed: int, *, path: str, size: PositiveInt, val_fraction: Share, limi
     """The images at `path`, in `train/CLASS/` and `test/CLASS/`, as (size, size, 3).
 
     The classes are the folders of `train`, sorted. An image's shorter side is resized to `size` pixels, then its
-    centre is cut out. Raises `InputError` where a folder is missing, for a class that only `test` has, and for a file
+    center is cut out. Raises `InputError` where a folder is missing, for a class that only `test` has, and for a file
     that is no image.
     """
     root = Path(path).expanduser()

@@ -19,8 +19,8 @@ from cifar.export.source import Source, Written, batches
 BATCH = 128
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 """How the files begin."""
-GREY = (19595, 38470, 7471)
-"""What red, green and blue count in 65536ths of grey, after ITU-R BT.601; Pillow rounds them so."""
+GRAY = (19595, 38470, 7471)
+"""What red, green and blue count in 65536ths of gray, after ITU-R BT.601; Pillow rounds them so."""
 
 
 def write(source: Source, folder: Path) -> list[Written]:
@@ -52,7 +52,7 @@ def write(source: Source, folder: Path) -> list[Written]:
 def decoded(file: tf.Tensor, shape: tuple[int, int, int], whole: bool) -> tf.Tensor:
     """The PNG or JPEG image whose bytes are `file`, a scalar, as uint8 of `shape` (height, width, channels).
 
-    It is fitted as `cifar.images` does it: resized until it covers the shape, and its centre cut out, or if `whole`
+    It is fitted as `cifar.images` does it: resized until it covers the shape, and its center cut out, or if `whole`
     until it fits, and black around. That rounds once more, hence differs by 1 now and then, and an orientation that
     EXIF tells is not heeded here. Raises TensorFlow's errors for bytes that are no such image.
     """
@@ -65,7 +65,7 @@ def decoded(file: tf.Tensor, shape: tuple[int, int, int], whole: bool) -> tf.Ten
         lambda: tf.io.decode_png(file, channels=3),
     )
     if channels == 1:
-        weighted = tf.reduce_sum(tf.cast(pixels, tf.int32) * GREY, axis=-1, keepdims=True)
+        weighted = tf.reduce_sum(tf.cast(pixels, tf.int32) * GRAY, axis=-1, keepdims=True)
         pixels = tf.cast((weighted + 2**15) // 2**16, tf.uint8)
     target, size = np.array([height, width], "float32"), tf.cast(tf.shape(pixels)[:2], tf.float32)
     if whole:

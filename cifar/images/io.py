@@ -26,9 +26,9 @@ class PixelsError(InputError):
 
 
 def read_image(path: str | Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """The PNG or JPEG image at `path` as uint8 of `shape` (height, width, channels), in grey for one channel.
+    """The PNG or JPEG image at `path` as uint8 of `shape` (height, width, channels), in gray for one channel.
 
-    It is resized until it covers the shape, and its centre is cut out. Raises `InputError` for a file that is missing
+    It is resized until it covers the shape, and its center is cut out. Raises `InputError` for a file that is missing
     or no such image, has more than 8 bits a channel, or declares more pixels than Pillow holds to be safe.
     """
     return fitted(open_image(path, path), shape, path)
@@ -133,18 +133,18 @@ def framed(
 
 
 def read_values(path: str | Path) -> np.ndarray:
-    """The value of each pixel, grey or index of a palette, of the PNG image at `path`: uint8 (height, width).
+    """The value of each pixel, gray or index of a palette, of the PNG image at `path`: uint8 (height, width).
 
     Raises `InputError` for a file that is no such image.
     """
-    accepted = "a PNG image of one channel, grey or of a palette, of 8 bits at most"
+    accepted = "a PNG image of one channel, gray or of a palette, of 8 bits at most"
     with refusing(path, accepted), open_image(path, path, ("PNG",), accepted) as image:
         if image.mode not in ("1", "L", "P"):
             raise ValueError(f"its mode is {image.mode}")
         return np.asarray(image).astype(np.uint8)
 
 
-def read_colours(path: str | Path) -> np.ndarray:
+def read_colors(path: str | Path) -> np.ndarray:
     """The PNG image at `path` as uint8 (height, width, 3); raises `InputError` as `read_values` does."""
     accepted = "a PNG image of 8 bits a channel"
     with refusing(path, accepted), open_image(path, path, ("PNG",), accepted) as image:
@@ -165,7 +165,7 @@ def png(image: np.ndarray, software: str = "") -> bytes:
 
 
 def _decoded(image: Image.Image, channels: int, where: object) -> Image.Image:
-    """The whole image, upright, in grey or in colours; `image` is closed. Raises `InputError` about `where`."""
+    """The whole image, upright, in gray or in colors; `image` is closed. Raises `InputError` about `where`."""
     from PIL import ImageOps
 
     with refusing(where, PHOTO), image:

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 SMALL = 384
 """Pixels: an image whose sides are shorter is enlarged, so that lines and names have room."""
 TINT = 0.45
-"""How much of a mask's colour goes over the image."""
+"""How much of a mask's color goes over the image."""
 NAMED = 0.005
 """The share of an image that a region of its mask has at least whose name is written on it."""
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
-INFERNO: tuple[Colour, ...] = (
+INFERNO: tuple[Color, ...] = (
     (0, 0, 4), (22, 11, 57), (66, 10, 104), (106, 23, 110), (147, 38, 103), (188, 55, 84), (221, 81, 58),
     (243, 120, 25), (252, 165, 10), (246, 215, 70), (252, 255, 164),
 )  # fmt: skip
-"""Colours of 0, 0.1, … 1, whose steps look equally large: matplotlib's `inferno`, and near it in between."""
+"""Colors of 0, 0.1, … 1, whose steps look equally large: matplotlib's `inferno`, and near it in between."""
 GLOW = 0.5
-"""How much of the colour of heat goes over the image."""
+"""How much of the color of heat goes over the image."""
 
 
 def boxes_on(
@@ -53,7 +53,7 @@ def boxes_on(
         left, top, right, bottom = (round(float(edge)) for edge in factor * boxes[j])
         edges = (left, top, max(left, min(right, width) - 1), max(top, min(bottom, height) - 1))
         draw.rectangle(edges, outline=(0, 0, 0), width=line + 2)  # a dark rim, seen on any ground
-        draw.rectangle(edges, outline=colour(classes[j]), width=line)
+        draw.rectangle(edges, outline=color(classes[j]), width=line)
     for j in shown:
         left, top = (round(float(edge)) for edge in factor * boxes[j][:2])
         name = class_names[classes[j]]
@@ -64,7 +64,7 @@ def boxes_on(
 def mask_on(image: np.ndarray, mask: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
     """`image` uint8 (height, width, 1 or 3) with the classes of its pixels, `mask` uint8 (height, width), as tints.
 
-    Class k is k + 1 in the mask; the background, 0, stays clear, and what is void is grey. All regions but the smallest
+    Class k is k + 1 in the mask; the background, 0, stays clear, and what is void is gray. All regions but the smallest
     have their names. Returns uint8 (height, width, 3), enlarged by a whole number where the image is small.
     """
     from PIL import Image, ImageDraw
@@ -76,12 +76,12 @@ def mask_on(image: np.ndarray, mask: np.ndarray, class_names: Sequence[str]) -> 
     tints = np.zeros((256, 3))
     tints[VOID] = 128
     for value in seen:
-        tints[value] = colour(value - 1)
+        tints[value] = color(value - 1)
     blended = np.where(mask[..., None] == 0, canvas, (1 - TINT) * canvas + TINT * tints[mask]).astype(np.uint8)
     for value in seen:
         region = mask == value
         edge = region & ~ndimage.binary_erosion(region, iterations=_line(canvas), border_value=1)
-        blended[edge] = colour(value - 1)
+        blended[edge] = color(value - 1)
     picture = Image.fromarray(blended)
     draw = ImageDraw.Draw(picture)
     for value in seen:
@@ -93,27 +93,27 @@ def mask_on(image: np.ndarray, mask: np.ndarray, class_names: Sequence[str]) -> 
                 depth = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
                 row, column = np.unravel_index(depth.argmax(), depth.shape)
                 left, top = int(column) + columns.start, int(row) + rows.start
-                _label(draw, class_names[value - 1], value - 1, left, top, canvas, centred=True)
+                _label(draw, class_names[value - 1], value - 1, left, top, canvas, centered=True)
     return np.asarray(picture)
 
 
 def heat_on(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """`image` uint8 (height, width, 1 or 3) in grey, with heat (rows, columns) from 0 to 1 spread over it in colours.
+    """`image` uint8 (height, width, 1 or 3) in gray, with heat (rows, columns) from 0 to 1 spread over it in colors.
 
-    Each pixel of the image has one colour. Returns uint8 (height, width, 3), enlarged as `boxes_on` does.
+    Each pixel of the image has one color. Returns uint8 (height, width, 3), enlarged as `boxes_on` does.
     """
     from PIL import Image
 
     height, width = image.shape[:2]
     spread = np.asarray(Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
     steps = np.linspace(0, 1, len(INFERNO))
-    colours = np.stack([np.interp(spread, steps, shade) for shade in zip(*INFERNO, strict=True)], axis=-1)
-    grey = image.mean(axis=-1, keepdims=True)
-    return _enlarged(((1 - GLOW) * grey + GLOW * colours).round().astype(np.uint8))[0]
+    colors = np.stack([np.interp(spread, steps, shade) for shade in zip(*INFERNO, strict=True)], axis=-1)
+    gray = image.mean(axis=-1, keepdims=True)
+    return _enlarged(((1 - GLOW) * gray + GLOW * colors).round().astype(np.uint8))[0]
 
 
-def colour(k: int) -> Colour:
-    """The colour of class `k`: hues a golden section apart, of which neighbours are far from each other."""
+def color(k: int) -> Color:
+    """The color of class `k`: hues a golden section apart, of which neighbors are far from each other."""
     shares = colorsys.hls_to_rgb((0.58 + k * 0.6180339887) % 1, (0.5, 0.62, 0.4)[k % 3], 0.9)
     return tuple(round(255 * share) for share in shares)
 
@@ -121,8 +121,8 @@ def colour(k: int) -> Colour:
 def _enlarged(image: np.ndarray) -> tuple[np.ndarray, int]:
     """`image` in three channels, by how many times as large."""
     factor = max(1, -(-SMALL // max(image.shape[:2])))
-    colours = np.broadcast_to(image, (*image.shape[:2], 3))
-    return colours.repeat(factor, axis=0).repeat(factor, axis=1), factor
+    colors = np.broadcast_to(image, (*image.shape[:2], 3))
+    return colors.repeat(factor, axis=0).repeat(factor, axis=1), factor
 
 
 def _line(canvas: np.ndarray) -> int:
@@ -130,15 +130,15 @@ def _line(canvas: np.ndarray) -> int:
     return max(2, round(max(canvas.shape) / 256))
 
 
-def _label(draw: ImageDraw, text: str, k: int, left: int, top: int, canvas: np.ndarray, centred: bool = False) -> None:
-    """A name on its colour, above a place or in its middle, always within the canvas."""
+def _label(draw: ImageDraw, text: str, k: int, left: int, top: int, canvas: np.ndarray, centered: bool = False) -> None:
+    """A name on its color, above a place or in its middle, always within the canvas."""
     from PIL import ImageFont
 
     font = ImageFont.load_default(max(12, round(max(canvas.shape) / 28)))
-    ground, rim = colour(k), _line(canvas)
+    ground, rim = color(k), _line(canvas)
     box = draw.textbbox((0, 0), text, font)
     wide, high = box[2] + 2 * rim, box[3] + 2 * rim
-    left, top = (left - wide // 2, top - high // 2) if centred else (left, top - high if top >= high else top)
+    left, top = (left - wide // 2, top - high // 2) if centered else (left, top - high if top >= high else top)
     left, top = max(0, min(left, canvas.shape[1] - wide)), max(0, min(top, canvas.shape[0] - high))
     draw.rectangle((left, top, left + wide - 1, top + high - 1), fill=ground)
     light = 0.299 * ground[0] + 0.587 * ground[1] + 0.114 * ground[2]

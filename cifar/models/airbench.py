@@ -29,7 +29,7 @@ def airbench(
 
     Takes uint8 images `(batch, height, width, channels)`; group n gives the feature map "Pn", of stride 2ⁿ and with
     `widths[n - 1]` channels. The published network has `whitening_padding: valid`, which costs each map a row and a
-    column. `train_images` (n, height, width, channels) tell how images are normalised and patches whitened.
+    column. `train_images` (n, height, width, channels) tell how images are normalized and patches whitened.
     Raises `InputError` where the image is too small to be halved so often.
     """
     from cifar.nn import layers
@@ -58,9 +58,9 @@ def airbench(
     for n, width in enumerate(widths, start=1):
         x = _convolution(x, width)
         x = keras.layers.MaxPooling2D()(x)
-        x = _normalised(x, norm_momentum)
+        x = _normalized(x, norm_momentum)
         x = _convolution(x, width)
-        x = _normalised(x, norm_momentum)
+        x = _normalized(x, norm_momentum)
         features[f"P{n}"] = x
     return keras.Model(image, features, name="airbench")
 
@@ -100,7 +100,7 @@ def _convolution(x: keras.KerasTensor, width: int) -> keras.KerasTensor:
     return x
 
 
-def _normalised(x: keras.KerasTensor, momentum: float) -> keras.KerasTensor:
+def _normalized(x: keras.KerasTensor, momentum: float) -> keras.KerasTensor:
     from cifar.nn import layers
 
     x = layers.BatchNormalization(momentum=momentum, epsilon=1.1e-5, scale=False)(x)

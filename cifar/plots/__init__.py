@@ -4,7 +4,7 @@ Figures are built without pyplot, so nothing is shown, nothing global is changed
 reference. Their title says what the picture shows.
 """
 
-from cifar.plots.comparison import COLOURS, class_accuracies, overlaid_curves, svg
+from cifar.plots.comparison import COLORS, class_accuracies, overlaid_curves, svg
 from cifar.plots.curves import learning_curves
 from cifar.plots.detection import found_and_true, precision_recall
 from cifar.plots.evaluation import confusion_matrix, per_class_bars, reliability_diagram
@@ -13,7 +13,7 @@ from cifar.plots.masks import mask_sheet
 from cifar.plots.style import DPI, WIDTH
 
 __all__ = [
-    "COLOURS",
+    "COLORS",
     "DPI",
     "WIDTH",
     "augmented_sheet",

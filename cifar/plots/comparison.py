@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from cifar.plots.style import AMBER, BLUE, GREEN, GREY, GRID, ORANGE, PINK, SKY, SMALL, TEXT, new_figure, short
+from cifar.plots.style import AMBER, BLUE, GRAY, GREEN, GRID, ORANGE, PINK, SKY, SMALL, TEXT, new_figure, short
 from cifar.runtime.quiet import silence
 
-COLOURS = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY)
+COLORS = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY)
 """Of the first settings that are compared, in their order; more begin again, with another kind of line."""
 LINES = ("-", "--", "-.", ":")
 CLASSES = 40  # that a figure has room for
@@ -46,7 +46,7 @@ def overlaid_curves(settings: Mapping[str, Sequence[History]]) -> Figure:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
         ax.grid(color=GRID)
     handles = [
-        Line2D([], [], color=_colour(place), linestyle=_line(place), linewidth=2.2, label=short(label, 48))
+        Line2D([], [], color=_color(place), linestyle=_line(place), linewidth=2.2, label=short(label, 48))
         for place, label in enumerate(settings)
     ]
     figure.legend(
@@ -58,17 +58,17 @@ def overlaid_curves(settings: Mapping[str, Sequence[History]]) -> Figure:
 def _curves(ax: Axes, runs: Sequence[Sequence[float]], place: int, training: bool) -> None:
     common = min(map(len, runs))
     mean = np.mean([run[:common] for run in runs], axis=0)
-    colour, front = _colour(place), 3 - place / 1000
+    color, front = _color(place), 3 - place / 1000
     if training:
-        ax.plot(range(1, common + 1), mean, color=colour, linestyle=":", linewidth=1.2, alpha=0.7, zorder=front - 1)
+        ax.plot(range(1, common + 1), mean, color=color, linestyle=":", linewidth=1.2, alpha=0.7, zorder=front - 1)
         return
     if len(runs) > 1:
         for run in runs:
-            ax.plot(range(1, len(run) + 1), run, color=colour, linewidth=0.8, alpha=0.35, zorder=front - 1)
+            ax.plot(range(1, len(run) + 1), run, color=color, linewidth=0.8, alpha=0.35, zorder=front - 1)
     ax.plot(
         range(1, common + 1),
         mean,
-        color=colour,
+        color=color,
         linestyle=_line(place),
         linewidth=2.2,
         zorder=front,
@@ -92,14 +92,14 @@ def class_accuracies(accuracy: np.ndarray, class_names: Sequence[str], labels: S
         title += f" (shown: the {CLASSES} most different of {len(class_names)} classes)"
     figure, axes = new_figure(title, 1.6 + 0.32 * len(shown))
     ax, y = axes[0, 0], np.arange(len(shown))
-    ax.hlines(y, accuracy[:, shown].min(axis=0), accuracy[:, shown].max(axis=0), color=GREY, linewidth=1, alpha=0.6)
+    ax.hlines(y, accuracy[:, shown].min(axis=0), accuracy[:, shown].max(axis=0), color=GRAY, linewidth=1, alpha=0.6)
     for place, label in enumerate(labels):
         ax.scatter(
             accuracy[place, shown],
             y,
             s=56,
-            color=_colour(place),
-            marker="osD^"[place // len(COLOURS) % 4],
+            color=_color(place),
+            marker="osD^"[place // len(COLORS) % 4],
             label=short(label, 48),
             zorder=3 - place / 1000,
         )
@@ -120,9 +120,9 @@ def svg(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _colour(place: int) -> str:
-    return COLOURS[place % len(COLOURS)]
+def _color(place: int) -> str:
+    return COLORS[place % len(COLORS)]
 
 
 def _line(place: int) -> str:
-    return LINES[place // len(COLOURS) % len(LINES)]
+    return LINES[place // len(COLORS) % len(LINES)]

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from cifar.plots.style import BLUE, GREEN, GREY, GRID, ORANGE, SMALL, TEXT, new_figure
+from cifar.plots.style import BLUE, GRAY, GREEN, GRID, ORANGE, SMALL, TEXT, new_figure
 
 
 def learning_curves(history: Mapping[str, Sequence[float]], best_epoch: int | None = None) -> Figure:
@@ -43,7 +43,7 @@ def _curves(ax: Axes, name: str, series: Mapping[str, Sequence[float]], best_epo
         ax.plot(
             range(1, len(values) + 1),
             values,
-            color={"train": GREY, "val": BLUE, "lr": GREEN}[label],
+            color={"train": GRAY, "val": BLUE, "lr": GREEN}[label],
             label=label,
             linewidth=1.8,
             marker="o" if len(values) <= 30 else None,

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cifar.plots.images import draw_image
-from cifar.plots.style import GREY, GRID, SMALL, TEXT, WIDTH, new_figure, short
+from cifar.plots.style import GRAY, GRID, SMALL, TEXT, WIDTH, new_figure, short
 
 CURVES = 10  # classes up to which each curve has room for a name
 GAP = 0.25  # inches between images
@@ -31,9 +31,9 @@ def precision_recall(precision: np.ndarray, class_names: Sequence[str]) -> Figur
     named = ranked if len(ranked) <= CURVES else np.concatenate([ranked[: CURVES // 2], ranked[-(CURVES // 2) :]])
     for k in ranked:
         place = np.flatnonzero(named == k)
-        colour = f"C{place[0]}" if len(place) else GRID
+        color = f"C{place[0]}" if len(place) else GRID
         label = f"{short(class_names[k])}  {precision[:, k].mean():.3f}" if len(place) else None
-        ax.plot(recall, precision[:, k], color=colour, linewidth=1.2, label=label, zorder=2 + bool(len(place)))
+        ax.plot(recall, precision[:, k], color=color, linewidth=1.2, label=label, zorder=2 + bool(len(place)))
     label = f"mean of {len(known)} classes  {mean.mean():.3f}"
     ax.plot(recall, mean, color="black", linewidth=3, label=label, zorder=4)
     ax.set(xlim=(0, 1), ylim=(0, 1.02))
@@ -72,6 +72,6 @@ def found_and_true(rows: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, str
             above, below = axes[2 * number : 2 * number + 2, column]
             for ax, image in ((above, true), (below, found)):
                 draw_image(ax, image)
-            above.set_title(f"{name}: there" if column == 0 else "there", fontsize=SMALL, color=GREY, loc="left")
+            above.set_title(f"{name}: there" if column == 0 else "there", fontsize=SMALL, color=GRAY, loc="left")
             below.set_title(f"found, {words}", fontsize=SMALL, loc="left")
     return figure

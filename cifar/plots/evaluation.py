@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cifar.metrics.calibration import calibration_bins, expected_calibration_error
-from cifar.plots.style import BLUE, GREY, GRID, ORANGE, SKY, SMALL, TEXT, TITLE, new_figure, short
+from cifar.plots.style import BLUE, GRAY, GRID, ORANGE, SKY, SMALL, TEXT, TITLE, new_figure, short
 
 ANNOTATED = 15  # classes up to which the cells of a confusion matrix have room for numbers
 
@@ -20,7 +20,7 @@ ANNOTATED = 15  # classes up to which the cells of a confusion matrix have room 
 def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], counted: str = "images") -> Figure:
     """How often each class is taken for each: counts of what is `counted`, and percent of the true class.
 
-    `matrix` is (k, k) int, rows true, columns predicted. Right answers (blue) and mistakes (orange) have a colour scale
+    `matrix` is (k, k) int, rows true, columns predicted. Right answers (blue) and mistakes (orange) have a color scale
     each, so that the diagonal does not drown the mistakes.
     """
     counts = np.asarray(matrix)
@@ -44,11 +44,11 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], counted: st
 def _heatmap(ax: Axes, values: np.ndarray, diagonal: np.ndarray, names: Sequence[str], title: str) -> None:
     annotated = len(values) <= ANNOTATED
     texts = np.array([[_count(value) for value in row] for row in values])
-    for colour, mask in ((SKY, ~diagonal), (ORANGE, diagonal)):
+    for color, mask in ((SKY, ~diagonal), (ORANGE, diagonal)):
         sns.heatmap(
             values,
             mask=mask,
-            cmap=sns.light_palette(colour, as_cmap=True),
+            cmap=sns.light_palette(color, as_cmap=True),
             vmin=0,
             vmax=max(1, values[~mask].max(initial=0)),
             square=True,
@@ -59,7 +59,7 @@ def _heatmap(ax: Axes, values: np.ndarray, diagonal: np.ndarray, names: Sequence
             fmt="",
             linewidths=1 if annotated else 0,
             annot_kws={"color": "black", "fontsize": SMALL if len(values) > 5 else TITLE},
-            cbar=not annotated and colour == ORANGE,
+            cbar=not annotated and color == ORANGE,
             cbar_kws={"location": "bottom", "shrink": 0.6, "aspect": 40, "label": f"mistakes, {title}"},
         )
     ticks = np.arange(0, len(values), math.ceil(len(values) / 25))
@@ -106,12 +106,12 @@ def per_class_bars(
     ax.barh(y, f1, color=SKY, alpha=0.5, label=label)
     ax.scatter(precision, y, color=BLUE, marker="D", s=30, label="precision", zorder=3)
     ax.scatter(recall, y, color=ORANGE, marker="o", s=36, label="recall", zorder=3)
-    ax.axvline(macro, color=GREY, linestyle="--", linewidth=1.2, label=f"macro average of {label}")
+    ax.axvline(macro, color=GRAY, linestyle="--", linewidth=1.2, label=f"macro average of {label}")
     for row, value, images in zip(y, f1, support, strict=True):
         ax.text(1.02, row, f"{value:.3f}", va="center", fontsize=SMALL, fontweight="bold")
-        ax.text(1.09, row, f"{images:,.0f} {counted}", va="center", fontsize=SMALL, color=GREY)
+        ax.text(1.09, row, f"{images:,.0f} {counted}", va="center", fontsize=SMALL, color=GRAY)
     if cut:
-        ax.text(0.01, 20, f"⋮  {len(ranked) - 40} more between", va="center", fontsize=SMALL, color=GREY)
+        ax.text(0.01, 20, f"⋮  {len(ranked) - 40} more between", va="center", fontsize=SMALL, color=GRAY)
     ax.set_yticks(y, [short(name, 24) for name in shown])
     ax.set_ylim(y[-1] + 0.6, -0.6)
     ax.set_xlim(0, 1.18)
@@ -138,10 +138,10 @@ def reliability_diagram(confidence: np.ndarray, correct: np.ndarray, bins: int =
         height_ratios=[3, 1],
     )
     upper, lower = axes[:, 0]
-    centres, width = (np.arange(bins) + 0.5) / bins, 1 / bins
-    upper.bar(centres, accuracy, width, color=SKY, edgecolor="white", label="accuracy")
+    centers, width = (np.arange(bins) + 0.5) / bins, 1 / bins
+    upper.bar(centers, accuracy, width, color=SKY, edgecolor="white", label="accuracy")
     upper.bar(
-        centres,
+        centers,
         mean - accuracy,
         width,
         accuracy,
@@ -150,11 +150,11 @@ def reliability_diagram(confidence: np.ndarray, correct: np.ndarray, bins: int =
         edgecolor=ORANGE,
         label="gap to the mean confidence",
     )
-    upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfect calibration")
+    upper.plot([0, 1], [0, 1], color=GRAY, linestyle="--", label="perfect calibration")
     upper.set(xlim=(0, 1), ylim=(0, 1))
     upper.set_ylabel("accuracy", fontsize=TEXT)
     upper.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=TEXT)
-    lower.bar(centres, 100 * count / count.sum(), width, color=GREY, alpha=0.6, edgecolor="white")
+    lower.bar(centers, 100 * count / count.sum(), width, color=GRAY, alpha=0.6, edgecolor="white")
     lower.axvline(np.mean(confidence), color=ORANGE, linewidth=2, label="mean confidence")
     lower.axvline(np.mean(correct), color=BLUE, linewidth=2, label="accuracy")
     lower.set_ylabel("percent of images", fontsize=TEXT)

@@ -69,7 +69,7 @@ def augmented_sheet(originals: np.ndarray, augmented: np.ndarray) -> Figure:
 
 
 def draw_image(ax: Axes, image: np.ndarray) -> None:
-    """Draws (height, width, 1 or 3); `auto` enlarges by nearest neighbours, so that small images show their pixels."""
+    """Draws (height, width, 1 or 3); `auto` enlarges by nearest neighbors, so that small images show their pixels."""
     ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255, interpolation="auto")
     ax.axis("off")
 

@@ -13,7 +13,7 @@ from cifar.interfaces import VOID
 from cifar.plots.style import AMBER, BLUE, ORANGE, SMALL, TEXT, WIDTH, new_figure, short
 
 ERRORS = {"missed": BLUE, "taken for another class": AMBER, "background taken for a class": ORANGE}
-"""What may be wrong with a pixel, and its colour."""
+"""What may be wrong with a pixel, and its color."""
 
 
 def mask_sheet(
@@ -34,29 +34,29 @@ def mask_sheet(
     row = WIDTH / 4 * height / width + 0.4
     figure, axes = new_figure(title, 1.1 + row * count, count, 4)
     for own, image, true, found, told in zip(axes, images, truth, predicted, titles, strict=True):
-        grey = np.broadcast_to(image.mean(axis=-1, keepdims=True, dtype=np.float32), (height, width, 3))
+        gray = np.broadcast_to(image.mean(axis=-1, keepdims=True, dtype=np.float32), (height, width, 3))
         panels = (
             np.broadcast_to(image, (height, width, 3)),
             mask_on(image, true, names),
             mask_on(image, found, names),
-            _errors(grey, true, found),
+            _errors(gray, true, found),
         )
         for ax, panel, head in zip(own, panels, ("", "truth", "prediction", "errors"), strict=True):
             ax.imshow(panel, interpolation="auto")
             ax.axis("off")
             ax.set_title(head, fontsize=SMALL)
         own[0].set_title(told, fontsize=SMALL, loc="left")
-    handles = [Patch(color=colour, label=label) for label, colour in ERRORS.items()]
+    handles = [Patch(color=color, label=label) for label, color in ERRORS.items()]
     figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), frameon=False, fontsize=TEXT)
     return figure
 
 
-def _errors(grey: np.ndarray, true: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """`grey` (height, width, 3), pale, with the wrong pixels in the colours of `ERRORS`; what is void is white."""
+def _errors(gray: np.ndarray, true: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """`gray` (height, width, 3), pale, with the wrong pixels in the colors of `ERRORS`; what is void is white."""
     wrong = (true != found) & (true != VOID)
     kinds = (wrong & (found == 0), wrong & (true > 0) & (found > 0), wrong & (true == 0))
-    picture = (160 + 0.37 * grey).astype(np.uint8)
+    picture = (160 + 0.37 * gray).astype(np.uint8)
     picture[true == VOID] = 255
-    for kind, colour in zip(kinds, ERRORS.values(), strict=True):
-        picture[kind] = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+    for kind, color in zip(kinds, ERRORS.values(), strict=True):
+        picture[kind] = [int(color[place : place + 2], 16) for place in (1, 3, 5)]
     return picture

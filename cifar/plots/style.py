@@ -1,4 +1,4 @@
-"""What all pictures share: size, type, colours, axes."""
+"""What all pictures share: size, type, colors, axes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ WIDTH = 12  # inches
 DPI = 120  # 1440 pixels wide: sharp in MLflow's viewer, which shows about 1000
 TITLE, TEXT, SMALL = 15, 11, 9.5  # points
 
-# Okabe and Ito's colours, which the colour-blind tell apart (https://jfly.uni-koeln.de/color). Black text is legible on
+# Okabe and Ito's colors, which the color-blind tell apart (https://jfly.uni-koeln.de/color). Black text is legible on
 # SKY and ORANGE.
 BLUE, SKY, ORANGE, GREEN = "#0072B2", "#56B4E9", "#D55E00", "#009E73"
 AMBER, PINK = "#E69F00", "#CC79A7"
-GREY, GRID = "#666666", "#E5E5E5"
+GRAY, GRID = "#666666", "#E5E5E5"
 
 
 def new_figure(
@@ -28,8 +28,8 @@ def new_figure(
     axes = figure.subplots(rows, columns, squeeze=False, **grid)
     for ax in axes.flat:
         ax.spines[["top", "right"]].set_visible(False)
-        ax.spines[["left", "bottom"]].set_color(GREY)
-        ax.tick_params(labelsize=SMALL, color=GREY)
+        ax.spines[["left", "bottom"]].set_color(GRAY)
+        ax.tick_params(labelsize=SMALL, color=GRAY)
         ax.set_axisbelow(True)
     return figure, axes
 

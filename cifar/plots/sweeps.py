@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from cifar.plots.style import BLUE, GREEN, GREY, GRID, ORANGE, SKY, SMALL, TEXT, new_figure, short
+from cifar.plots.style import BLUE, GRAY, GREEN, GRID, ORANGE, SKY, SMALL, TEXT, new_figure, short
 
 Column = Sequence[float] | Sequence[str]
 WIDE = 30
@@ -36,10 +36,10 @@ def parallel_coordinates(params: Mapping[str, Column], values: Sequence[float], 
     for place, (name, column) in enumerate(axes_of.items()):
         scale = _Scale(column)
         heights.append(scale.heights)
-        ax.plot([place, place], [0, 1], color=GREY, linewidth=1, zorder=2)
+        ax.plot([place, place], [0, 1], color=GRAY, linewidth=1, zorder=2)
         for height, label in scale.ticks:
             side = 1 if name == metric else -1
-            ax.plot([place, place + 0.012 * side], [height, height], color=GREY, linewidth=1)
+            ax.plot([place, place + 0.012 * side], [height, height], color=GRAY, linewidth=1)
             ax.annotate(
                 label,
                 (place, height),
@@ -120,7 +120,7 @@ def optimisation_history(values: Sequence[float | None], metric: str, lower: boo
             missing,
             np.full(len(missing), 0.02),
             "x",
-            color=GREY,
+            color=GRAY,
             transform=ax.get_xaxis_transform(),
             label="pruned or failed",
         )
@@ -135,18 +135,18 @@ def optimisation_history(values: Sequence[float | None], metric: str, lower: boo
 
 
 def curves_of_runs(histories: Mapping[str, Sequence[float]], metric: str, lower: bool) -> Figure:
-    """A metric of each run, epoch by epoch; the runs of the best epochs are named and coloured, the best in front."""
+    """A metric of each run, epoch by epoch; the runs of the best epochs are named and colored, the best in front."""
     reached = {name: (min if lower else max)(history) for name, history in histories.items()}
     ranked = sorted(histories, key=reached.get, reverse=not lower)
     figure, axes = new_figure(f"Best {metric}: {reached[ranked[0]]:.4g}, of {short(ranked[0], 60)}", 6.5)
     ax = axes[0, 0]
-    colours = [ORANGE, BLUE, GREEN, SKY, "black"]
+    colors = [ORANGE, BLUE, GREEN, SKY, "black"]
     for rank, name in reversed(list(enumerate(ranked))):
         named, history = rank < NAMED, histories[name]
         ax.plot(
             range(1, len(history) + 1),
             history,
-            color=colours[rank] if named else GREY,
+            color=colors[rank] if named else GRAY,
             alpha=1 if named else 0.35,
             linewidth=3 if rank == 0 else 1.5 if named else 1,
             marker="o" if len(history) == 1 else None,
@@ -179,7 +179,7 @@ def pareto_front(values: np.ndarray, metrics: Sequence[str], lower: Sequence[boo
         ax.remove()
     chosen = np.flatnonzero(front)[np.argsort(values[front, 0], kind="stable")]
     for ax, (i, j) in zip(axes.flat, pairs, strict=False):
-        ax.scatter(values[~front, i], values[~front, j], s=42, color=GREY, alpha=0.5, linewidths=0)
+        ax.scatter(values[~front, i], values[~front, j], s=42, color=GRAY, alpha=0.5, linewidths=0)
         ax.plot(values[chosen, i], values[chosen, j], "o-" if len(metrics) == 2 else "o", color=ORANGE, linewidth=1.5)
         for number, run in enumerate(chosen, start=1):
             ax.annotate(str(number), values[run, [i, j]], (5, 5), textcoords="offset points", fontsize=SMALL)

@@ -47,7 +47,7 @@ def are_numbers(rows: Sequence[Sequence[str]]) -> list[bool]:
 
 
 def printable(text: str) -> str:
-    """`text` in one line, with `�` for each character that would move the cursor, colour or hide something."""
+    """`text` in one line, with `�` for each character that would move the cursor, color or hide something."""
     return "".join(character if character.isprintable() else "�" for character in text)
 
 

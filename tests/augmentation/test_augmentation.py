@@ -209,17 +209,17 @@ def test_resampling_agrees_with_scipy(seed, shape, fill_mode):
     matrix[:, :2, :2] += random.uniform(-0.7, 0.7, (len(images), 2, 2))
     matrix[:, :2, 2] = random.uniform(-10, 10, (len(images), 2))
     result = resample(images, matrix, fill_mode).numpy()
-    centre = (np.array(shape[1:3]) - 1) / 2
+    center = (np.array(shape[1:3]) - 1) / 2
     for image, affine, moved in zip(images.astype(float), matrix.astype(float), result, strict=True):
         linear, offset = affine[1::-1, 1::-1], affine[1::-1, 2]
         for channel in range(shape[3]):
             expected = ndimage.affine_transform(
-                image[..., channel], linear, centre + offset - linear @ centre, order=1, mode=SCIPY_MODES[fill_mode]
+                image[..., channel], linear, center + offset - linear @ center, order=1, mode=SCIPY_MODES[fill_mode]
             )
             np.testing.assert_allclose(moved[..., channel], expected, atol=0.05)
 
 
-def test_rotation_turns_against_the_clock_about_the_centre():
+def test_rotation_turns_against_the_clock_about_the_center():
     matrix = drawn("rotation", count=20, degrees=180)
     angle = np.arctan2(matrix[:, 1, 0], matrix[:, 0, 0])
     images = np.zeros((20, 41, 41, 1), np.uint8)
@@ -317,8 +317,8 @@ def test_contrast_stretches_about_the_mean(moment, amount):
 
 
 def test_photometric_ranges_are_uniform():
-    grey = np.full((4000, 1, 1, 1), 128, np.uint8)
-    added = augmented(grey, build("brightness", brightness={"amount": 0.4})).numpy() - 128.0
+    gray = np.full((4000, 1, 1, 1), 128, np.uint8)
+    added = augmented(gray, build("brightness", brightness={"amount": 0.4})).numpy() - 128.0
     assert added.min() >= -102 and added.max() <= 102 and abs(added.std() - 204 / 12**0.5) < 2
     pair = np.tile(np.array([28, 228], np.uint8).reshape(1, 1, 2, 1), (4000, 1, 1, 1))
     factor = np.ptp(augmented(pair, build("contrast")).numpy().astype(float), axis=2) / 200

@@ -10,7 +10,7 @@ from scipy import ndimage, stats
 from test_augmentation import blended, build, moments, noise
 
 from cifar.augmentation import Batch, Draw, Photometric, compose, parts
-from cifar.augmentation.policies import COLOURS
+from cifar.augmentation.policies import COLORS
 
 
 @settings(deadline=None, max_examples=20)
@@ -62,12 +62,12 @@ def test_what_a_policy_draws_is_one_transform_for_an_image():
     images, choices = noise((2000, 8, 8, 3)), build("trivial_augment")
     matrices = compose(choices, Batch(0, 0, 0, np.arange(2000)), (8, 8, 3)).numpy()
     moved = (matrices != np.eye(3)).any(axis=(1, 2))
-    ((_, recolouring),) = parts(choices, Photometric)
-    numbers = recolouring.sample(Draw("trivial_augment", Batch(0, 0, 0, np.arange(2000)), (8, 8, 3)))
+    ((_, recoloring),) = parts(choices, Photometric)
+    numbers = recoloring.sample(Draw("trivial_augment", Batch(0, 0, 0, np.arange(2000)), (8, 8, 3)))
     counts = np.bincount(numbers[:, 0].numpy().astype(int), minlength=14)
     assert len(counts) == 14 and stats.chisquare(counts).pvalue > 1e-3
-    recoloured = (recolouring.apply(numbers, images.astype(np.float32)).numpy() != images).any(axis=(1, 2, 3))
-    assert not (moved & recoloured).any() and moved.mean() > 0.3 and recoloured.mean() > 0.3
+    recolored = (recoloring.apply(numbers, images.astype(np.float32)).numpy() != images).any(axis=(1, 2, 3))
+    assert not (moved & recolored).any() and moved.mean() > 0.3 and recolored.mean() > 0.3
 
 
 def pillow(name, picture, strength, side):
@@ -84,9 +84,9 @@ def pillow(name, picture, strength, side):
 @pytest.mark.parametrize("name", ["brightness", "color", "contrast", "sharpness", "posterize", "solarize",
                                   "autocontrast", "equalize"])  # fmt: skip
 @pytest.mark.parametrize("channels", [1, 3])
-def test_colours_of_a_policy_are_those_of_pillow(name, channels):
-    own = {"color": "colour"}.get(name, name)
-    (change,) = [colour for colour in COLOURS if colour.__name__ == f"_{own}"]
+def test_colors_of_a_policy_are_those_of_pillow(name, channels):
+    own = {"color": "color"}.get(name, name)
+    (change,) = [color for color in COLORS if color.__name__ == f"_{own}"]
     smooth = ndimage.gaussian_filter(noise((4, 24, 24, channels)).astype(float), (0, 2, 2, 0))
     images = np.uint8(np.clip(128 + 6 * (smooth - 128), 20, 240))
     for strength, side in ((0, 1), (0.5, 1), (0.5, -1), (1, 1), (1, -1)):

@@ -350,7 +350,7 @@ class TestTexts:
         assert read.value() == text
 
 
-COLOURS = {"road": "#804080", "void": "#ffffff"}
+COLORS = {"road": "#804080", "void": "#ffffff"}
 
 
 class TestListsAndMappings:
@@ -358,7 +358,7 @@ class TestListsAndMappings:
 
     def test_mapping_replaces_a_list_on_the_command_line(self, compose, tmp_path):
         settings = compose("data=masks", f"data.path={tmp_path}", "data.classes={road: '#804080', void: '#ffffff'}")
-        assert settings.data["classes"] == COLOURS
+        assert settings.data["classes"] == COLORS
 
     @pytest.mark.parametrize("typed", [[], ["data.classes=[a,b]"]])
     def test_each_replaces_the_other_in_a_recipe(self, tmp_path, typed):
@@ -368,7 +368,7 @@ class TestListsAndMappings:
             "data: {path: /x, classes: {road: '#804080', void: '#ffffff'}}\nmodel: {head: [3]}\n"
         )
         found = composed("experiment=own", f"hydra.searchpath=[file://{tmp_path}]", *typed)
-        assert found.data.classes == (["a", "b"] if typed else COLOURS)
+        assert found.data.classes == (["a", "b"] if typed else COLORS)
         assert found.model.head == [3]
 
 

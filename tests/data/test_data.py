@@ -614,7 +614,7 @@ def test_folder_reads_classes_in_order(tmp_path):
     assert (dataset.test.images.mean(axis=(1, 2, 3)) // 80).tolist() == dataset.test.targets["label"].tolist()
 
 
-def test_folder_cuts_the_centre(tmp_path):
+def test_folder_cuts_the_center(tmp_path):
     root = write_folder(tmp_path)
     pixels = np.zeros((32, 96, 3), np.uint8)
     pixels[:, 32:64] = 255

@@ -31,10 +31,10 @@ def test_box_and_mask_are_moved_alike(height, width, data):
     found = frame.mask_in_image(mask, (size, size, 3))
     box = frame.boxes_in_image(np.array([[left, top, right, bottom]], np.float64))[0]
     assert box.min() >= -1e-9 and box.max() <= size + 1e-9
-    centres = np.arange(size) + 0.5
-    rows, columns = (centres > box[1]) & (centres < box[3]), (centres > box[0]) & (centres < box[2])
-    edge = (np.abs(centres[:, None] - box[[1, 3]]).min(axis=1) < 1e-6)[:, None] | (
-        np.abs(centres[:, None] - box[[0, 2]]).min(axis=1) < 1e-6
+    centers = np.arange(size) + 0.5
+    rows, columns = (centers > box[1]) & (centers < box[3]), (centers > box[0]) & (centers < box[2])
+    edge = (np.abs(centers[:, None] - box[[1, 3]]).min(axis=1) < 1e-6)[:, None] | (
+        np.abs(centers[:, None] - box[[0, 2]]).min(axis=1) < 1e-6
     )
     assert (((found == 7) == (rows[:, None] & columns)) | edge).all()
     assert (found != VOID).sum() == new_height * new_width

@@ -57,18 +57,18 @@ def test_image_and_mask_belong_together(tmp_path):
         assert np.array_equal(split.images[:, 8, 8, 0], 10 * split.targets["mask"][:, 8, 8])
 
 
-def test_colours(root):
+def test_colors(root):
     expected = build("masks", root)
     for file in (root / "masks").iterdir():
         values = np.asarray(Image.open(file))
-        colours = np.zeros((*values.shape, 3), np.uint8)
-        colours[values == 1] = (255, 128, 0)
-        colours[values == VOID] = (224, 224, 192)
-        Image.fromarray(colours).save(file)
+        colors = np.zeros((*values.shape, 3), np.uint8)
+        colors[values == 1] = (255, 128, 0)
+        colors[values == VOID] = (224, 224, 192)
+        Image.fromarray(colors).save(file)
     classes = {"object": "#FF8000", "void": "#e0e0c0"}
     assert build("masks", root, classes=classes).fingerprint == expected.fingerprint
     line = refusal("masks", root, classes={"object": "#ff8000"})
-    assert re.search(r"masks/\d\d.png: colour #e0e0c0 at x=0, y=0; accepted: #000000, #ff8000", line)
+    assert re.search(r"masks/\d\d.png: color #e0e0c0 at x=0, y=0; accepted: #000000, #ff8000", line)
     swapped = build("masks", root, classes={"background": "#ff8000", "object": "#000000", "void": "#e0e0c0"})
     assert np.array_equal(swapped.test.targets["mask"] == 1, expected.test.targets["mask"] == 0)
 
@@ -76,9 +76,9 @@ def test_colours(root):
 @pytest.mark.parametrize(
     ("classes", "expected"),
     [
-        ({"a": "red"}, "should be colours such as '#ff0000'; that of a is 'red'"),
-        ({"a": "#ff0000", "b": "#FF0000"}, "should be colours that differ"),
-        ({"a": "#000000"}, "should be colours that differ, also from #000000, the background"),
+        ({"a": "red"}, "should be colors such as '#ff0000'; that of a is 'red'"),
+        ({"a": "#ff0000", "b": "#FF0000"}, "should be colors that differ"),
+        ({"a": "#000000"}, "should be colors that differ, also from #000000, the background"),
         ({"void": "#ffffff"}, "data.classes: 0 classes"),
         ([], "data.classes: 0 classes"),
         (["a", "a"], "class 'a' is empty or comes twice"),

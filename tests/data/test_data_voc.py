@@ -149,7 +149,7 @@ def broken_mask(kind, path):
     elif kind == "unknown index":
         values[3, 7] = 21
         indexed(path, values)
-    elif kind == "colours":
+    elif kind == "colors":
         Image.new("RGB", (32, 20)).save(path)
     elif kind == "sixteen bits":
         Image.fromarray(values.astype(np.uint16)).save(path)
@@ -168,7 +168,7 @@ def broken_mask(kind, path):
     [
         ("other size", "has 20×32 pixels, not 32×20 as its photo has it"),
         ("unknown index", "value 21 at x=7, y=3; accepted: 0, 1,"),
-        ("colours", "its mode is RGB"),
+        ("colors", "its mode is RGB"),
         ("sixteen bits", "its mode is I;16"),
         ("JPEG", "cannot be read"),
         ("huge header", "cannot be read .*decompression.*"),

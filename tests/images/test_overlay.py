@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cifar.images.io import read_photo
-from cifar.images.overlay import SMALL, boxes_on, colour, mask_on
+from cifar.images.overlay import SMALL, boxes_on, color, mask_on
 from cifar.interfaces import VOID
 
 NAMES = ("cat", "dog", "an owl with a name that is too long for any image")
 
 
-def coloured(drawn, k):
-    """Which pixels have the colour of class `k`: bool (height, width)."""
-    return (drawn == np.array(colour(k))).all(axis=-1)
+def colored(drawn, k):
+    """Which pixels have the color of class `k`: bool (height, width)."""
+    return (drawn == np.array(color(k))).all(axis=-1)
 
 
 @pytest.mark.parametrize(("size", "factor"), [((64, 64), 6), ((8, 8), 48), ((300, 384), 1), ((1024, 700), 1)])
@@ -29,21 +29,21 @@ def test_small_images_are_enlarged(size, factor):
 
 def test_a_box_stands_where_it_is():
     drawn = boxes_on(np.zeros((400, 600, 3), np.uint8), np.array([[100, 50, 300, 250.0]]), np.array([1]), NAMES)
-    rows, columns = np.nonzero(coloured(drawn, 1)[52:])  # below the name
+    rows, columns = np.nonzero(colored(drawn, 1)[52:])  # below the name
     assert (columns.min(), columns.max()) == (100, 299)
     assert rows.max() + 52 == 249
-    assert not coloured(drawn, 1)[60:240, 110:290].any()
+    assert not colored(drawn, 1)[60:240, 110:290].any()
 
 
-def test_masks_leave_the_background_and_grey_the_void():
+def test_masks_leave_the_background_clear_and_paint_void_gray():
     image = np.full((400, 400, 3), 200, np.uint8)
     mask = np.zeros((400, 400), np.uint8)
     mask[100:300, 100:200], mask[:50] = 1, VOID
     drawn = mask_on(image, mask, NAMES)
     np.testing.assert_array_equal(drawn[310:], image[310:])
     assert (drawn[:50] == 167).all()
-    assert coloured(drawn, 0)[100, 100:200].all()
-    assert (drawn[110, 150] != image[110, 150]).any() and not coloured(drawn, 0)[110, 150]
+    assert colored(drawn, 0)[100, 100:200].all()
+    assert (drawn[110, 150] != image[110, 150]).any() and not colored(drawn, 0)[110, 150]
 
 
 def test_each_region_that_has_room_has_its_name():
@@ -51,10 +51,10 @@ def test_each_region_that_has_room_has_its_name():
     mask[50:150, 50:150] = mask[250:350, 250:350] = 1  # two of one class
     mask[300:306, 20:26] = 2
     drawn = mask_on(np.full((400, 400, 3), 200, np.uint8), mask, NAMES)
-    named = [coloured(drawn, 0)[top : top + 100, top : top + 100][10:90, 10:90] for top in (50, 250)]
+    named = [colored(drawn, 0)[top : top + 100, top : top + 100][10:90, 10:90] for top in (50, 250)]
     assert all(ground.any() for ground in named)
     np.testing.assert_array_equal(*named)
-    rows, columns = np.nonzero(coloured(drawn, 1))
+    rows, columns = np.nonzero(colored(drawn, 1))
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (300, 305, 20, 25)
 
 
@@ -71,10 +71,10 @@ def test_any_box_and_any_mask_can_be_drawn(height, width, seed):
     assert mask_on(image, mask, NAMES).shape == drawn.shape
 
 
-def test_neighbouring_colours_are_far_from_each_other():
-    colours = np.array([colour(k) for k in range(20)], float)
-    gaps = np.linalg.norm(colours[1:] - colours[:-1], axis=1)
-    assert gaps.min() > 100 and len({tuple(row) for row in colours}) == 20
+def test_neighboring_colors_are_far_from_each_other():
+    colors = np.array([color(k) for k in range(20)], float)
+    gaps = np.linalg.norm(colors[1:] - colors[:-1], axis=1)
+    assert gaps.min() > 100 and len({tuple(row) for row in colors}) == 20
 
 
 @settings(deadline=None, max_examples=25)

@@ -267,8 +267,8 @@ class TestAirbench:
 
     def test_whitened_patches_do_not_correlate(self, images):
         model = self.build(images)
-        normalised, whitening = model.layers[1], model.get_layer("whitening")
-        x = keras.ops.convert_to_numpy(whitening(normalised(images)))[:, :-1, :-1].reshape(-1, 8)
+        normalized, whitening = model.layers[1], model.get_layer("whitening")
+        x = keras.ops.convert_to_numpy(whitening(normalized(images)))[:, :-1, :-1].reshape(-1, 8)
         # Patches of digits have directions without any variance; epsilon keeps those at less than one.
         covariance = x.T @ x / len(x)
         np.testing.assert_allclose(covariance[:4, :4], np.diag(np.diag(covariance)[:4]), atol=0.02)

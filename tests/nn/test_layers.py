@@ -191,7 +191,7 @@ def test_dropout_drops_its_rate(rate):
     dropped = np.asarray(layers.Dropout(rate, seed=0)(np.ones((1001, 999), "float32"), training=True)) == 0
     sigma = np.sqrt(rate * (1 - rate))
     assert abs(dropped.mean() - rate) < 5 * sigma / np.sqrt(dropped.size)
-    # Neighbours in memory share a random word: they are independent nevertheless.
+    # Neighbors in memory share a random word: they are independent nevertheless.
     for shift in (1, 2, 3, 4):
         both = dropped.ravel()[shift:] & dropped.ravel()[:-shift]
         assert abs(both.mean() - rate**2) < 10 * rate * sigma / np.sqrt(both.size) + 1e-5

@@ -72,7 +72,7 @@ def test_true_classes_are_rows():
     assert counts.yaxis_inverted()
 
 
-def test_mistakes_have_their_own_colour_scale():
+def test_mistakes_have_their_own_color_scale():
     meshes = drawn(plots.confusion_matrix(np.array([[900, 3], [0, 900]]), ("a", "b"))).axes[0].collections
     assert [mesh.norm.vmax for mesh in meshes] == [900, 3]
 
@@ -80,7 +80,7 @@ def test_mistakes_have_their_own_colour_scale():
 @pytest.mark.parametrize(("k", "axes", "labels"), [(1, 2, 1), (2, 2, 2), (10, 2, 10), (16, 4, 16), (100, 4, 25)])
 def test_confusion_matrix_of_any_size(k, axes, labels):
     figure = drawn(plots.confusion_matrix(RANDOM.integers(1, 50, (k, k)), names(k)))
-    assert len(figure.axes) == axes  # beside the two panels, many classes have colour bars in place of numbers
+    assert len(figure.axes) == axes  # beside the two panels, many classes have color bars in place of numbers
     assert len(figure.axes[0].texts) == (k * k if k <= 15 else 0)
     assert len(ticks(figure.axes[0].xaxis)) == labels
 

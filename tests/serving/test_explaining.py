@@ -82,4 +82,4 @@ def test_drawn():
     assert (drawn == pixels.repeat(48, axis=0).repeat(48, axis=1)).all()
     brightness = pixels.sum(axis=-1)
     assert (brightness[2:4, 4:6] > brightness[0, 0] + 100).all()
-    assert (brightness[6:] == brightness[0, 0]).all(), "what is far from the heat has the colour of 0"
+    assert (brightness[6:] == brightness[0, 0]).all(), "what is far from the heat has the color of 0"

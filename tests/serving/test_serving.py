@@ -357,18 +357,18 @@ class TestRefusals:
 
 def hostile(draw: random.Random) -> tuple[str, str, bytes, str]:
     """A request that somebody may send: method, path, body, content type; some are as described, most nearly so."""
-    grey = np.asarray(draw.choices(range(256), k=64), np.uint8).reshape(8, 8, 1)
-    values: list = [grey.tolist(), encoded(grey), {"image": grey.tolist()}, {"b64": "AAAA"}, grey[:7].tolist(), None, 1,
+    gray = np.asarray(draw.choices(range(256), k=64), np.uint8).reshape(8, 8, 1)
+    values: list = [gray.tolist(), encoded(gray), {"image": gray.tolist()}, {"b64": "AAAA"}, gray[:7].tolist(), None, 1,
                     -0.5, 1e300, "text", "é" * 50, [], {}, [[[]]], True, [[["x"]]], {"b64": None}]  # fmt: skip
     content = {draw.choice(["instances", "inputs", "x"]): draw.choice([draw.choices(values, k=draw.randrange(4)),
                                                                       draw.choice(values)])}  # fmt: skip
     if draw.random() < 0.2:
         content["signature_name"] = draw.choice(["serving_default", "serving_bytes", "x", None, 1, []])
     head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
-    form = head + png(grey) + b"\r\n--x--\r\n"
+    form = head + png(gray) + b"\r\n--x--\r\n"
     multipart = "multipart/form-data; boundary=x"
     body, kind = draw.choice([(json.dumps(content).encode(), "application/json")] * 4 + [(form, multipart)] * 2 + [
-        (png(grey), "image/png"), (bomb(), "image/png"), (b"", "text/plain"), (b"\0" * 300, "image/jpeg")])  # fmt: skip
+        (png(gray), "image/png"), (bomb(), "image/png"), (b"", "text/plain"), (b"\0" * 300, "image/jpeg")])  # fmt: skip
     for _ in range(draw.choice([0, 0, 0, 1, 5])):  # bytes that are changed, or cut off
         place = draw.randrange(len(body) + 1)
         body = body[:place] + draw.randbytes(draw.choice([0, 1, 9])) + body[place + draw.randrange(3) :]

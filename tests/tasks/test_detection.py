@@ -25,7 +25,7 @@ from cifar.interfaces import Dataset, Evaluation, Split
 from cifar.metrics import detection
 from cifar.nn import layers
 from cifar.tasks.detection.fpn import map_size, pyramid
-from cifar.tasks.detection.losses import IGNORE, LOSSES, centreness, focal_loss, iou
+from cifar.tasks.detection.losses import IGNORE, LOSSES, centerness, focal_loss, iou
 from cifar.tasks.detection.task import Detection
 from cifar.training import checkpoint_file
 from cifar.training.experiment import Experiment, _last_layers
@@ -160,8 +160,8 @@ def perfect(truth: np.ndarray) -> np.ndarray:
     """What a model that knows the encoded targets of places would say."""
     number, distances = truth[..., 0].astype(int), truth[..., 1:]
     there = (number[..., None] == np.arange(len(NAMES))) * 40.0 - 20
-    centre = np.asarray(centreness(distances))
-    logit = np.where(number >= 0, 20 * centre + 1e-3, -20)
+    center = np.asarray(centerness(distances))
+    logit = np.where(number >= 0, 20 * center + 1e-3, -20)
     return np.concatenate([there, logit[..., None], distances], axis=-1).astype("float32")
 
 
@@ -202,9 +202,9 @@ class TestRoundTrip:
         split = Split(np.zeros((1, *SIZE, 3), np.uint8), targets)
         task = built(split)
         truth = np.asarray(task.encode(targets))[0]
-        centres = task.head.grid.centres()
+        centers = task.head.grid.centers()
         strides = task.head.grid.of_level([4, 8, 16])
-        inner = (np.abs(centres - 20) < 6).all(axis=1) & (strides == 4)
+        inner = (np.abs(centers - 20) < 6).all(axis=1) & (strides == 4)
         assert inner.any() and (truth[inner, 0] == 1).all()
         assert (truth[:, 0] == 0).any()
         np.testing.assert_allclose(truth[inner, 1:3] + truth[inner, 3:5], 16)

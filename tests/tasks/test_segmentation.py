@@ -406,7 +406,7 @@ class TestRun:
         split = prepared.dataset.test
         drawn = prepared.task.draw(split.images[0], {"mask": split.targets["mask"][0]})
         assert (drawn.dtype, drawn.shape) == (np.uint8, (384, 384, 3))
-        assert (drawn != drawn[..., :1]).any()  # digits are grey
+        assert (drawn != drawn[..., :1]).any()  # digits are gray
 
     @pytest.mark.slow  # three trainings
     def test_stopped_within_an_epoch_and_resumed_it_ends_the_same(self, prepare, undisturbed_and_resumed):

@@ -66,7 +66,7 @@ def test_permutation(count, seed, epoch):
     np.testing.assert_array_equal(order, permutation(count, seed, epoch))
 
 
-def test_permutations_of_neighbouring_seeds_and_epochs_are_unrelated():
+def test_permutations_of_neighboring_seeds_and_epochs_are_unrelated():
     several = [permutation(20_000, seed, epoch) for seed in range(3) for epoch in range(3)] + [np.arange(20_000)]
     correlation = np.corrcoef(several) - np.eye(len(several))
     assert np.abs(correlation).max() < 0.04

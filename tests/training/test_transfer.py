@@ -117,16 +117,16 @@ class TestPretrained:
         with pytest.raises(InputError, match=rf"^{path}: {reason} [^\n]*accepted: weights of MobileNet without"):
             pretrained(weights=str(path))
 
-    def test_efficientnet_normalises_by_the_statistics_of_imagenet(self):
+    def test_efficientnet_normalizes_by_the_statistics_of_imagenet(self):
         model = pretrained(network="EfficientNetB0")
-        normalised = next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
+        normalized = next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
         x = keras.ops.image.resize(IMAGES.astype("float32"), (32, 32)) / 255
         expected = (x - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
-        np.testing.assert_allclose(keras.Model(model.input, normalised.output)(IMAGES), expected, atol=1e-5)
+        np.testing.assert_allclose(keras.Model(model.input, normalized.output)(IMAGES), expected, atol=1e-5)
         assert [feature.shape[1] for feature in model.output.values()] == [16, 8, 4, 2, 1]
 
     @pytest.mark.parametrize(("freeze", "frozen"), [("none", 0), ("all", None), (5, 5)])
-    def test_frozen_layers_do_not_learn_and_normalise_as_in_inference(self, freeze, frozen):
+    def test_frozen_layers_do_not_learn_and_normalize_as_in_inference(self, freeze, frozen):
         model = pretrained(freeze=freeze)
         count = len(model.layers) if frozen is None else frozen
         assert [layer.trainable for layer in model.layers] == [n >= count for n in range(len(model.layers))]

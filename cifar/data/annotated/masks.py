@@ -14,7 +14,7 @@ from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
 from cifar.data.annotated.base import Example, annotated, checked_classes, checked_mask, cut, mask_values
 from cifar.files.safe_io import refusing
-from cifar.images.io import read_colours, read_values
+from cifar.images.io import read_colors, read_values
 from cifar.interfaces import VOID, Dataset
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
@@ -30,13 +30,13 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 def _with_background(classes: list[str] | dict[str, str]) -> list[str] | dict[str, str]:
     if isinstance(classes, list):
         return classes
-    colours = {"background": "#000000", **classes}
-    for name, colour in colours.items():
-        if not re.fullmatch("#[0-9a-fA-F]{6}", colour):
-            raise ValueError(f"be colours such as '#ff0000'; that of {name} is {colour!r}")
-    if len({colour.lower() for colour in colours.values()}) < len(colours):
-        raise ValueError(f"be colours that differ, also from {colours['background']}, the background")
-    return colours
+    colors = {"background": "#000000", **classes}
+    for name, color in colors.items():
+        if not re.fullmatch("#[0-9a-fA-F]{6}", color):
+            raise ValueError(f"be colors such as '#ff0000'; that of {name} is {color!r}")
+    if len({color.lower() for color in colors.values()}) < len(colors):
+        raise ValueError(f"be colors that differ, also from {colors['background']}, the background")
+    return colors
 
 
 Classes = Annotated[list[str] | dict[str, str], AfterValidator(_with_background)]
@@ -56,17 +56,17 @@ def masks(
     """The photos in `images/` at `path` as (size, size, 3), with the masks of the same names in `masks/`, PNG files.
 
     With a list of `classes`, a mask's pixels are 0 for background, 1 for the first class and so on, and 255 where none
-    can say. With a colour for each class they are of these; `background` is '#000000' unless it is among them, as
+    can say. With a color for each class they are of these; `background` is '#000000' unless it is among them, as
     `void` may be. Where there are folders `train` and `test`, each holds those two; else `test_fraction` of the images
     is cut for the test, the same for every seed. Raises `InputError` for a photo without a mask or a mask without a
-    photo, masks of another size, and unknown values or colours. Settings and errors else are those of `annotated`.
+    photo, masks of another size, and unknown values or colors. Settings and errors else are those of `annotated`.
     """
     root = Path(path).expanduser()
     class_names = checked_classes([name for name in classes if name not in ("background", "void")], "data.classes")
     values, read = mask_values(class_names), read_values
     if isinstance(classes, dict):
         order = {"background": 0, "void": VOID} | {name: k for k, name in enumerate(class_names, 1)}
-        read = functools.partial(_read_colours, {int(colour[1:], 16): order[name] for name, colour in classes.items()})
+        read = functools.partial(_read_colors, {int(color[1:], 16): order[name] for name, color in classes.items()})
     if (root / "test").is_dir():
         train, test = (_examples(root / part, read, values) for part in ("train", "test"))
     else:
@@ -102,15 +102,15 @@ def _targets(read: Read, path: Path, values: Sequence[int], size: tuple[int, int
     return {"mask": checked_mask(read(path), size, values, path)}
 
 
-def _read_colours(meanings: Mapping[int, int], path: Path) -> np.ndarray:
-    """The mask at `path`, uint8 (height, width), whose colours (24 bits) mean values; raises `InputError`."""
-    red, green, blue = read_colours(path).astype(np.int64).transpose(2, 0, 1)
-    colours = (red << 16) + (green << 8) + blue
+def _read_colors(meanings: Mapping[int, int], path: Path) -> np.ndarray:
+    """The mask at `path`, uint8 (height, width), whose colors (24 bits) mean values; raises `InputError`."""
+    red, green, blue = read_colors(path).astype(np.int64).transpose(2, 0, 1)
+    colors = (red << 16) + (green << 8) + blue
     known = np.array(sorted(meanings))
-    place = np.searchsorted(known, colours).clip(max=len(known) - 1)
-    wrong = known[place] != colours
+    place = np.searchsorted(known, colors).clip(max=len(known) - 1)
+    wrong = known[place] != colors
     if wrong.any():
         y, x = np.argwhere(wrong)[0]
-        names = ", ".join(f"#{colour:06x}" for colour in meanings)
-        raise InputError(f"{path}: colour #{colours[y, x]:06x} at x={x}, y={y}; accepted: {names}")
-    return np.array([meanings[colour] for colour in sorted(meanings)], np.uint8)[place]
+        names = ", ".join(f"#{color:06x}" for color in meanings)
+        raise InputError(f"{path}: color #{colors[y, x]:06x} at x={x}, y={y}; accepted: {names}")
+    return np.array([meanings[color] for color in sorted(meanings)], np.uint8)[place]

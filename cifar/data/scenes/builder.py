@@ -154,19 +154,19 @@ def _block(source: Split, layout: Layout, draw: Draws) -> tuple[np.ndarray, np.n
     for _ in range(DECOYS):
         sides = layout.sides(draw(), shape)
         corners = layout.corners(draw(2), sides)
-        colours, cover = textured(draw, patch, shape[-1]), shapes(draw(SHAPE), sides, patch)
+        colors, cover = textured(draw, patch, shape[-1]), shapes(draw(SHAPE), sides, patch)
         for row, corner in enumerate(corners):
-            canvas.lay(row, corner, colours[row], cover[row])
+            canvas.lay(row, corner, colors[row], cover[row])
 
     sides, corners = _placed(draw, layout, shape)
     chosen, outlines = draw.below(len(source), layout.objects), draw(layout.objects, SHAPE)
     there = np.arange(layout.objects) <= draw.below(layout.objects, 1)
-    colours = resized(source.images[chosen[there]], sides[there], patch)
+    colors = resized(source.images[chosen[there]], sides[there], patch)
     cover = shapes(outlines[there], sides[there], patch)
     classes = np.where(there, source.targets["label"][chosen], -1)
     for item, (row, number) in enumerate(np.argwhere(there)):
         if canvas.claim(row, corners[row, number], cover[item] >= 0.5, number + 1):
-            canvas.lay(row, corners[row, number], colours[item], cover[item])
+            canvas.lay(row, corners[row, number], colors[item], cover[item])
     return canvas.images(), canvas.instances(), classes
 
 
@@ -200,10 +200,10 @@ class Canvas:
         self._whole = np.zeros((count, layout.objects + 1), np.int64)
         self._seen = np.zeros((count, layout.objects + 1), np.int64)
 
-    def lay(self, row: int, corner: np.ndarray, colours: np.ndarray, cover: np.ndarray) -> None:
-        """Lay `colours` (channels, patch, patch) over the scene, as far as each pixel is `cover`ed (patch, patch)."""
+    def lay(self, row: int, corner: np.ndarray, colors: np.ndarray, cover: np.ndarray) -> None:
+        """Lay `colors` (channels, patch, patch) over the scene, as far as each pixel is `cover`ed (patch, patch)."""
         pixels = self._pixels[row, :, *self._window(corner)]
-        pixels += cover * (colours - pixels)
+        pixels += cover * (colors - pixels)
 
     def claim(self, row: int, corner: np.ndarray, inside: np.ndarray, number: int) -> bool:
         """Whether an object may hide what it does of the others; if so, its pixels become its own."""

@@ -60,7 +60,7 @@ def shapes(numbers: np.ndarray, sides: Sides, patch: int) -> np.ndarray:
     return np.clip(covered, 0, 1, out=covered)
 
 
-# Outlines: how far it is from the centre in each direction, (n, directions); 1 is the largest ellipse in the frame.
+# Outlines: how far it is from the center in each direction, (n, directions); 1 is the largest ellipse in the frame.
 
 
 def _ellipse(numbers: np.ndarray, turns: np.ndarray) -> np.ndarray:

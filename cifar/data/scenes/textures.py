@@ -1,4 +1,4 @@
-"""Backgrounds that tell nothing: gradients, clouds, stripes, checks and rings in random colours."""
+"""Backgrounds that tell nothing: gradients, clouds, stripes, checks and rings in random colors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def textured(draw: Draws, size: int, channels: int) -> np.ndarray:
     pattern = _pattern(draw, size, clouds)
     share = draw(1, 1)
     amount = share * pattern + (1 - share) * clouds
-    first, second, third = (colour[..., None, None] for colour in _colours(draw, channels))
+    first, second, third = (color[..., None, None] for color in _colors(draw, channels))
     x = first + (second - first) * amount[:, None]
     x += (third - first) / 2 * slow[:, None]
     grain = draw.bytes(size * size).reshape(-1, 1, size, size).astype(np.float32)
@@ -24,12 +24,12 @@ def textured(draw: Draws, size: int, channels: int) -> np.ndarray:
     return np.clip(x, 0, 255, out=x)
 
 
-def _colours(draw: Draws, channels: int) -> list[np.ndarray]:
-    """Three colours a row, from greyish to bright: (n, channels) each."""
-    colours = draw.between(20, 235, 3, channels)
-    grey = colours.mean(axis=2, keepdims=True)
-    colours = grey + (colours - grey) * draw.between(0.2, 1, 3, 1)
-    return list(colours.transpose(1, 0, 2))
+def _colors(draw: Draws, channels: int) -> list[np.ndarray]:
+    """Three colors a row, from grayish to bright: (n, channels) each."""
+    colors = draw.between(20, 235, 3, channels)
+    gray = colors.mean(axis=2, keepdims=True)
+    colors = gray + (colors - gray) * draw.between(0.2, 1, 3, 1)
+    return list(colors.transpose(1, 0, 2))
 
 
 def _clouds(draw: Draws, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +63,7 @@ def _pattern(draw: Draws, size: int, clouds: np.ndarray) -> np.ndarray:
     kind = draw.below(4)
     angle, phase = draw(2, 1, 1).transpose(1, 0, 2, 3)
     cycles, bend, sharpness = draw.between(1.5, 9, 1, 1), draw.between(0, 0.6, 1, 1), draw.between(0.4, 2.5, 1, 1)
-    centre = draw.between(-0.8, 0.8, 2, 1, 1)
+    center = draw.between(-0.8, 0.8, 2, 1, 1)
     pattern = np.empty_like(clouds)
 
     def wave(rows: np.ndarray, along: np.ndarray) -> np.ndarray:
@@ -77,7 +77,7 @@ def _pattern(draw: Draws, size: int, clouds: np.ndarray) -> np.ndarray:
     pattern[gradient] = np.clip(np.float32(0.5) + axis(gradient, 0), 0, 1)
     pattern[stripes] = wave(stripes, axis(stripes, 0))
     pattern[checks] = wave(checks, axis(checks, 0)) * wave(checks, axis(checks, 0.25))
-    pattern[rings] = wave(rings, length(x - centre[rings, 0], y - centre[rings, 1]))
+    pattern[rings] = wave(rings, length(x - center[rings, 0], y - center[rings, 1]))
     waves = np.flatnonzero(kind > 0)
     pattern[waves] = np.clip(np.float32(0.5) + sharpness[waves] * pattern[waves], 0, 1)
     return pattern

@@ -14,7 +14,7 @@ from cifar.runtime.lazy import keras, np, tf
 from cifar.tasks.detection.fpn import map_size, pyramid
 
 RADIUS = 1.5
-"""A place learns of objects whose centre is at most so many strides away, across and down."""
+"""A place learns of objects whose center is at most so many strides away, across and down."""
 WIDE = 4
 """A level but the finest learns of objects at least so many strides wide and high, so that places lie in all of them.
 
@@ -70,11 +70,11 @@ class FCOSHead:
         seen, measured = (self._tower(maps) for _ in ("classes", "boxes"))
         prior = keras.initializers.Constant(-math.log((1 - PRIOR) / PRIOR))
         logits = output_convolution(self.classes, "class_logits", prior)
-        centre, edges = output_convolution(1, "centre_logit"), output_convolution(4, "edges")
+        center, edges = output_convolution(1, "centre_logit"), output_convolution(4, "edges")
         found = []
         for level, of_class, of_box in zip(self.grid.levels, seen, measured, strict=True):
             distances = distances_of(edges(of_box), 2**level)
-            x = keras.layers.Concatenate(dtype="float32")([logits(of_class), centre(of_box), distances])
+            x = keras.layers.Concatenate(dtype="float32")([logits(of_class), center(of_box), distances])
             found.append(keras.layers.Reshape((-1, self.classes + 5), dtype="float32")(x))
         return keras.layers.Concatenate(axis=1, dtype="float32", name="found")(found)
 
@@ -91,7 +91,7 @@ class FCOSHead:
     def encode(self, targets: Mapping[str, Any]) -> Any:
         """float32 (n, places, 5).
 
-        A place is to find an object that it lies in, near whose centre it is, and whose size is of its level; of
+        A place is to find an object that it lies in, near whose center it is, and whose size is of its level; of
         several the smallest, and it is unsaid where it lies in a crowd alone.
         """
         from cifar.tasks.detection import losses
@@ -128,7 +128,7 @@ class FCOSHead:
     def predictions(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Those that are left of each class after suppression of what overlaps them, the surest first.
 
-        The score is the product of the probabilities of class and centre.
+        The score is the product of the probabilities of class and center.
         """
         with tf.device("cpu"):
             outputs = tf.constant(outputs)

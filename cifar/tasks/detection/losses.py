@@ -40,7 +40,7 @@ def giou_loss(true, found):
 def diou_loss(true, found):
     """1 minus IoU, and the squared distance of the locations as a share of the hull's diagonal: arXiv:1911.08287."""
     hull = _hull(true, found)
-    apart = ops.sum(ops.square(_centre(true) - _centre(found)), axis=-1)
+    apart = ops.sum(ops.square(_center(true) - _center(found)), axis=-1)
     return 1 - iou(true, found) + apart / (ops.sum(ops.square(_sides(hull)), axis=-1) + TINY)
 
 
@@ -70,7 +70,7 @@ LOSSES = {"ciou": ciou_loss, "diou": diou_loss, "giou": giou_loss, "smooth_l1": 
 
 
 class FCOSLoss(keras.losses.Loss):
-    """Focal loss of the classes, loss of the boxes and cross-entropy of centre-ness: one sum an image.
+    """Focal loss of the classes, loss of the boxes and cross-entropy of centerness: one sum an image.
 
     As in FCOS (Tian et al. 2019, arXiv:1904.01355), but divided by the places with an object of the image, not of all
     images, so that a batch has the same loss in parts. Boxes count by how central their place is.
@@ -81,19 +81,19 @@ class FCOSLoss(keras.losses.Loss):
         self._box_loss, self._box_weight, self._gamma, self._alpha = LOSSES[box_loss], box_weight, gamma, alpha
 
     def call(self, y_true, y_pred):
-        logits, centre_logit, found = _parts(y_pred)
+        logits, center_logit, found = _parts(y_pred)
         number, true = y_true[..., 0], y_true[..., 1:]
         there = ops.cast(number >= 0, "float32")
         known = ops.cast(number > IGNORE, "float32")
         count = ops.maximum(ops.sum(there, axis=1), 1)
         wanted = ops.one_hot(ops.cast(number, "int32"), logits.shape[-1])
         classes = ops.sum(focal_loss(wanted, logits, self._gamma, self._alpha), axis=-1)
-        centre = centreness(true) * there
-        centre_loss = there * (ops.softplus(centre_logit) - centre * centre_logit)
-        box = centre * self._box_loss(corners(true), corners(found))
-        return ops.sum(known * classes + centre_loss, axis=1) / count + self._box_weight * ops.sum(
+        center = centerness(true) * there
+        center_loss = there * (ops.softplus(center_logit) - center * center_logit)
+        box = center * self._box_loss(corners(true), corners(found))
+        return ops.sum(known * classes + center_loss, axis=1) / count + self._box_weight * ops.sum(
             box, axis=1
-        ) / ops.maximum(ops.sum(centre, axis=1), TINY)
+        ) / ops.maximum(ops.sum(center, axis=1), TINY)
 
 
 class SingleObjectLoss(keras.losses.Loss):
@@ -149,7 +149,7 @@ def focal_loss(wanted, logits, gamma: float, alpha: float):
     return balance * ops.exp(-gamma * ops.softplus(margin)) * ops.softplus(-margin)
 
 
-def centreness(distances):
+def centerness(distances):
     """1 for a place in the middle of its box, 0 at the edge; of distances (…, 4): (…)."""
     near = ops.minimum(distances[..., :2], distances[..., 2:])
     far = ops.maximum(distances[..., :2], distances[..., 2:])
@@ -177,7 +177,7 @@ def _area(box):
     return ops.prod(ops.maximum(_sides(box), 0), axis=-1)
 
 
-def _centre(box):
+def _center(box):
     return (box[..., :2] + box[..., 2:]) / 2
 
 

@@ -39,8 +39,8 @@ class SingleObjectHead:
         logits = keras.layers.Dense(self.classes, dtype="float32", name="class_logits")(features)
         edges = _flat(distances_of(output_convolution(4, "edges")(measured), 2**level))
         distances = keras.ops.sum(share * edges, axis=1)
-        centre = self._mean_place(keras.layers.Reshape(x.shape[1:3], dtype="float32")(share))
-        box = [centre - distances[:, :2], centre + distances[:, 2:]]
+        center = self._mean_place(keras.layers.Reshape(x.shape[1:3], dtype="float32")(share))
+        box = [center - distances[:, :2], center + distances[:, 2:]]
         return keras.layers.Concatenate(dtype="float32", name="box")([logits, *box])
 
     def _mean_place(self, share: keras.KerasTensor) -> keras.KerasTensor:
