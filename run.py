@@ -59,7 +59,9 @@ def main(composed: DictConfig) -> None:
         dry_run.show_costs(experiment, model)
         return
     if is_first:
-        tracking.connect(settings.tracking.uri)
+        with interrupts.handled(), interrupts.deferred():  # MLflow does not survive a signal while it makes a store
+            tracking.connect(settings.tracking.uri)
+        interrupts.check()
     started = tracking.start(settings.tracking, unfinished) if is_first else tracking.unrecorded()
     with interrupts.handled(), started as run, devices.abort_on_failure():
         trainer.describe(experiment, model, run)
