@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from warm import ANY, CREATE, FLUSH, NAME, OPEN, WRITE, Ended, Server, Watch
+from helpers.warm import ANY, CREATE, FLUSH, NAME, OPEN, WRITE, Ended, Server, Watch
 
-from cifar.environment import ROOT
+from cifar.runtime.paths import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("gcc"), reason="preload.c needs gcc")]
 

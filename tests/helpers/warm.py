@@ -4,8 +4,8 @@ A server loads the libraries, but no code of the project, and forks a process fo
 `python` does; only its modules are there already. A sweep's jobs are such processes too: what the sweep takes for
 `python` is a small client of the server. The server preloads `preload.c`, so that writes can be counted and fail.
 
-    python tests/warm.py SERVE SOCKET     the server
-    python tests/warm.py SOCKET ARGUMENT… a client that stands for `python ARGUMENT…`, as jobs of sweeps use it
+    python tests/helpers/warm.py SERVE SOCKET     the server
+    python tests/helpers/warm.py SOCKET ARGUMENT… a client that stands for `python ARGUMENT…`, as jobs of sweeps use it
 """
 
 from __future__ import annotations
