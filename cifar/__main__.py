@@ -11,7 +11,7 @@ from typing import get_args
 from cifar.config.settings import EvaluateSettings, Views
 from cifar.export import formats, versioned_dir
 from cifar.files import ownership
-from cifar.images.io import png, read_image, read_photo
+from cifar.images.io import encode_png, read_image, read_photo
 from cifar.runtime import interrupts, output
 from cifar.runtime.errors import ExitCodes
 from cifar.runtime.lazy import load_tensorflow
@@ -173,8 +173,8 @@ def predict(arguments: argparse.Namespace) -> None:
     model = _restored(experiment, weights)
     for path in arguments.images:
         if task.is_dense:
-            photo, image, frame = read_photo(path, shape)
-            found = frame.in_photo(task.predictions(model.predict(image[None], verbose=0)))
+            photo, image, position = read_photo(path, shape)
+            found = position.to_photo(task.predictions(model.predict(image[None], verbose=0)))
         else:
             found = task.predictions(model.predict(read_image(path, shape)[None], verbose=0))
         answer = {"image": str(path), "answer": task.decode(found)[0]}
@@ -182,7 +182,7 @@ def predict(arguments: argparse.Namespace) -> None:
         if task.is_dense:
             drawn = task.draw(photo, {name: values[0] for name, values in found.items()})
             picture, record = _written(path)
-            ownership.write(picture, png(drawn, ownership.MARK))
+            ownership.write(picture, encode_png(drawn, ownership.MARK))
             ownership.write(record, (json.dumps({"generator": ownership.MARK, **answer}) + "\n").encode())
 
 

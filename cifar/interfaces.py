@@ -1,4 +1,4 @@
-"""What the parts hand each other."""
+"""Interfaces between the packages: `Split`, `Dataset`, `Task` and `Evaluation`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 ALIGNMENT = 64
-"""Bytes; TensorFlow uses an array that begins at a multiple of it as it is, and copies others."""
+"""Bytes. TensorFlow shares the memory of arrays that start at a multiple of this, and copies all others."""
 
 
-def aligned(size: int) -> np.ndarray:
-    """An empty uint8 array (size,) that TensorFlow can share."""
+def aligned_empty(size: int) -> np.ndarray:
+    """Return an uninitialized uint8 array (size,) whose memory TensorFlow can share."""
     buffer = np.empty(size + ALIGNMENT, np.uint8)
     start = -buffer.ctypes.data % ALIGNMENT
     return buffer[start : start + size]
 
 
 VOID = 255
-"""The value of a mask where a pixel has no class: it is neither learned nor evaluated."""
+"""Mask value of pixels without a class; they are ignored in training and evaluation."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Split:
     """Images with their targets.
 
     `images` is uint8 of shape (n, height, width, channels), 0 to 255. `targets` maps names to arrays whose first axis
-    is n, of which a data set has those that its source gives:
+    is n. A data set has those that its source provides:
 
     - `label` int64 (n,): the class of the image;
-    - `boxes` float32 (n, m, 4): left, top, right, bottom of up to m objects, in pixels from the image's left upper
-      corner, so that the right edge of the last pixel is at the image's width; zeros where there is no object;
-    - `classes` int64 (n, m): the class of each object, -1 where there is none;
-    - `crowd` bool (n, m): objects that neither count nor hurt when boxes are evaluated;
-    - `mask` uint8 (n, height, width): of each pixel 0 for background, k + 1 for class k, `VOID` where none can say.
+    - `boxes` float32 (n, m, 4): left, top, right, bottom of up to m objects, in pixels from the image's upper left
+      corner (the right edge of the last pixel is at the image's width); zeros are padding;
+    - `classes` int64 (n, m): the class of each object, -1 for padding;
+    - `crowd` bool (n, m): objects that the evaluation of boxes ignores, as COCO's `iscrowd`;
+    - `mask` uint8 (n, height, width): 0 for background, k + 1 for class k, `VOID` for pixels without a class.
     """
 
     images: np.ndarray
@@ -63,15 +63,15 @@ class Split:
         return len(self.images)
 
     def take(self, index: np.ndarray) -> Split:
-        """The images and targets at `index`, an integer array."""
-        images = aligned(self.images[0].size * len(index)).reshape(len(index), *self.images.shape[1:])
-        np.take(self.images, index, axis=0, out=images, mode="clip")  # the other modes copy once more
+        """Return the images and targets at `index`, an integer array."""
+        images = aligned_empty(self.images[0].size * len(index)).reshape(len(index), *self.images.shape[1:])
+        np.take(self.images, index, axis=0, out=images, mode="clip")  # the other modes make a second copy
         return Split(images, {name: target[index] for name, target in self.targets.items()})
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three disjoint splits of one source, and the names of its classes."""
+    """Three disjoint splits of one source, with the names of its classes."""
 
     name: str
     train: Split
@@ -81,10 +81,9 @@ class Dataset:
 
     @classmethod
     def placeholder(cls, name: str, class_names: Sequence[str], image_shape: Sequence[int]) -> Dataset:
-        """One that stands for a data set which is not at hand: each split is a black image of each class.
+        """Return a stand-in for a data set that is not available: each split has one black image of each class.
 
-        It has the targets of every task. A model that is built for it differs from one built for the data in nothing
-        but its weights.
+        It has the targets of every task. A model built for it has the architecture of one built for the data.
         """
         classes = len(class_names)
         targets = {
@@ -104,7 +103,7 @@ class Dataset:
 
     @property
     def description(self) -> dict[str, Any]:
-        """Name, classes, image shape and sizes of the splits, as JSON holds them."""
+        """Name, classes, image shape and split sizes, as JSON values."""
         splits = {"train": self.train, "val": self.val, "test": self.test}
         return {
             "name": self.name,
@@ -114,11 +113,11 @@ class Dataset:
         }
 
     def require_targets(self, *targets: str) -> None:
-        """Raises `InputError` where a target that a task learns is missing, or training images of a class of labels."""
+        """Raise `InputError` if one of a task's `targets` is missing, or a class has no training images."""
         for name in targets:
             if name not in self.train.targets:
                 raise InputError(
-                    f"data={self.name}: its images have no {name}, which this task learns; they have "
+                    f"data={self.name}: its images have no {name}, which this task needs; they have "
                     f"{', '.join(sorted(self.train.targets))}"
                 )
         if "label" in targets:
@@ -131,12 +130,12 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, of class names, images and targets of all splits in their order."""
+        """SHA-256 in hexadecimal of class names, images and targets of all splits, in order."""
         return self._sha256(self.train, self.val, self.test)
 
     @cached_property
     def test_fingerprint(self) -> str:
-        """The same of the test split alone: whether runs whose seeds cut the other two otherwise can be compared."""
+        """The same of the test split alone; runs with equal values can be compared even if their seeds differ."""
         return self._sha256(self.test)
 
     def _sha256(self, *splits: Split) -> str:
@@ -150,11 +149,11 @@ class Dataset:
 
 @dataclass
 class Evaluation:
-    """What a task says of a model's outputs on a split.
+    """The result of evaluating a model's outputs on a split.
 
     `metrics` maps a metric's name to its value; `tables` maps a file name to its content (a text, a list of rows for a
-    `.csv`, or what JSON can hold for a `.json`); `figures` maps a picture's name to a function that draws it; `notes`
-    are lines for the user on what the metrics rest on.
+    `.csv`, or JSON values for a `.json`); `figures` maps a figure's name to a function that draws it; `notes` are lines
+    for the user about how the metrics were computed.
     """
 
     metrics: dict[str, float]
@@ -164,54 +163,54 @@ class Evaluation:
 
 
 class Task(abc.ABC):
-    """What is learned: the head on a backbone, its targets, loss and metrics, and what its outputs mean."""
+    """A kind of prediction: the head on a backbone, targets, loss, metrics, decoding and evaluation."""
 
     metric_names: tuple[str, ...]
-    """The names of `metrics()`, known before any of them is built."""
+    """The names of `metrics()`, available before any of them is built."""
 
     targets: tuple[str, ...]
-    """Which targets of a `Split` it learns."""
+    """The targets of a `Split` that it needs."""
 
     is_dense = True
-    """Whether it speaks of places in an image. If not, `encode` gives one float tensor whose weighted means are targets
-    too, and the outputs for several views of an image have a mean, so that images can be mixed and views averaged."""
+    """True for dense prediction, where targets have spatial dimensions. If False, weighted means of encoded targets are
+    valid targets and outputs for several views of an image can be averaged: mixup and test-time augmentation work."""
 
     @abc.abstractmethod
     def check_head(self, head: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings of the head, checked and converted; raises `InputError`."""
+        """Return the head's settings, checked and converted; raises `InputError`."""
 
     @abc.abstractmethod
     def model(self, backbone: keras.Model, head: Mapping[str, Any]) -> keras.Model:
-        """`backbone` with this task's head on top; `head` is what the model's YAML says of heads."""
+        """Return `backbone` with this task's head on top; `head` has the head's settings from the model's YAML."""
 
     @abc.abstractmethod
     def encode(self, targets: Mapping[str, Any]) -> Any:
-        """The targets of a batch (tensors, by name) as one float tensor that the loss takes; in the input pipeline."""
+        """Convert a batch of targets (tensors by name) to the float tensor that the loss takes; in the pipeline."""
 
     @abc.abstractmethod
     def loss(self) -> keras.losses.Loss:
-        """The loss to train with."""
+        """Return the training loss."""
 
     @abc.abstractmethod
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The metrics to follow during training, beside the loss."""
+        """Return the metrics of training and validation, without the loss."""
 
     @abc.abstractmethod
     def predictions(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
-        """What the model's `outputs` for a batch say, in arrays small enough to be kept of all images; first axis n."""
+        """Convert `outputs` of a batch to arrays (n, …) that are small enough to keep for a whole split."""
 
     @abc.abstractmethod
     def evaluate(self, predictions: Mapping[str, np.ndarray], split: Split) -> Evaluation:
-        """Metrics beside the loss, tables and figures of the `predictions` for all images of `split`."""
+        """Evaluate `predictions` for all images of `split`: metrics without the loss, tables, figures."""
 
     @abc.abstractmethod
     def decode(self, predictions: Mapping[str, np.ndarray]) -> list[Any]:
-        """One answer for each image that JSON can hold."""
+        """Return one answer per image, of JSON values."""
 
-    def draw(self, image: np.ndarray, found: Mapping[str, np.ndarray]) -> np.ndarray:
-        """`image` uint8 (height, width, channels) with what its targets or predictions say drawn on it, for people.
+    def draw(self, image: np.ndarray, annotations: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Draw targets or predictions on `image` uint8 (height, width, channels).
 
-        Returns uint8 (height, width, 3), enlarged by a whole number where the image is small. A task that speaks of no
-        places has nothing to draw, and returns the image.
+        Returns uint8 (height, width, 3), enlarged by a whole factor if the image is small. Returns the image itself
+        unless the task `is_dense`.
         """
         return image

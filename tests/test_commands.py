@@ -16,7 +16,7 @@ from PIL import Image
 
 from cifar.config.compose import read
 from cifar.config.registry import DATASETS
-from cifar.images.io import png, read_image
+from cifar.images.io import encode_png, read_image
 from cifar.runtime.errors import InputError
 from cifar.training import trainer
 from cifar.training.experiment import Experiment
@@ -104,7 +104,7 @@ class TestPredict:
     @pytest.mark.parametrize("shape", [(8, 8, 1), (5, 9, 3)])
     def test_png_holds_the_image_to_the_bit(self, tmp_path, shape):
         image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        (tmp_path / "image.png").write_bytes(png(image))
+        (tmp_path / "image.png").write_bytes(encode_png(image))
         np.testing.assert_array_equal(read_image(tmp_path / "image.png", shape), image)
 
     @given(st.binary(max_size=200), st.integers(0, 60))

@@ -18,7 +18,7 @@ from cifar.analysis.groups import Group
 from cifar.analysis.predictions import Contrast, answer, by_class, contrasts
 from cifar.analysis.report import Comparison
 from cifar.files import ownership
-from cifar.images.io import png
+from cifar.images.io import encode_png
 from cifar.runtime import terminal
 from cifar.runtime.errors import InputError
 from cifar.tracking import queries
@@ -120,7 +120,7 @@ def _test_images(comparison: Comparison) -> np.ndarray:
 def _pictures(comparison: Comparison, contrast: Contrast, images: np.ndarray) -> Iterator[Picture]:
     label = comparison.answers[contrast.better.runs[0].id].label
     for index in contrast.images[:SHOWN]:
-        source = f"data:image/png;base64,{base64.b64encode(png(images[index])).decode()}"
+        source = f"data:image/png;base64,{base64.b64encode(encode_png(images[index])).decode()}"
         yield Picture(source, str(label[index]), answer(contrast.worse, comparison.answers, index))
 
 

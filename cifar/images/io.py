@@ -1,4 +1,4 @@
-"""Images from files that anybody may have made, and back."""
+"""Read untrusted image files, fit images to a model's input, write PNG."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ PHOTO = "a PNG or JPEG image of 8 bits a channel"
 
 
 class PixelsError(InputError):
-    """An image that declares more pixels than are safe to decode."""
+    """The header of an image declares more pixels than are safe to decode."""
 
 
 def read_image(path: str | Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """The PNG or JPEG image at `path` as uint8 of `shape` (height, width, channels), in gray for one channel.
+    """Read a PNG or JPEG file as uint8 of `shape` (height, width, channels), in gray for one channel.
 
-    It is resized until it covers the shape, and its center is cut out. Raises `InputError` for a file that is missing
-    or no such image, has more than 8 bits a channel, or declares more pixels than Pillow holds to be safe.
+    The image is resized to cover the shape, then center-cropped. Raises `InputError` if the file is missing, is no
+    such image, has more than 8 bits a channel or declares more pixels than Pillow's safety limit.
     """
-    return fitted(open_image(path, path), shape, path)
+    return fit_image(open_image(path, path), shape, path)
 
 
 def open_image(
     file: str | Path | BinaryIO, where: object, formats: tuple[str, ...] = ("PNG", "JPEG"), accepted: str = PHOTO
 ) -> Image.Image:
-    """The image in `file`, of which no more than the header is read.
+    """Open an image without decoding it: only the header is read.
 
-    Raises `InputError` about `where`, a `PixelsError` for more than Pillow holds to be safe.
+    Raises `InputError` about `where`, and `PixelsError` for more pixels than Pillow's safety limit.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -50,77 +50,78 @@ def open_image(
             return Image.open(file, formats=formats)
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise PixelsError(f"{where}: cannot be read ({error}); accepted: {accepted}") from None
-        except UnidentifiedImageError:  # whose text has the address of an object in memory
-            raise InputError(f"{where}: cannot be read (no such image is in it); accepted: {accepted}") from None
+        except UnidentifiedImageError:  # its text contains a memory address
+            raise InputError(f"{where}: cannot be read (not such an image); accepted: {accepted}") from None
 
 
-def fitted(image: Image.Image, shape: tuple[int, int, int], where: object) -> np.ndarray:
-    """`image` decoded and made to fit, as `read_image` tells; it is closed. Raises `InputError` about `where`."""
+def fit_image(image: Image.Image, shape: tuple[int, int, int], where: object) -> np.ndarray:
+    """Decode `image`, resize and center-crop it like `read_image`, close it. Raises `InputError` about `where`."""
     from PIL import Image, ImageOps
 
     height, width, channels = shape
-    upright = _decoded(image, channels, where)
-    return np.asarray(ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)).reshape(shape)
+    decoded = _decode(image, channels, where)
+    return np.asarray(ImageOps.fit(decoded, (width, height), Image.Resampling.BILINEAR)).reshape(shape)
 
 
 @dataclass(frozen=True)
-class Frame:
-    """Where a photo of `size` (height, width) lies in the image that a model takes: `scale` times as large, with its
-    left upper corner at pixel (`left`, `top`)."""
+class Letterbox:
+    """The position of a letterboxed photo of `size` (height, width) in the model's image: resized by `scale`, with its
+    upper left corner at pixel (`left`, `top`)."""
 
     size: tuple[int, int]
     scale: tuple[float, float]
-    """Down and across, which differ by what whole pixels need."""
+    """Vertical and horizontal; they differ slightly because sizes are rounded to whole pixels."""
     left: int
     top: int
 
-    def in_photo(self, predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """`predictions` for the model's image, with their boxes and masks in pixels of the photo."""
+    def to_photo(self, predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Map boxes and masks of `predictions` from pixels of the model's image to pixels of the photo."""
         height, width = self.size
-        found = dict(predictions)
-        if "boxes" in found:
+        mapped = dict(predictions)
+        if "boxes" in mapped:
             corner, scale = np.array([self.left, self.top] * 2), np.array(self.scale[::-1] * 2)
-            found["boxes"] = np.clip((found["boxes"] - corner) / scale, 0, [width, height] * 2)
-        if "mask" in found:
+            mapped["boxes"] = np.clip((mapped["boxes"] - corner) / scale, 0, [width, height] * 2)
+        if "mask" in mapped:
             rows, columns = (((np.arange(length) + 0.5) * scale).astype(int) + first for length, scale, first in
                              zip(self.size, self.scale, (self.top, self.left), strict=True))  # fmt: skip
-            found["mask"] = found["mask"][:, rows[:, None], columns]
-        return found
+            mapped["mask"] = mapped["mask"][:, rows[:, None], columns]
+        return mapped
 
-    def boxes_in_image(self, boxes: np.ndarray) -> np.ndarray:
-        """Boxes in pixels of the photo, (…, 4), in those of the model's image."""
+    def boxes_to_image(self, boxes: np.ndarray) -> np.ndarray:
+        """Map boxes (…, 4) from pixels of the photo to pixels of the model's image."""
         return boxes * np.array(self.scale[::-1] * 2) + np.array([self.left, self.top] * 2)
 
-    def mask_in_image(self, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """A mask of the photo, uint8, as that of the model's image of `shape`: the nearest pixel, `VOID` around it."""
-        found = np.full(shape[:2], VOID, np.uint8)
+    def mask_to_image(self, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Map a photo's mask, uint8, to the model's image of `shape`, by nearest pixel, with `VOID` around it."""
+        mapped = np.full(shape[:2], VOID, np.uint8)
         rows, columns = (((np.arange(round(length * scale)) + 0.5) / scale).astype(int) for length, scale in
                          zip(self.size, self.scale, strict=True))  # fmt: skip
-        found[self.top : self.top + len(rows), self.left : self.left + len(columns)] = mask[rows[:, None], columns]
-        return found
+        mapped[self.top : self.top + len(rows), self.left : self.left + len(columns)] = mask[rows[:, None], columns]
+        return mapped
 
 
-def read_photo(path: str | Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, Frame]:
-    """The photo at `path`, uint8 (its height, its width, channels); all of it as uint8 of `shape`; and where in there.
+def read_photo(path: str | Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, Letterbox]:
+    """Read a photo and letterbox it: resized within `shape` with its aspect ratio kept, black around it.
 
-    It keeps its proportions; what it leaves open is black. Raises `InputError` as `read_image` does.
+    Returns the photo, uint8 (its height, its width, channels), the letterboxed image, uint8 of `shape`, and the
+    photo's position in it. Raises `InputError` like `read_image`.
     """
-    return framed(open_image(path, path), shape, path)
+    return letterbox(open_image(path, path), shape, path)
 
 
-def framed(
-    image: Image.Image, shape: tuple[int, int, int], where: object, most: int | None = None
-) -> tuple[np.ndarray, np.ndarray, Frame]:
-    """`image` decoded, and framed as `read_photo` tells; it is closed. Raises `InputError` about `where`.
+def letterbox(
+    image: Image.Image, shape: tuple[int, int, int], where: object, max_side: int | None = None
+) -> tuple[np.ndarray, np.ndarray, Letterbox]:
+    """Decode `image`, letterbox it like `read_photo`, close it. Raises `InputError` about `where`.
 
-    The photo is made to fit `most` pixels a side, if they are given.
+    The returned photo has at most `max_side` pixels a side, if given.
     """
     from PIL import Image
 
     height, width, channels = shape
-    photo = _decoded(image, channels, where)
-    if most:
-        photo.thumbnail((most, most))
+    photo = _decode(image, channels, where)
+    if max_side:
+        photo.thumbnail((max_side, max_side))
     ratio = min(height / photo.height, width / photo.width)
     new_height, new_width = (max(1, round(ratio * length)) for length in (photo.height, photo.width))
     top, left = (height - new_height) // 2, (width - new_width) // 2
@@ -128,14 +129,14 @@ def framed(
     resized = np.asarray(photo.resize((new_width, new_height), Image.Resampling.BILINEAR))
     image[top : top + new_height, left : left + new_width] = resized.reshape(new_height, new_width, channels)
     scale = new_height / photo.height, new_width / photo.width
-    frame = Frame((photo.height, photo.width), scale, left, top)
-    return np.asarray(photo).reshape(photo.height, photo.width, channels), image, frame
+    position = Letterbox((photo.height, photo.width), scale, left, top)
+    return np.asarray(photo).reshape(photo.height, photo.width, channels), image, position
 
 
-def read_values(path: str | Path) -> np.ndarray:
-    """The value of each pixel, gray or index of a palette, of the PNG image at `path`: uint8 (height, width).
+def read_index_mask(path: str | Path) -> np.ndarray:
+    """Read the gray levels or palette indices of a PNG image: uint8 (height, width).
 
-    Raises `InputError` for a file that is no such image.
+    Raises `InputError` if the file is no such image.
     """
     accepted = "a PNG image of one channel, gray or of a palette, of 8 bits at most"
     with refusing(path, accepted), open_image(path, path, ("PNG",), accepted) as image:
@@ -144,8 +145,8 @@ def read_values(path: str | Path) -> np.ndarray:
         return np.asarray(image).astype(np.uint8)
 
 
-def read_colors(path: str | Path) -> np.ndarray:
-    """The PNG image at `path` as uint8 (height, width, 3); raises `InputError` as `read_values` does."""
+def read_rgb(path: str | Path) -> np.ndarray:
+    """Read a PNG image as uint8 (height, width, 3); raises `InputError` like `read_index_mask`."""
     accepted = "a PNG image of 8 bits a channel"
     with refusing(path, accepted), open_image(path, path, ("PNG",), accepted) as image:
         if image.mode.startswith(("I", "F")):
@@ -153,8 +154,8 @@ def read_colors(path: str | Path) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def png(image: np.ndarray, software: str = "") -> bytes:
-    """The PNG file of a uint8 image (height, width, 1 or 3); `software` is its text of this keyword."""
+def encode_png(image: np.ndarray, software: str = "") -> bytes:
+    """Encode a uint8 image (height, width, 1 or 3) as PNG; `software` becomes its `Software` text."""
     from PIL import Image, PngImagePlugin
 
     file, texts = io.BytesIO(), PngImagePlugin.PngInfo()
@@ -164,11 +165,11 @@ def png(image: np.ndarray, software: str = "") -> bytes:
     return file.getvalue()
 
 
-def _decoded(image: Image.Image, channels: int, where: object) -> Image.Image:
-    """The whole image, upright, in gray or in colors; `image` is closed. Raises `InputError` about `where`."""
+def _decode(image: Image.Image, channels: int, where: object) -> Image.Image:
+    """Decode `image` to gray or RGB, apply its EXIF orientation, close it. Raises `InputError` about `where`."""
     from PIL import ImageOps
 
     with refusing(where, PHOTO), image:
-        if image.mode.startswith(("I", "F")):  # Pillow would clip 16 bits to 255 without a word
+        if image.mode.startswith(("I", "F")):  # Pillow would silently clip 16 bits to 255
             raise ValueError(f"its mode is {image.mode}")
         return ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from cifar.images.overlay import mask_on
+from cifar.images.overlay import draw_mask
 from cifar.interfaces import VOID
 from cifar.plots.style import AMBER, BLUE, ORANGE, SMALL, TEXT, WIDTH, new_figure, short
 
@@ -37,8 +37,8 @@ def mask_sheet(
         gray = np.broadcast_to(image.mean(axis=-1, keepdims=True, dtype=np.float32), (height, width, 3))
         panels = (
             np.broadcast_to(image, (height, width, 3)),
-            mask_on(image, true, names),
-            mask_on(image, found, names),
+            draw_mask(image, true, names),
+            draw_mask(image, found, names),
             _errors(gray, true, found),
         )
         for ax, panel, head in zip(own, panels, ("", "truth", "prediction", "errors"), strict=True):

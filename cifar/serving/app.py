@@ -126,8 +126,8 @@ def build(service: Service) -> FastAPI:
             k = _class(class_name, chosen) if class_name is not None else int(found["probabilities"][0].argmax())
             (heat,) = await service.outputs(chosen.explainer, [(image, k)], request)
             about |= {"class": chosen.class_names[k], "heat": heat.round(4).tolist()}
-            drawn = partial(overlay.heat_on, image, heat)
-        picture = await service.threaded(lambda: base64.b64encode(io.png(drawn())).decode())
+            drawn = partial(overlay.draw_heatmap, image, heat)
+        picture = await service.threaded(lambda: base64.b64encode(io.encode_png(drawn())).decode())
         return JSONResponse({**about, "picture": {"b64": picture}})
 
     page.mount(app, service)

@@ -47,7 +47,7 @@ class Service:
         return self.models[name]
 
     async def decoded(
-        self, contents: Sequence[bytes], shape: decoding.Shape, read: Callable[..., Any] = io.fitted
+        self, contents: Sequence[bytes], shape: decoding.Shape, read: Callable[..., Any] = io.fit_image
     ) -> list[Any]:
         """What `read` makes, for a model's `shape`, of the images in PNG and JPEG files; raises `HTTPException`."""
         opened = decoding.opened(contents, self.limits.max_pixels)
@@ -72,9 +72,9 @@ class Service:
         """
         shape = model.image_shape
         if model.task.is_dense:
-            ((image, seen, frame),) = await self.decoded([content], shape, partial(io.framed, most=max_side))
+            ((image, seen, position),) = await self.decoded([content], shape, partial(io.letterbox, max_side=max_side))
             outputs = await self.outputs(model.batcher, seen[None], request)
-            return image, frame.in_photo(model.task.predictions(outputs))
+            return image, position.to_photo(model.task.predictions(outputs))
         (image,) = await self.decoded([content], shape)
         return image, model.task.predictions(await self.outputs(model.batcher, image[None], request))
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cifar.data.annotated.base import cut, rarest
-from cifar.images.io import Frame, read_photo
+from cifar.images.io import Letterbox, read_photo
 from cifar.interfaces import VOID
 from cifar.runtime.errors import InputError
 
@@ -24,12 +24,12 @@ def test_box_and_mask_are_moved_alike(height, width, data):
     size = 24
     scale = size / max(height, width)
     new_height, new_width = (max(1, round(scale * side)) for side in (height, width))
-    frame = Frame((height, width), (new_height / height, new_width / width), (size - new_width) // 2,
+    position = Letterbox((height, width), (new_height / height, new_width / width), (size - new_width) // 2,
                   (size - new_height) // 2)  # fmt: skip
     mask = np.zeros((height, width), np.uint8)
     mask[top:bottom, left:right] = 7
-    found = frame.mask_in_image(mask, (size, size, 3))
-    box = frame.boxes_in_image(np.array([[left, top, right, bottom]], np.float64))[0]
+    found = position.mask_to_image(mask, (size, size, 3))
+    box = position.boxes_to_image(np.array([[left, top, right, bottom]], np.float64))[0]
     assert box.min() >= -1e-9 and box.max() <= size + 1e-9
     centers = np.arange(size) + 0.5
     rows, columns = (centers > box[1]) & (centers < box[3]), (centers > box[0]) & (centers < box[2])
@@ -38,15 +38,15 @@ def test_box_and_mask_are_moved_alike(height, width, data):
     )
     assert (((found == 7) == (rows[:, None] & columns)) | edge).all()
     assert (found != VOID).sum() == new_height * new_width
-    back = frame.in_photo({"boxes": box[None]})["boxes"][0]
+    back = position.to_photo({"boxes": box[None]})["boxes"][0]
     assert np.abs(back - [left, top, right, bottom]).max() < 1e-6
 
 
-def test_frame_is_that_of_the_photo(tmp_path):
+def test_letterbox_maps_boxes_and_masks(tmp_path):
     for number in range(4):
         height, width = photo(tmp_path / "photo.png", number)
-        whole, image, frame = read_photo(tmp_path / "photo.png", (16, 16, 3))
-        covered = frame.mask_in_image(np.zeros((height, width), np.uint8), image.shape) == 0
+        whole, image, position = read_photo(tmp_path / "photo.png", (16, 16, 3))
+        covered = position.mask_to_image(np.zeros((height, width), np.uint8), image.shape) == 0
         assert whole.shape[:2] == (height, width) and not image[~covered].any() and image[covered].any()
 
 

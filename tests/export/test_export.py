@@ -24,7 +24,7 @@ from cifar import tracking
 from cifar.export import formats, saved_model, tflite, versioned_dir
 from cifar.export.source import Source, Written
 from cifar.files import atomic
-from cifar.images.io import png, read_image, read_photo
+from cifar.images.io import encode_png, read_image, read_photo
 from cifar.nn import layers
 from cifar.runtime.errors import InputError, TrainingError
 from cifar.runtime.paths import ROOT
@@ -69,7 +69,7 @@ def differences(exported: Exported, done: Done) -> float:
 
 class TestEachFormatAlone:
     def test_saved_model_by_tensorflow(self, exported):
-        (exported.folder / "image.png").write_bytes(png(exported.images[0]))
+        (exported.folder / "image.png").write_bytes(encode_png(exported.images[0]))
         done = exported.read_by("""
 import sys
 import numpy as np

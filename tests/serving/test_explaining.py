@@ -76,7 +76,7 @@ def test_drawn():
     heat = np.zeros((4, 4))
     heat[1, 2] = 1
     image = np.full((8, 8, 1), 100, np.uint8)
-    drawn = overlay.heat_on(image, heat)
+    drawn = overlay.draw_heatmap(image, heat)
     assert (drawn.shape, drawn.dtype) == ((384, 384, 3), np.uint8)
     pixels = drawn[::48, ::48].astype(int)
     assert (drawn == pixels.repeat(48, axis=0).repeat(48, axis=1)).all()

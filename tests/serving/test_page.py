@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sklearn.datasets import load_digits
 from test_serving import BODY, Service
 
-from cifar.images.io import png
+from cifar.images.io import encode_png
 from cifar.runtime.paths import ROOT
 from cifar.serving.page import FILES, TYPES
 
@@ -38,7 +38,7 @@ def service(quickstart, tmp_path_factory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def digit() -> bytes:
-    return png((load_digits().images[0] * 255 / 16).astype(np.uint8)[..., None])
+    return encode_png((load_digits().images[0] * 255 / 16).astype(np.uint8)[..., None])
 
 
 class TestFiles:
@@ -210,7 +210,7 @@ def test_by_keyboard_alone(page):
 
 
 def test_files_that_are_refused(page, digit):
-    noise = png(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8))
+    noise = encode_png(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8))
     assert len(noise) > BODY
     alert = page.get_by_role("alert")
     for content, told in (
@@ -279,7 +279,7 @@ def test_places_are_drawn(open_page, digit):
     """The answer of a detector, as its task decodes it."""
     page = open_page()
     found = {"class": "cat", "score": 0.75, "box": [1, 2, 3, 4]}
-    drawn = base64.b64encode(png(np.zeros((8, 16, 3), np.uint8))).decode()
+    drawn = base64.b64encode(encode_png(np.zeros((8, 16, 3), np.uint8))).decode()
     model = {"name": "scenes", "run": "a" * 32, "task": "detection", "class_names": ["cat", "dog"],
              "image_shape": [64, 64, 3], "metrics": {"test/map": 0.5}}  # fmt: skip
     for pattern, content in (

@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from test_commands import bomb
 
 from cifar import tracking
-from cifar.images.io import png
+from cifar.images.io import encode_png
 from cifar.runtime.paths import ROOT
 from cifar.serving import schemas
 from cifar.training import trainer
@@ -115,7 +115,7 @@ def expected(quickstart, images) -> np.ndarray:
 
 
 def encoded(image: np.ndarray) -> dict[str, str]:
-    return {"b64": base64.b64encode(png(image)).decode()}
+    return {"b64": base64.b64encode(encode_png(image)).decode()}
 
 
 def close(found: list, expected: np.ndarray) -> None:
@@ -126,8 +126,8 @@ def close(found: list, expected: np.ndarray) -> None:
 class TestAnswers:
     def test_upload(self, service, images, expected, quickstart):
         form = (b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\nContent-Type: image/png\r\n'
-                b"\r\n" + png(images[0]) + b"\r\n--x--\r\n")  # fmt: skip
-        for answer in (service.upload(form, "multipart/form-data; boundary=x"), service.upload(png(images[0]))):
+                b"\r\n" + encode_png(images[0]) + b"\r\n--x--\r\n")  # fmt: skip
+        for answer in (service.upload(form, "multipart/form-data; boundary=x"), service.upload(encode_png(images[0]))):
             assert answer.code == 200
             assert (answer.content["model"], answer.content["run"]) == ("digits", quickstart.id)
             best = np.argsort(-expected[0])[:5]
@@ -141,7 +141,7 @@ class TestAnswers:
         assert (answer.code, answer.content["model"]) == (200, "other")
 
     def test_large_image_is_decoded_elsewhere(self, service):
-        assert service.upload(png(np.zeros((300, 300, 1), np.uint8))).code == 200
+        assert service.upload(encode_png(np.zeros((300, 300, 1), np.uint8))).code == 200
 
     def test_rows_and_columns(self, service, images, expected):
         rows = service.predict({"instances": images.tolist()}).content["predictions"]
@@ -210,8 +210,8 @@ class TestAnswers:
             (service.ask("GET", "/examples"), schemas.Examples),
             (service.predict({"instances": images[:1].tolist()}), schemas.Predictions),
             (service.predict({"inputs": [encoded(images[0])]}), schemas.Outputs),
-            (service.upload(png(images[0])), schemas.Answer),
-            (service.ask("POST", "/explain", png(images[0]), content_type="image/png"), schemas.Explanation),
+            (service.upload(encode_png(images[0])), schemas.Answer),
+            (service.ask("POST", "/explain", encode_png(images[0]), content_type="image/png"), schemas.Explanation),
             (service.predict({}), schemas.Error),
         ):
             fields = {field.alias or name for name, field in model.model_fields.items()}
@@ -283,8 +283,8 @@ class TestRefusals:
         [
             (b"", 415), (b"hello", 415), (GIF, 415), (TIFF, 415), (SVG, 415),
             (b"\x89PNG\r\n\x1a\n", 422), (b"\xff\xd8\xff\xe0" + b"\0" * 50, 422),
-            (png(np.zeros((8, 8, 1), np.uint8))[:45], 422),
-            (bomb(), 413), (png(np.zeros((1000, 101, 1), np.uint8)), 413), (b"\0" * (BODY + 1), 413),
+            (encode_png(np.zeros((8, 8, 1), np.uint8))[:45], 422),
+            (bomb(), 413), (encode_png(np.zeros((1000, 101, 1), np.uint8)), 413), (b"\0" * (BODY + 1), 413),
         ],
     )  # fmt: skip
     def test_files(self, service, content, code):
@@ -305,8 +305,8 @@ class TestRefusals:
         self.check(service.upload(field % (b"image", b'; filename="a"'), kind), 415)
 
     def test_types(self, service, images):
-        self.check(service.upload(png(images[0]), "image/gif"), 415)
-        self.check(service.upload(png(images[0]), "text/html"), 415)
+        self.check(service.upload(encode_png(images[0]), "image/gif"), 415)
+        self.check(service.upload(encode_png(images[0]), "text/html"), 415)
         self.check(service.predict({"instances": [ZERO]}, content_type="image/png"), 415)
         self.check(service.predict(b"\x1f\x8b", content_encoding="gzip"), 415)
 
@@ -365,10 +365,11 @@ def hostile(draw: random.Random) -> tuple[str, str, bytes, str]:
     if draw.random() < 0.2:
         content["signature_name"] = draw.choice(["serving_default", "serving_bytes", "x", None, 1, []])
     head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
-    form = head + png(gray) + b"\r\n--x--\r\n"
+    form = head + encode_png(gray) + b"\r\n--x--\r\n"
     multipart = "multipart/form-data; boundary=x"
     body, kind = draw.choice([(json.dumps(content).encode(), "application/json")] * 4 + [(form, multipart)] * 2 + [
-        (png(gray), "image/png"), (bomb(), "image/png"), (b"", "text/plain"), (b"\0" * 300, "image/jpeg")])  # fmt: skip
+        (encode_png(gray), "image/png"), (bomb(), "image/png"), (b"", "text/plain"),
+        (b"\0" * 300, "image/jpeg")])  # fmt: skip
     for _ in range(draw.choice([0, 0, 0, 1, 5])):  # bytes that are changed, or cut off
         place = draw.randrange(len(body) + 1)
         body = body[:place] + draw.randbytes(draw.choice([0, 1, 9])) + body[place + draw.randrange(3) :]

@@ -475,7 +475,7 @@ def test_runs_are_listed_and_compared_by_their_own_metrics(compose, command, tmp
         (["augmentation=[cutmix]"], "augmentation.cutmix: task=detection speaks of places"),
         (["evaluate.tta=flip"], "evaluate.tta=flip: task=detection speaks of places in an image, so that views cannot"),
         (["task.head=box"], "task.head=box: finds one object an image, and data=digits_scenes has up to 3; "),
-        (["data=digits"], "data=digits: its images have no boxes, which this task learns; they have label"),
+        (["data=digits"], "data=digits: its images have no boxes, which this task needs; they have label"),
         (["task.levels=[3,2]"], "task.levels=[3, 2]: should go up, each level once"),
         (["task.box_loss=iou"], "task.box_loss=iou: should be 'ciou', 'diou', 'giou' or 'smooth_l1'"),
         (["task.min_score=0.01"], "task.min_score=0.01: should be greater than or equal to 0.05"),

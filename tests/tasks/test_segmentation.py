@@ -488,4 +488,4 @@ def test_a_mistake_is_told_in_a_line(prepare, overrides, line):
 def test_data_without_masks_is_refused(compose):
     with pytest.raises(InputError) as refused:
         Experiment.prepare(compose("task=segmentation", "data=digits"))
-    assert str(refused.value) == ("data=digits: its images have no mask, which this task learns; they have label")
+    assert str(refused.value) == ("data=digits: its images have no mask, which this task needs; they have label")

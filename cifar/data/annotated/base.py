@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cifar.data.splits import proportional_cut, subset
 from cifar.images.io import read_photo
-from cifar.interfaces import VOID, Dataset, Split, aligned
+from cifar.interfaces import VOID, Dataset, Split, aligned_empty
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
 from cifar.runtime.terminal import unescaped
@@ -148,15 +148,15 @@ def _limited(examples: Sequence[Example], limit: int | None) -> Sequence[Example
 
 def _read(examples: Sequence[Example], size: int) -> Split:
     shape = (size, size, 3)
-    images = aligned(len(examples) * size * size * 3).reshape(len(examples), *shape)
+    images = aligned_empty(len(examples) * size * size * 3).reshape(len(examples), *shape)
     found: dict[str, list[np.ndarray]] = {}
     for row, example in enumerate(examples):
-        _, images[row], frame = read_photo(example.photo, shape)
-        for name, target in example.annotate(frame.size).items():
+        _, images[row], position = read_photo(example.photo, shape)
+        for name, target in example.annotate(position.size).items():
             if name == "boxes":
-                target = frame.boxes_in_image(target)
+                target = position.boxes_to_image(target)
             elif name == "mask":
-                target = frame.mask_in_image(target, shape)
+                target = position.mask_to_image(target, shape)
             found.setdefault(name, []).append(target)
     padding = {"boxes": (np.float32, 0), "classes": (np.int64, -1), "crowd": (bool, False)}
     targets = {name: _padded(arrays, *padding[name]) if name in padding else np.stack(arrays)

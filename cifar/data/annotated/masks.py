@@ -14,7 +14,7 @@ from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
 from cifar.data.annotated.base import Example, annotated, checked_classes, checked_mask, cut, mask_values
 from cifar.files.safe_io import refusing
-from cifar.images.io import read_colors, read_values
+from cifar.images.io import read_index_mask, read_rgb
 from cifar.interfaces import VOID, Dataset
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
@@ -63,7 +63,7 @@ def masks(
     """
     root = Path(path).expanduser()
     class_names = checked_classes([name for name in classes if name not in ("background", "void")], "data.classes")
-    values, read = mask_values(class_names), read_values
+    values, read = mask_values(class_names), read_index_mask
     if isinstance(classes, dict):
         order = {"background": 0, "void": VOID} | {name: k for k, name in enumerate(class_names, 1)}
         read = functools.partial(_read_colors, {int(color[1:], 16): order[name] for name, color in classes.items()})
@@ -104,7 +104,7 @@ def _targets(read: Read, path: Path, values: Sequence[int], size: tuple[int, int
 
 def _read_colors(meanings: Mapping[int, int], path: Path) -> np.ndarray:
     """The mask at `path`, uint8 (height, width), whose colors (24 bits) mean values; raises `InputError`."""
-    red, green, blue = read_colors(path).astype(np.int64).transpose(2, 0, 1)
+    red, green, blue = read_rgb(path).astype(np.int64).transpose(2, 0, 1)
     colors = (red << 16) + (green << 8) + blue
     known = np.array(sorted(meanings))
     place = np.searchsorted(known, colors).clip(max=len(known) - 1)

@@ -17,7 +17,7 @@ from cifar.config.schema import PositiveInt, Share
 from cifar.data.annotated.base import Example, annotated, check_size, checked_classes, checked_file, checked_mask, cut
 from cifar.data.annotated.voc import Described, described, listed, object_targets
 from cifar.files.safe_io import member
-from cifar.images.io import read_values
+from cifar.images.io import read_index_mask
 from cifar.interfaces import VOID, Dataset
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
@@ -127,7 +127,7 @@ def _examples(root: Path, by_breed: bool, heads: bool, found: Sequence[Pet]) -> 
 def _targets(
     photo: Path, trimap: Path, xml: Path, head: Described | None, label: int, size: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    values = checked_mask(read_values(trimap), size, (INSIDE, OUTSIDE, BORDER), trimap)
+    values = checked_mask(read_index_mask(trimap), size, (INSIDE, OUTSIDE, BORDER), trimap)
     if head is not None:
         check_size(size, head.size, photo, xml)
         targets = object_targets(head, [label] * len(head.boxes))

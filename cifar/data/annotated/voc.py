@@ -25,7 +25,7 @@ from cifar.data.annotated.base import (
     rarest,
 )
 from cifar.files.safe_io import Node, member, read_file, refusing, xml_tree
-from cifar.images.io import read_values
+from cifar.images.io import read_index_mask
 from cifar.interfaces import Dataset
 from cifar.runtime.errors import InputError, did_you_mean
 from cifar.runtime.lazy import np
@@ -173,4 +173,4 @@ def _targets(
 ) -> dict[str, np.ndarray]:
     check_size(size, objects.size, photo, xml)
     targets = object_targets(objects, labels)
-    return targets if mask is None else targets | {"mask": checked_mask(read_values(mask), size, values, mask)}
+    return targets if mask is None else targets | {"mask": checked_mask(read_index_mask(mask), size, values, mask)}

@@ -12,7 +12,7 @@ from cifar.config.schema import PositiveInt, UnitInterval
 from cifar.data.scenes.counter_rng import Draws
 from cifar.data.scenes.cutouts import SHAPE, resized, shapes
 from cifar.data.scenes.textures import textured
-from cifar.interfaces import Dataset, Split, aligned
+from cifar.interfaces import Dataset, Split, aligned_empty
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
 
@@ -128,7 +128,7 @@ def _source(settings: dict[str, Any], seed: int) -> Dataset:
 def _compose(source: Split, layout: Layout, count: int, key: tuple[int, int]) -> Split:
     """`count` scenes of the images of `source`."""
     size, channels = layout.size, source.images.shape[-1]
-    images = aligned(count * size * size * channels).reshape(count, size, size, channels)
+    images = aligned_empty(count * size * size * channels).reshape(count, size, size, channels)
     targets = {
         "boxes": np.empty((count, layout.objects, 4), np.float32),
         "classes": np.empty((count, layout.objects), np.int64),

@@ -12,7 +12,7 @@ import jinja2
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
-from cifar.images.io import png
+from cifar.images.io import encode_png
 from cifar.serving import schemas
 from cifar.serving.service import Service
 
@@ -31,7 +31,7 @@ def mount(app: FastAPI, service: Service) -> None:
         responses=schemas.errors(404), response_description="PNG files, in base64",
     )  # fmt: skip
     async def examples(model: str | None = None) -> Response:
-        files = await service.threaded(list, map(png, service.model(model).examples))
+        files = await service.threaded(list, map(encode_png, service.model(model).examples))
         return JSONResponse({"examples": [{"b64": base64.b64encode(file).decode()} for file in files]})
 
     @app.get("/docs", include_in_schema=False)

@@ -124,11 +124,11 @@ class Detection(Task):
         ]  # fmt: skip
 
     def draw(self, image, found):
-        from cifar.images.overlay import boxes_on
+        from cifar.images.overlay import draw_boxes
 
         if "scores" in found:
             found = {name: values[0] for name, values in self.answers({k: v[None] for k, v in found.items()}).items()}
-        return boxes_on(image, found["boxes"], found["classes"], self.class_names, found.get("scores"))
+        return draw_boxes(image, found["boxes"], found["classes"], self.class_names, found.get("scores"))
 
     def evaluate(self, predictions, split):
         from cifar import plots

@@ -133,7 +133,7 @@ class Segmentation(Task):
     def draw(self, image, found):
         from cifar.images import overlay
 
-        return overlay.mask_on(image, found["mask"], self.class_names[1:])
+        return overlay.draw_mask(image, found["mask"], self.class_names[1:])
 
     def evaluate(self, predictions, split):
         from cifar import plots
