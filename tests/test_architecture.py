@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import python
 
 from cifar.config.registry import ALL
 from cifar.runtime.paths import ROOT
+from helpers.processes import run_python
+from helpers.source_files import FILES
 
 LAYERS = (
     {"runtime"},
@@ -30,7 +31,6 @@ LAYERS = (
 """The rooms of the package, the lowest layer first; a room imports only from itself and from lower layers."""
 LAYER = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
 
-FILES = sorted([ROOT / "run.py", *(ROOT / "cifar").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")])
 PRIVATE_NAMES = {
     "cifar/export/graph.py",
     "cifar/optim/averaging.py",
@@ -178,5 +178,5 @@ assert all(registry.names() for registry in ALL)
 heavy = {"tensorflow", "keras", "sklearn", "mlflow", "optuna", "matplotlib", "seaborn", "PIL"}
 print(*sorted(heavy & sys.modules.keys()))
 """
-    done = python("-c", script)
+    done = run_python("-c", script)
     assert (done.code, done.stdout.strip()) == (0, ""), done

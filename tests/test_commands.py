@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import struct
-import zlib
 
 import mlflow
 import numpy as np
 import pytest
-from conftest import TINY, python, refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,6 +17,9 @@ from cifar.images.io import encode_png, read_image
 from cifar.runtime.errors import InputError
 from cifar.training import trainer
 from cifar.training.experiment import Experiment
+from helpers.pictures import bomb
+from helpers.processes import error_line, run_python
+from helpers.runs import TINY
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ class TestPredict:
 
     def test_unknown_run(self, command, tmp_path):
         picture("L", (8, 8)).save(tmp_path / "good.png")
-        assert refused(command("predict", "0" * 32, tmp_path / "good.png")).startswith(f"run {'0' * 32}: ")
+        assert error_line(command("predict", "0" * 32, tmp_path / "good.png")).startswith(f"run {'0' * 32}: ")
 
     @pytest.mark.parametrize(
         "kind", ["missing", "folder", "empty", "text", "truncated", "16-bit", "gif", "bomb", "cut header", "bad CRC"]
@@ -97,7 +97,7 @@ class TestPredict:
             Image.fromarray(np.zeros((8, 8), np.uint16)).save(path)
         elif kind == "gif":
             picture("L", (8, 8)).save(path, format="GIF")
-        line = refused(command("predict", quickstart.id, good, path))
+        line = error_line(command("predict", quickstart.id, good, path))
         assert line.startswith(f"{path}: cannot be read (")
         assert "accepted: a PNG or JPEG image of 8 bits a channel" in line
 
@@ -122,19 +122,9 @@ class TestPredict:
             assert (image.shape, image.dtype) == ((4, 5, 3), np.uint8)
 
 
-def bomb() -> bytes:
-    """A PNG of 60 bytes that declares 100,000 × 100,000 pixels."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-
-
 class TestEvaluate:
     def test_unknown_run(self, command):
-        assert refused(command("evaluate", "0" * 32)).startswith(f"run {'0' * 32}: ")
+        assert error_line(command("evaluate", "0" * 32)).startswith(f"run {'0' * 32}: ")
 
     def test_run_by_the_beginning_of_its_id(self, command, quickstart):
         done = command("evaluate", quickstart.id[:8])
@@ -145,7 +135,7 @@ class TestEvaluate:
     def test_store_that_cannot_be_opened(self, command, tmp_path):
         (tmp_path / "file").write_text("")
         uri = f"sqlite:///{tmp_path}/file/mlflow.db"
-        assert refused(command("--tracking-uri", uri, "evaluate", "x")).startswith("tracking.uri=")
+        assert error_line(command("--tracking-uri", uri, "evaluate", "x")).startswith("tracking.uri=")
 
     def test_data_that_is_not_the_runs_any_more(self, compose, tmp_path):
         for number, path in enumerate(tmp_path / "data" / part / name / f"{i}.png" for part in ("train", "test")
@@ -177,7 +167,7 @@ class TestEvaluate:
 
 class TestCommandLine:
     def test_help_names_the_commands(self):
-        done = python("-m", "cifar", "--help")
+        done = run_python("-m", "cifar", "--help")
         assert (done.code, done.stderr) == (0, "")
         assert all(command in done.stdout for command in ("runs", "compare", "ui", "evaluate", "predict", "export"))
 

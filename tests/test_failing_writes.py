@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from helpers.warm import ANY, CREATE, FLUSH, NAME, OPEN, WRITE, Ended, Server, Watch
 
 from cifar.runtime.paths import ROOT
+from helpers.warm import ANY, CREATE, FLUSH, NAME, OPEN, WRITE, Ended, Server, Watch
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("gcc"), reason="preload.c needs gcc")]
 

@@ -33,9 +33,6 @@ from typing import NamedTuple
 import mlflow
 import numpy as np
 import pytest
-from conftest import wait_for
-from helpers.projects import SETTINGS, Recorded, World, add_pictures, begun, draw_pictures, recorded, save
-from helpers.warm import NAME, Ended, Watch, clean
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -46,6 +43,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+
+from helpers.processes import wait_for
+from helpers.projects import SETTINGS, Recorded, World, add_pictures, begun, draw_pictures, recorded, save
+from helpers.warm import NAME, Ended, Watch, clean
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("gcc"), reason="preload.c needs gcc")]
 

@@ -18,7 +18,6 @@ import keras
 import mlflow
 import numpy as np
 import pytest
-from conftest import TINY, Done, busy, composed, interrupted, python, sqlite
 from PIL import Image
 
 from cifar import plots
@@ -27,6 +26,8 @@ from cifar.config.registry import DATASETS
 from cifar.config.settings import flatten
 from cifar.runtime.paths import ROOT
 from cifar.training import trainer
+from helpers.processes import Completed, run_and_signal, run_python, slowdown
+from helpers.runs import TINY, composed, sqlite
 
 FOLLOWED = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr", "images_per_second")
 TESTED = ("loss", "accuracy", "kappa", "calibration_error", "precision_macro", "recall_macro", "f1_macro",
@@ -154,7 +155,7 @@ print(json.dumps(model.predict(np.load("images.npy")).tolist()))
 """
         data = read(artifact("config.yaml").read_text()).data
         np.save(tmp_path / "images.npy", DATASETS.build(data, seed=0).test.images)
-        done = python("-c", script, quickstart.uri, quickstart.id, cwd=tmp_path)
+        done = run_python("-c", script, quickstart.uri, quickstart.id, cwd=tmp_path)
         assert done.code == 0, done.stderr
         outputs = np.array(json.loads(done.stdout.splitlines()[-1]))
         assert outputs.sum(axis=1) == pytest.approx(1, abs=1e-5)
@@ -163,7 +164,7 @@ print(json.dumps(model.predict(np.load("images.npy")).tolist()))
         assert [str(k) for k in outputs.argmax(axis=1)] == [row["predicted"] for row in rows]
 
     def test_evaluate_prints_what_is_stored(self, quickstart, finished):
-        done = python("-m", "cifar", "--tracking-uri", quickstart.uri, "evaluate", quickstart.id)
+        done = run_python("-m", "cifar", "--tracking-uri", quickstart.uri, "evaluate", quickstart.id)
         assert (done.code, done.stderr) == (0, "")
         printed = dict(line.split(" ") for line in done.stdout.splitlines() if line.startswith("test/"))
         assert printed == {f"test/{name}": f"{finished.data.metrics[f'test/{name}']:.4f}" for name in TESTED}
@@ -250,7 +251,7 @@ class TestFailure:
         assert all((folder / name).exists() for name in kept)
 
     def test_variables_of_notebooks_and_tools_do_no_harm(self, tmp_path):
-        done = python(
+        done = run_python(
             ROOT / "run.py", *TINY, "callbacks=none", f"tracking.uri={sqlite(tmp_path)}", cwd=tmp_path,
             MPLBACKEND="module://matplotlib_inline.nowhere", TF_USE_LEGACY_KERAS="1",
         )  # fmt: skip
@@ -281,7 +282,7 @@ class TestFailure:
                              strict=True))  # fmt: skip
         for signum, code in signals.items():
             seconds, done = ended[signum]
-            assert seconds < 10 * busy()
+            assert seconds < 10 * slowdown()
             assert "test:" not in done.stdout
             uri = sqlite(tmp_path / signum.name)
             run = newest(uri)
@@ -293,8 +294,8 @@ class TestFailure:
             assert [point.step for point in history] == list(range(1, len(history) + 1))
 
 
-def signalled(folder: Path, signum: int) -> tuple[float, Done]:
+def signalled(folder: Path, signum: int) -> tuple[float, Completed]:
     """A run in `folder` that gets a signal after its first epoch, and the seconds from the signal to its end."""
     folder.mkdir()
-    return interrupted(signum, *TINY, "epochs=1000", "callbacks=[checkpoint]", f"tracking.uri={sqlite(folder)}",
+    return run_and_signal(signum, *TINY, "epochs=1000", "callbacks=[checkpoint]", f"tracking.uri={sqlite(folder)}",
                        cwd=folder)  # fmt: skip

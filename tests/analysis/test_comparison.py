@@ -13,7 +13,6 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-from conftest import record, refused, sqlite
 from PIL import Image
 from scipy import stats
 
@@ -22,6 +21,8 @@ from cifar.analysis import Comparison, as_text, grouped, html, named
 from cifar.config.registry import DATASETS
 from cifar.config.settings import TrackingSettings
 from cifar.metrics.statistics import bootstrap_interval, holm, wilson_interval
+from helpers.processes import error_line
+from helpers.runs import record, sqlite
 
 HOSTILE = "<script>alert(1)</script>{{ 7*7 }}\"'&\x1b[31m"
 SHARES = {"good": 0.9, "bad": 0.7}
@@ -413,7 +414,7 @@ class TestMistakes:
         ],
     )
     def test_is_told_in_one_line(self, compare, stored, tmp_path, arguments, line):
-        assert refused(compare(*arguments)).startswith(line.format(**stored.ids))
+        assert error_line(compare(*arguments)).startswith(line.format(**stored.ids))
         assert not (tmp_path / "comparison.html").exists()
 
     @pytest.mark.parametrize("content", ["index,label\n0,1\n", "", "label,predicted,label_probability\n",
@@ -422,7 +423,7 @@ class TestMistakes:
         broken = record(stored.uri, "broken", "tracking.experiment=broken")
         (tmp_path / "predictions.csv").write_text(content)
         mlflow.MlflowClient(stored.uri).log_artifact(broken, str(tmp_path / "predictions.csv"), "tables")
-        line = refused(compare("bad 1", broken))
+        line = error_line(compare("bad 1", broken))
         assert "predictions.csv: cannot be read" in line
         assert "accepted: a table with the columns label, predicted and label_probability" in line
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 import mlflow
 import pytest
-from conftest import environment, python, record, refused, sqlite
 
 from cifar import tracking
 from cifar.analysis import listing
 from cifar.config.settings import TrackingSettings
 from cifar.runtime import terminal
 from cifar.runtime.paths import ROOT
+from helpers.processes import clean_environment, error_line, run_python
+from helpers.runs import record, sqlite
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,14 @@ def stored(tmp_path_factory) -> Store:
     script = """
 import os, sys
 from cifar import tracking
-from cifar.config import TrackingSettings
-from cifar.environment import ROOT
+from cifar.config.settings import TrackingSettings
+from cifar.runtime.paths import ROOT
 tracking.connect(sys.argv[1])
 with tracking.start(TrackingSettings(uri=sys.argv[1], experiment="digits", name="gone", parent=None)) as run:
     print(run.id, flush=True)
     os._exit(9)
 """
-    ids["gone"] = python("-c", script, uri).stdout.strip()
+    ids["gone"] = run_python("-c", script, uri).stdout.strip()
     return Store(uri, ids)
 
 
@@ -130,7 +131,7 @@ class TestFilters:
 class TestTable:
     def test_ids_are_whole_on_a_wide_terminal_and_in_a_pipe(self, runs, stored):
         assert runs()[1].startswith(stored.ids["gone"])
-        done = python("-m", "cifar", "--tracking-uri", stored.uri, "runs")
+        done = run_python("-m", "cifar", "--tracking-uri", stored.uri, "runs")
         assert done.stdout.splitlines()[1].startswith(stored.ids["gone"])
 
     def test_fits_80_columns_with_ids_that_commands_take(self, runs, stored):
@@ -158,12 +159,14 @@ from cifar import __main__
 __main__.main()
 print(*sorted({"tensorflow", "keras", "matplotlib"} & sys.modules.keys()))
 """
-        done = python("-c", script, "--tracking-uri", stored.uri, "runs")
+        done = run_python("-c", script, "--tracking-uri", stored.uri, "runs")
         assert (done.code, done.stdout.splitlines()[-1]) == (0, "")
 
     def test_reader_that_has_enough_is_no_error(self, stored):
         command = [sys.executable, "-m", "cifar", "--tracking-uri", stored.uri, "runs"]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         process.stdout.close()
         assert (process.stderr.read(), process.wait()) == (b"", 141)
 
@@ -180,7 +183,7 @@ class TestMistakes:
         ],
     )
     def test_is_told_in_one_line(self, command, stored, arguments, line):
-        assert refused(command(stored.uri, "runs", *arguments)).startswith(line)
+        assert error_line(command(stored.uri, "runs", *arguments)).startswith(line)
 
     @pytest.mark.parametrize("arguments", [("--status", "DONE"), ("--limit", "0"), ("--limit", "-1"), ("extra",)])
     def test_of_usage(self, command, stored, arguments):

@@ -1,25 +1,21 @@
 """What each choice draws, that the matrices compose, and that one resampling puts pixels where they say."""
 
-import operator
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 import tensorflow as tf
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, stats
 
-from cifar.augmentation import Batch, Geometric, Mixing, Photometric, augment, compose, parts
+from cifar.augmentation import Batch, Geometric, Mixing, Photometric, compose, parts
 from cifar.augmentation.resampling import resample
 from cifar.config.registry import AUGMENTATIONS
 from cifar.config.settings import FillMode
 from cifar.runtime.errors import InputError
+from helpers.augmentations import YAML, blended, build, moments, noise
 
-CONF = Path(__file__).parents[2] / "conf" / "augmentation"
-YAML = {path.stem: yaml.safe_load(path.read_text()) for path in CONF.glob("*.yaml")}
 FILL_MODES = get_args(FillMode)
 OFF = {
     "flip": {"horizontal": False, "vertical": False},
@@ -40,35 +36,12 @@ SHAPES = [(6, 8, 8, 3), (6, 9, 14, 1), (6, 32, 32, 3)]
 PAD_MODES = {"nearest": "edge", "reflect": "symmetric", "wrap": "wrap", "constant": "constant"}
 SCIPY_MODES = {"nearest": "nearest", "reflect": "reflect", "wrap": "grid-wrap", "constant": "grid-constant"}
 
-moments = st.tuples(st.integers(0, 2**40), st.integers(0, 1000), st.integers(0, 100_000))
 seeds = st.integers(0, 2**32 - 1)
-
-
-def build(*names, **changed):
-    """The named choices as their YAML has them, in this order; `changed` gives other settings to some."""
-    return {name: AUGMENTATIONS.build({"name": name, **YAML[name][name], **changed.get(name, {})}) for name in names}
-
-
-def noise(shape, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
 def augmented(images, choices, moment=(0, 0, 0), fill_mode="nearest"):
     """`images` as the first of their split, after `choices`, in the batch of a moment: (seed, epoch, step)."""
     return blended(images, choices, moment, fill_mode)[0]
-
-
-def blended(images, choices, moment=(0, 0, 0), fill_mode="nearest"):
-    """The same, and float32 (n, n): of which images of the batch each is made."""
-    index = np.arange(len(images))
-    return augment(
-        images,
-        {"row": np.eye(len(images), dtype=np.float32)},
-        operator.itemgetter("row"),
-        choices,
-        Batch(*moment, index),
-        fill_mode,
-    )
 
 
 def drawn(name, count=4000, shape=(10, 20, 1), moment=(0, 0, 0), **setting):

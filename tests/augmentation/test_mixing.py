@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 from scipy import ndimage, stats
-from test_augmentation import blended, build, moments, noise
 
 from cifar.augmentation import Batch, Draw, Photometric, compose, parts
 from cifar.augmentation.policies import COLORS
+from helpers.augmentations import blended, build, moments, noise
 
 
 @settings(deadline=None, max_examples=20)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import TINY, Done, composed, python, sqlite
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +19,8 @@ from cifar.config.settings import Settings, flatten, parse
 from cifar.runtime.errors import InputError
 from cifar.runtime.paths import ROOT
 from cifar.training import experiment
+from helpers.processes import Completed, run_python
+from helpers.runs import TINY, composed, sqlite
 
 CHOICES = [f"{path.parent.name}={path.stem}" for path in sorted((ROOT / "conf").glob("*/*.yaml"))]
 ROOT_KEYS = "augmentation, averaging, backend, batch_size, callbacks, data, "
@@ -428,9 +429,9 @@ finally:
 """
 
 
-def spied(loaded: Path, *arguments: str) -> Done:
+def spied(loaded: Path, *arguments: str) -> Completed:
     """`python run.py ARGUMENTS…`, which leaves in the file `loaded` what heavy libraries it has loaded."""
-    return python("-c", SPY.replace("LOADED", repr(str(loaded))), "run.py", *arguments)
+    return run_python("-c", SPY.replace("LOADED", repr(str(loaded))), "run.py", *arguments)
 
 
 def test_help_lists_the_choices_and_loads_nothing_heavy(tmp_path):
@@ -462,7 +463,7 @@ def test_mistake_is_told_before_anything_heavy_loads(tmp_path, arguments, line, 
 
 @pytest.mark.parametrize(("argument", "variables"), [("--debug", {}), ("seed=0", {"HYDRA_FULL_ERROR": "1"})])
 def test_traceback_is_shown_when_asked_for(argument, variables):
-    done = python(ROOT / "run.py", "optimizer.lr=-1", argument, **variables)
+    done = run_python(ROOT / "run.py", "optimizer.lr=-1", argument, **variables)
     assert done.code == 2
     assert done.stderr.startswith("Traceback")
     assert "InputError: optimizer.lr=-1: should be greater than 0" in done.stderr

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import composed
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from cifar.config import command_line
 from cifar.config.compose import resolve
 from cifar.runtime.paths import ROOT
 from cifar.training import experiment
+from helpers.runs import composed
 
 PLACES = {"DIR": "/dir", "FILE": "file", "RUN_ID": "abcd", "LAYER": "conv", "HOST": "host", "NAME": "name"}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "conf").rglob("*.yaml"))]

@@ -8,7 +8,6 @@ from typing import Literal
 
 import pytest
 import yaml
-from conftest import composed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from cifar.config.registry import ALL, Registry
 from cifar.config.schema import PositiveInt, Rate, Seed, Strict, settings_of
 from cifar.runtime.errors import InputError, did_you_mean
 from cifar.runtime.paths import ROOT
+from helpers.runs import composed
 
 MAPPINGS = ("augmentation", "callbacks")
 """The groups that are mappings of name to settings, of which `none` is the empty one."""

@@ -23,8 +23,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import composed
-from helpers.annotated_files import WRITERS
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -37,6 +35,8 @@ from cifar.data import cifar, download
 from cifar.data.splits import stratified_cut, subset
 from cifar.files import safe_io
 from cifar.runtime.errors import InputError
+from helpers.annotated_files import WRITERS
+from helpers.runs import composed
 
 CIFARS = pytest.mark.parametrize("version", [cifar.CIFAR10, cifar.CIFAR100], ids=lambda version: version.name)
 
@@ -203,7 +203,7 @@ def test_limit(name, settings):
 
 
 def test_importing_the_builders_loads_no_heavy_library():
-    code = "import sys; from cifar.registry import DATASETS; DATASETS.names(); print(*sys.modules)"
+    code = "import sys; from cifar.config.registry import DATASETS; DATASETS.names(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"tensorflow", "keras", "sklearn", "PIL", "matplotlib"} & set(loaded)
 

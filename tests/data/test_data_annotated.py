@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.annotated_files import WRITERS, build, photo, refusal
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from cifar.data.annotated.base import cut, rarest
 from cifar.images.io import Letterbox, read_photo
 from cifar.interfaces import VOID
 from cifar.runtime.errors import InputError
+from helpers.annotated_files import WRITERS, build, photo, refusal
 
 NAMES = pytest.mark.parametrize("name", WRITERS)
 SIDES = st.integers(1, 90)

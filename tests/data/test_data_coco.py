@@ -8,7 +8,6 @@ import re
 
 import numpy as np
 import pytest
-from helpers.annotated_files import build, overwrite, refusal, whole, whole_box, write_coco
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -19,6 +18,7 @@ from pycocotools.coco import COCO
 from cifar.data.annotated.rle import polygon_mask, run_mask, runs_of
 from cifar.interfaces import VOID
 from cifar.runtime.errors import InputError
+from helpers.annotated_files import build, overwrite, refusal, whole, whole_box, write_coco
 
 TEST = "annotations/instances_val2017.json"
 TRAIN = "annotations/instances_train2017.json"

@@ -6,6 +6,10 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
+
+from cifar.interfaces import VOID
+from cifar.runtime.errors import InputError
 from helpers.annotated_files import (
     SIZES,
     build,
@@ -18,10 +22,6 @@ from helpers.annotated_files import (
     write_masks,
     write_pets,
 )
-from PIL import Image
-
-from cifar.interfaces import VOID
-from cifar.runtime.errors import InputError
 
 # Folders
 

@@ -7,7 +7,6 @@ import re
 
 import numpy as np
 import pytest
-from conftest import composed, python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -19,6 +18,8 @@ from cifar.data.scenes.counter_rng import Draws
 from cifar.data.scenes.textures import textured
 from cifar.interfaces import Split
 from cifar.runtime.errors import InputError
+from helpers.processes import run_python
+from helpers.runs import composed
 
 
 def build(*overrides, seed=0, **counts):
@@ -102,7 +103,7 @@ def test_a_scene_depends_on_nothing_but_its_number_and_the_seed(monkeypatch):
 
 SCRIPT = """
 import json, sys
-from cifar.registry import DATASETS
+from cifar.config.registry import DATASETS
 print(DATASETS.build(json.loads(sys.argv[1]), seed=5).fingerprint)
 """
 
@@ -112,7 +113,7 @@ def test_scenes_are_the_same_on_other_processors():
     stated = OmegaConf.to_container(composed("data=scenes", "data@data.source=digits").data)
     settings = json.dumps({**stated, "train": 100, "val": 3, "test": 3})
     older = {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4", "OPENBLAS_CORETYPE": "Nehalem"}
-    found = [python("-W", "ignore", "-c", SCRIPT, settings, **variables) for variables in ({}, older)]
+    found = [run_python("-W", "ignore", "-c", SCRIPT, settings, **variables) for variables in ({}, older)]
     assert [done.code for done in found] == [0, 0], found
     assert found[0].stdout == found[1].stdout != ""
 

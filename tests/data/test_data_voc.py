@@ -8,13 +8,13 @@ import zlib
 
 import numpy as np
 import pytest
-from helpers.annotated_files import SIZES, build, indexed, overwrite, refusal, voc_xml, whole, whole_box, write_voc
 from PIL import Image
 
 from cifar.data.annotated.voc import CLASSES
 from cifar.files import safe_io
 from cifar.interfaces import VOID
 from cifar.runtime.errors import InputError
+from helpers.annotated_files import SIZES, build, indexed, overwrite, refusal, voc_xml, whole, whole_box, write_voc
 
 FIRST = "2026_000012"
 """The first test photo; its objects are a person and nothing else, its size is 20×32 (height, width)."""

@@ -8,17 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import h5py
 import mlflow
 import numpy as np
 import pytest
-from conftest import TINY, Done, environment, python, sqlite
 from hypothesis import given
 from hypothesis import strategies as st
-from test_resume import KILLED_WRITING
 
 from cifar.distributed.shard import Shard
 from cifar.runtime.paths import ROOT
+from helpers.processes import KILLED_WRITING, Completed, clean_environment, run_python
+from helpers.runs import TINY, finished_run, metric_history, sqlite, weight_arrays
 
 TOLERANCE = 2e-6
 """Of weights and losses, which are about 1: a few units in the last place of float32, from sums in another order."""
@@ -29,30 +28,11 @@ DIGITS = ("data=digits", "data.limit=303", "model.filters=[4]", "model.head.unit
 ON_JAX = (*DIGITS, "backend=jax", "distribute=data_parallel")
 
 
-def only_run(store: Path) -> mlflow.entities.Run:
-    client = mlflow.MlflowClient(sqlite(store))
-    (experiment,) = [found.experiment_id for found in client.search_experiments() if found.name == "digits"]
-    (found,) = client.search_runs([experiment], "tags.settings_sha256 != ''")
-    assert found.info.status == "FINISHED"
-    return found
-
-
-def history(store: Path) -> dict[str, np.ndarray]:
-    client, run = mlflow.MlflowClient(sqlite(store)), only_run(store)
-    return {name: np.array([point.value for point in client.get_metric_history(run.info.run_id, name)])
-            for name in run.data.metrics if name != "images_per_second"}  # fmt: skip
-
-
-def weights(store: Path) -> dict[str, np.ndarray]:
-    found = {}
-    run = only_run(store).info.run_id
-    with h5py.File(store / "mlruns" / run / "artifacts" / "model.weights.h5") as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
-
-
 def assert_same_training(store: Path, expected: Path) -> None:
-    for ours, theirs in ((weights(store), weights(expected)), (history(store), history(expected))):
+    for ours, theirs in (
+        (weight_arrays(store), weight_arrays(expected)),
+        (metric_history(store), metric_history(expected)),
+    ):
         assert ours.keys() == theirs.keys()
         for name in ours:
             np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=TOLERANCE, err_msg=name)
@@ -65,7 +45,7 @@ import runpy, sys
 import tensorflow as tf
 processor, = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(processor, 2 * [tf.config.LogicalDeviceConfiguration()])
-from conftest import composed
+from helpers.runs import composed
 main = runpy.run_path("run.py")["main"]
 def run(folder, *overrides):
     try:
@@ -79,10 +59,10 @@ run("refused", "distribute=mirrored", "batch_size=34")
 """
 
     def test_two_devices_train_as_one_does(self, tmp_path):
-        done = python("-c", self.TWO_DEVICES, tmp_path, *DIGITS, "epochs=2", PYTHONPATH="tests")
+        done = run_python("-c", self.TWO_DEVICES, tmp_path, *DIGITS, "epochs=2", PYTHONPATH="tests")
         assert done.code == 0, done.stderr
         assert_same_training(tmp_path / "mirrored", tmp_path / "none")
-        assert only_run(tmp_path / "mirrored").data.tags["devices"] == "2"
+        assert finished_run(tmp_path / "mirrored").data.tags["devices"] == "2"
         assert done.stdout.splitlines()[-2:] == 2 * ["exit code 2"]
         assert done.stderr.splitlines()[-2:] == [
             "error: batch_size=25: should be a multiple of 2, the number of devices",
@@ -102,7 +82,7 @@ def cache(tmp_path_factory) -> dict[str, str]:
 def undisturbed(tmp_path_factory, cache) -> Path:
     """The store of a run on JAX on one device."""
     store = tmp_path_factory.mktemp("undisturbed")
-    done = python(ROOT / "run.py", *ON_JAX, f"tracking.uri={sqlite(store)}", cwd=store, **cache)
+    done = run_python(ROOT / "run.py", *ON_JAX, f"tracking.uri={sqlite(store)}", cwd=store, **cache)
     assert (done.code, done.stderr) == (0, "")
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["run", *4 * ["epoch"], "test:", "python"]
     return store
@@ -114,28 +94,28 @@ def start_two(store: Path, *overrides: str, **variables: str) -> list[subprocess
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     command = [sys.executable, "-u", ROOT / "run.py", *overrides, f"tracking.uri={sqlite(store)}"]
-    shared = {**environment(), **variables, "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
+    shared = {**clean_environment(), **variables, "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
               "KERAS_DISTRIBUTION_NUM_PROCESSES": "2"}  # fmt: skip
     return [subprocess.Popen(command, cwd=store, env={**shared, "KERAS_DISTRIBUTION_PROCESS_ID": str(index)}, text=True,
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) for index in range(2)]  # fmt: skip
 
 
-def ended(processes: list[subprocess.Popen]) -> list[Done]:
+def ended(processes: list[subprocess.Popen]) -> list[Completed]:
     outputs = [process.communicate(timeout=300) for process in processes]
-    return [Done(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
+    return [Completed(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
 
 
 class TestJax:
     def test_run_is_recorded_as_any(self, undisturbed):
-        run = only_run(undisturbed)
+        run = finished_run(undisturbed)
         assert {"test/accuracy", "best/loss", "model/flops"} <= run.data.metrics.keys()
         assert run.data.metrics["model/flops"] == pytest.approx(2 * 9 * 64 * 4 + 2 * 64 * 10, rel=0.2)
         model = mlflow.MlflowClient(sqlite(undisturbed)).search_logged_models([run.info.experiment_id])
         assert len(model) == 1
 
     def test_evaluate_prints_what_is_stored(self, undisturbed):
-        run = only_run(undisturbed)
-        done = python("-m", "cifar", "--tracking-uri", sqlite(undisturbed), "evaluate", run.info.run_id)
+        run = finished_run(undisturbed)
+        done = run_python("-m", "cifar", "--tracking-uri", sqlite(undisturbed), "evaluate", run.info.run_id)
         assert (done.code, done.stderr) == (0, "")
         assert f"test/accuracy {run.data.metrics['test/accuracy']:.4f}" in done.stdout.splitlines()
 
@@ -143,20 +123,22 @@ class TestJax:
     def test_killed_and_resumed_it_ends_the_same_to_the_bit(self, undisturbed, tmp_path, cache):
         (tmp_path / "killed_writing.py").write_text(KILLED_WRITING)
         overrides = (*ON_JAX, "state.minutes=0.0005", "resume=auto", f"tracking.uri={sqlite(tmp_path)}")
-        killed = python(tmp_path / "killed_writing.py", 11, ROOT / "run.py", *overrides, cwd=tmp_path, **cache)
+        killed = run_python(tmp_path / "killed_writing.py", 11, ROOT / "run.py", *overrides, cwd=tmp_path, **cache)
         assert killed.code == -signal.SIGKILL, killed.stderr
         (state, *_) = sorted((tmp_path / "mlruns").glob("*/work/state/*.json"), reverse=True)
         assert int(state.stem.split("-")[1]) > 0, "not within an epoch"
-        done = python(ROOT / "run.py", *overrides, cwd=tmp_path, **cache)
+        done = run_python(ROOT / "run.py", *overrides, cwd=tmp_path, **cache)
         assert (done.code, done.stderr) == (0, "")
-        assert only_run(tmp_path).data.tags["weights_sha256"] == only_run(undisturbed).data.tags["weights_sha256"]
-        assert {name: list(values) for name, values in history(tmp_path).items()} == {
-            name: list(values) for name, values in history(undisturbed).items()}  # fmt: skip
+        assert (
+            finished_run(tmp_path).data.tags["weights_sha256"] == finished_run(undisturbed).data.tags["weights_sha256"]
+        )
+        assert {name: list(values) for name, values in metric_history(tmp_path).items()} == {
+            name: list(values) for name, values in metric_history(undisturbed).items()}  # fmt: skip
 
     def test_two_processes_train_as_one_does(self, undisturbed, tmp_path, cache):
         first, second = ended(start_two(tmp_path, *ON_JAX, **cache))
-        assert (first.code, first.stderr, second) == (0, "", Done(0, "", ""))
-        assert only_run(tmp_path).data.tags["devices"] == "2"
+        assert (first.code, first.stderr, second) == (0, "", Completed(0, "", ""))
+        assert finished_run(tmp_path).data.tags["devices"] == "2"
         assert_same_training(tmp_path, undisturbed)
 
     @pytest.mark.slow
@@ -171,7 +153,7 @@ class TestJax:
         assert (other.code, other.stderr) == (143, "interrupted by SIGTERM\n")
         three = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
         overrides = (*ON_JAX, "resume=auto", f"tracking.uri={sqlite(tmp_path)}")
-        done = python(ROOT / "run.py", *overrides, cwd=tmp_path, **three)
+        done = run_python(ROOT / "run.py", *overrides, cwd=tmp_path, **three)
         assert (done.code, done.stderr) == (0, "")
         assert "epoch 1/4" not in done.stdout
         assert_same_training(tmp_path, undisturbed)

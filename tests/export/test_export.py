@@ -17,7 +17,6 @@ import mlflow
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import TINY, Done, environment, python, record, refused, sqlite
 from PIL import Image
 
 from cifar import tracking
@@ -31,29 +30,31 @@ from cifar.runtime.paths import ROOT
 from cifar.tracking import queries
 from cifar.training import trainer
 from cifar.training.experiment import Experiment
+from helpers.processes import Completed, clean_environment, error_line, run_python
+from helpers.runs import TINY, record, sqlite
 
 
 @dataclass(frozen=True)
 class Exported:
     """An export that a process has made, and what the run's model says of the test images in this one."""
 
-    process: Done
+    process: Completed
     folder: Path
     card: dict
     images: np.ndarray
     probabilities: np.ndarray
 
-    def read_by(self, script: str) -> Done:
+    def read_by(self, script: str) -> Completed:
         """What `script` says in a process without this project; `images.npy` and the export are in its folder."""
         np.save(self.folder / "images.npy", self.images)
-        return python("-c", script, cwd=self.folder)
+        return run_python("-c", script, cwd=self.folder)
 
 
 @pytest.fixture(scope="module")
 def exported(quickstart, tmp_path_factory) -> Exported:
     """The quickstart's run in all formats."""
     folder = tmp_path_factory.mktemp("export")
-    process = python("-m", "cifar", "--tracking-uri", quickstart.uri, "export", quickstart.id[:8], folder)
+    process = run_python("-m", "cifar", "--tracking-uri", quickstart.uri, "export", quickstart.id[:8], folder)
     assert (process.code, process.stderr) == (0, ""), process
     experiment, model = trainer.restore(*tracking.stored_run(quickstart.uri, quickstart.id))
     images = experiment.dataset.test.images
@@ -61,7 +62,7 @@ def exported(quickstart, tmp_path_factory) -> Exported:
                     model.predict(images, verbose=0))  # fmt: skip
 
 
-def differences(exported: Exported, done: Done) -> float:
+def differences(exported: Exported, done: Completed) -> float:
     """How far the probabilities that a process has saved are from those of the run's model, at most."""
     assert done.code == 0, done.stderr
     return float(np.abs(np.load(exported.folder / "answers.npy") - exported.probabilities).max())
@@ -243,7 +244,7 @@ def test_run_in_bfloat16_with_views(in_process, command, tmp_path):
     stored = mlflow.MlflowClient(uri).get_run(run_id).info.artifact_uri.removeprefix("file://")
     with Path(stored, "model.weights.h5").open("ab") as weights:
         weights.write(b"x")
-    line = refused(command(uri, "export", run_id, tmp_path / "others"))
+    line = error_line(command(uri, "export", run_id, tmp_path / "others"))
     assert line.startswith(f"run {run_id}: the SHA-256 of its model.weights.h5 is ")
     assert not (tmp_path / "others").exists()
 
@@ -336,7 +337,7 @@ class TestPlace:
             "with interrupts.handled(), place.partial(pathlib.Path(sys.argv[1])) as folder:\n"
             "    (folder / 'saved_model.pb').touch()\n    print('written', flush=True)\n    time.sleep(60)\n"
         )
-        process = subprocess.Popen([sys.executable, "-c", script, tmp_path], cwd=ROOT, env=environment(),
+        process = subprocess.Popen([sys.executable, "-c", script, tmp_path], cwd=ROOT, env=clean_environment(),
                                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
         assert process.stdout.readline() == b"written\n"
         process.send_signal(signum)
@@ -356,7 +357,7 @@ class TestRefusals:
         return lambda *arguments, uri=quickstart.uri: command(uri, "export", *arguments)
 
     def test_unknown_run(self, export, tmp_path):
-        assert refused(export("0" * 32, tmp_path / "new")).startswith(f"run {'0' * 32}: ")
+        assert error_line(export("0" * 32, tmp_path / "new")).startswith(f"run {'0' * 32}: ")
         assert not (tmp_path / "new").exists()
 
     def test_run_that_is_not_finished(self, export, tmp_path):
@@ -364,30 +365,30 @@ class TestRefusals:
         tracking.connect(uri)
         run_id = record(uri, "some", "data.limit=60")
         mlflow.MlflowClient(uri).set_terminated(run_id, "FAILED")
-        assert refused(export(run_id, tmp_path / "new", uri=uri)) == f"run {run_id}: the run is FAILED, not finished"
+        assert error_line(export(run_id, tmp_path / "new", uri=uri)) == f"run {run_id}: the run is FAILED, not finished"
 
     def test_run_without_weights(self, export, tmp_path):
         uri = sqlite(tmp_path)
         run_id = record(uri, "some", "data.limit=60")
-        line = refused(export(run_id, tmp_path / "new", uri=uri))
+        line = error_line(export(run_id, tmp_path / "new", uri=uri))
         assert line == f"run {run_id}: it is FINISHED and has no model.weights.h5"
 
     def test_unknown_format(self, export, quickstart, tmp_path):
-        line = refused(export(quickstart.id, tmp_path, "--format", "keras,onx"))
+        line = error_line(export(quickstart.id, tmp_path, "--format", "keras,onx"))
         assert line == "--format onx: unknown format; did you mean 'onnx'? known: keras, onnx, savedmodel, tflite"
 
     def test_package_that_is_not_installed(self, export, quickstart, tmp_path, monkeypatch):
         monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "tf2onnx" else name)
-        line = refused(export(quickstart.id, tmp_path, "--format", "onnx"))
+        line = error_line(export(quickstart.id, tmp_path, "--format", "onnx"))
         assert line == "--format onnx: needs tf2onnx; `pip install --requirement requirements.txt` installs it"
 
     def test_folder_that_cannot_be_written(self, export, quickstart, tmp_path):
         (tmp_path / "file").touch()
-        line = refused(export(quickstart.id, tmp_path / "file" / "models"))
+        line = error_line(export(quickstart.id, tmp_path / "file" / "models"))
         assert line.startswith(f"{tmp_path}/file/models: cannot be written; accepted: ")
         (tmp_path / "thesis.txt").touch()
         before = sorted(tmp_path.iterdir())
-        assert refused(export(quickstart.id, tmp_path)).startswith(f"{tmp_path}: holds other files, such as ")
+        assert error_line(export(quickstart.id, tmp_path)).startswith(f"{tmp_path}: holds other files, such as ")
         assert sorted(tmp_path.iterdir()) == before
 
     def test_model_that_is_not_rebuilt_as_it_was(self, quickstart):

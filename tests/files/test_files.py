@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import python, refused, sqlite
 from PIL import Image
 
 from cifar.files import atomic, ownership
 from cifar.runtime import processes
 from cifar.runtime.errors import InputError
 from cifar.tasks.classification import Classification
+from helpers.processes import error_line, run_python
+from helpers.runs import sqlite
 
 
 class TestAtomic:
@@ -64,7 +65,7 @@ with atomic.replacing(folder / "file.txt") as temporary:
     temporary.write_text("half")
     os.kill(os.getpid(), 9)
 """
-        assert python("-c", script).code == -9
+        assert run_python("-c", script).code == -9
         left = sorted(tmp_path.iterdir())
         assert len(left) == 2
         assert all(atomic.NAME.fullmatch(path.name) for path in left)
@@ -159,7 +160,7 @@ class TestPredict:
     def test_other_files_are_refused_before_the_model_loads(self, predict, tmp_path, monkeypatch, name):
         monkeypatch.setattr("cifar.__main__.load_tensorflow", lambda _: pytest.fail("not refused before it loads"))
         (tmp_path / name).write_text("drawn by hand")
-        assert refused(predict()).startswith(f"{tmp_path / name}: is another program's file")
+        assert error_line(predict()).startswith(f"{tmp_path / name}: is another program's file")
         assert (tmp_path / name).read_text() == "drawn by hand"
         assert len(list(tmp_path.iterdir())) == 2
 
@@ -167,7 +168,7 @@ class TestPredict:
 def test_compare_refuses_a_file_that_is_no_page_of_its_own_before_all_else(command, tmp_path):
     path = tmp_path / "thesis.html"
     path.write_text("<html>years of work")
-    line = refused(command(sqlite(tmp_path / "new"), "compare", "abcd", "--html", path))
+    line = error_line(command(sqlite(tmp_path / "new"), "compare", "abcd", "--html", path))
     assert line.startswith(f"--html {path}: is another program's file")
     assert path.read_text() == "<html>years of work"
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.html"]

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_architecture import FILES
 
 from cifar.files import atomic
 from cifar.runtime.paths import ROOT
+from helpers.source_files import FILES
 
 DATABASE = "`mlflow.db` next to `run.py`, or the database of `tracking.uri`"
 MLRUNS = "`mlruns/` next to the database, with `mlruns/RUN/artifacts/`"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import composed
 from omegaconf import OmegaConf
 from PIL import Image
 from pycocotools import mask as coco_masks
@@ -17,6 +16,7 @@ from pycocotools import mask as coco_masks
 from cifar.config.registry import DATASETS
 from cifar.interfaces import Dataset
 from cifar.runtime.errors import InputError
+from helpers.runs import composed
 
 SIZES = ((20, 32), (32, 20), (24, 24), (11, 40))
 """(height, width) of photos, in turn."""

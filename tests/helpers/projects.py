@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from helpers.warm import Ended, Server
 from PIL import Image
 
 from cifar.runtime.paths import ROOT
+from helpers.warm import Ended, Server
 
 EPOCHS = 3
 SETTINGS = (f"epochs={EPOCHS}", "data=folder", "data.size=8", "data.val_fraction=0.2", "model.filters=[4]",

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import composed
 from sklearn.datasets import load_digits
 
 from cifar.config.compose import resolve
@@ -19,46 +18,12 @@ from cifar.nn import layers
 from cifar.runtime.errors import InputError
 from cifar.serving.explaining import grad_cam
 from cifar.tasks.classification import Classification
-
-TINY = {
-    "airbench": ["model.widths=[8,12]"],
-    "all_conv": ["model.filters=8", "model.input_dropout=0", "model.dropout=0"],
-    "cct": ["model.width=16", "model.units=16"],
-    "cnn": ["model.blocks=[{filters:8,pool:max},{filters:8,repeat:2,normalization:none,activation:gelu,pool:average}]"],
-    "cnn3": ["model.filters=[8,8]", "model.dropout=0", "model.head.units=[]"],
-    "convmixer": ["model.width=16", "model.depth=2"],
-    "from_run": ["model.run=abc", "model.freeze=none",
-                 "model.model={name:cnn3,filters:[8,8],kernel_size:3,dropout:0.0}",
-                 "model.head={pooling:flatten,units:[],dropout:0.0}"],
-    "mobilenet": ["model.width=0.125"],
-    "preact_resnet": ["model.depth=8", "model.filters=[8,8,16]", "model.attention=se", "model.stochastic_depth=0.1"],
-    "pretrained": ["model.network=MobileNet", "model.weights=none", "model.size=32", "model.freeze=none",
-                   "model.head.dropout=0"],
-    "resnet": ["model.depth=8", "model.filters=[8,12,16]", "model.attention=cbam", "model.stochastic_depth=0.1"],
-    "vgg": ["model.depth=11", "model.filters=[8,8,16,16,16]", "model.head.units=[]"],
-    "wide_resnet": ["model.depth=10", "model.width=1", "model.dropout=0.1"],
-}  # fmt: skip
-"""What makes a model cheap and, for the most part, without dropout."""
-
-
-def settings(*overrides: str) -> tuple[dict, dict]:
-    """What the composed YAML says to the builder, and to the head."""
-    model = resolve(composed("data=digits", *overrides)).model
-    return {key: value for key, value in model.items() if key != "head"}, model["head"]
-
-
-def backbone(*overrides: str, shape: tuple[int, int, int] = (16, 16, 1)) -> keras.Model:
-    images = np.random.default_rng(0).integers(0, 256, (9, *shape), dtype="uint8")
-    return MODELS.build(settings(*overrides)[0], image_shape=shape, train_images=images, start=None)
-
-
-def tiny(name: str) -> list[str]:
-    """The overrides that choose a small model of this name."""
-    return [f"model={name}", *TINY.get(name, [])]
+from helpers.models import backbone, model_settings, small
+from helpers.runs import composed
 
 
 def classifier(*overrides: str, shape: tuple[int, int, int] = (16, 16, 1)) -> keras.Model:
-    return Classification(tuple("0123456789")).model(backbone(*overrides, shape=shape), settings(*overrides)[1])
+    return Classification(tuple("0123456789")).model(backbone(*overrides, shape=shape), model_settings(*overrides)[1])
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +38,8 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("name", MODELS.names())
 def test_features_are_a_pyramid_that_trains(name, shape):
     keras.utils.set_random_seed(0)
-    model = backbone(*tiny(name), shape=shape)
-    size = settings(*tiny(name))[0].get("size") or shape[0]
+    model = backbone(*small(name), shape=shape)
+    size = model_settings(*small(name))[0].get("size") or shape[0]
     assert (model.input.shape, model.input.dtype) == ((None, *shape), "uint8")
 
     assert model.output
@@ -96,7 +61,7 @@ def test_features_are_a_pyramid_that_trains(name, shape):
 def test_overfits_and_is_saved_and_carried_elsewhere(name, digits, tmp_path):
     images, targets = digits
     keras.utils.set_random_seed(0)
-    model = classifier(*tiny(name))
+    model = classifier(*small(name))
     model.compile(keras.optimizers.Adam(1e-2), "categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
     for _ in range(150):
         model.reset_metrics()
@@ -122,7 +87,7 @@ def test_overfits_and_is_saved_and_carried_elsewhere(name, digits, tmp_path):
 
     # Settings, classes, image shape and weights are all of it: those who have a run need not have its data.
     model.save_weights(tmp_path / "model.weights.h5")
-    blank, (made_of, head) = Dataset.placeholder("digits", "0123456789", (16, 16, 1)), settings(*tiny(name))
+    blank, (made_of, head) = Dataset.placeholder("digits", "0123456789", (16, 16, 1)), model_settings(*small(name))
     body = MODELS.build(made_of, image_shape=blank.image_shape, train_images=blank.train.images, start=None)
     rebuilt = Classification(blank.class_names).model(body, head)
     rebuilt.load_weights(tmp_path / "model.weights.h5")
@@ -133,7 +98,7 @@ def test_overfits_and_is_saved_and_carried_elsewhere(name, digits, tmp_path):
 def test_trains_in_bfloat16(name, digits):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = classifier(*tiny(name))
+        model = classifier(*small(name))
     finally:
         keras.config.set_dtype_policy("float32")
     model.compile("adam", "categorical_crossentropy", run_eagerly=True)
@@ -255,7 +220,7 @@ class TestAirbench:
         return load_digits().images.astype("uint8").repeat(2, axis=1).repeat(2, axis=2)[:200, ..., None] * 15
 
     def build(self, images, **changes):
-        stated, _ = settings("model=airbench", "model.widths=[8,12]")
+        stated, _ = model_settings("model=airbench", "model.widths=[8,12]")
         return MODELS.build({**stated, **changes}, image_shape=images.shape[1:], train_images=images)
 
     def test_parameters_of_the_published_network(self):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from conftest import TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from cifar.optim import averaging
 from cifar.runtime.paths import WEIGHTS
 from cifar.training import trainer
 from cifar.training.experiment import Experiment
+from helpers.runs import TINY
 
 LR = 0.1
 

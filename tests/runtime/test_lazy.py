@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 
 import pytest
-from conftest import python
 
 from cifar.runtime.lazy import Lazy, load
+from helpers.processes import run_python
 
 LITTER = """
 import gc
@@ -39,7 +39,7 @@ def test_collector_goes_on_where_a_module_does_not_load():
 def test_tensorflow_comes_without_jax_which_can_be_loaded_afterwards():
     script = """
 import sys
-from cifar.lazy import load_tensorflow
+from cifar.runtime.lazy import load_tensorflow
 load_tensorflow()
 import keras
 print(keras.backend.backend(), "jax" in sys.modules)
@@ -47,5 +47,5 @@ import jax
 load_tensorflow()
 print(sys.modules["jax"] is jax)
 """
-    done = python("-c", script)
+    done = run_python("-c", script)
     assert (done.code, done.stdout.splitlines()) == (0, ["tensorflow False", "True"]), done

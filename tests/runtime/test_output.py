@@ -11,7 +11,6 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-from conftest import environment, python, record, sqlite
 from PIL import Image
 
 from cifar.runtime import errors
@@ -20,6 +19,8 @@ from cifar.runtime.paths import ROOT
 from cifar.sweep.console import Console
 from cifar.sweep.jobs import Job
 from cifar.training.progress import Progress
+from helpers.processes import clean_environment, run_python
+from helpers.runs import record, sqlite
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 """The variables of a terminal that shows nothing but ASCII."""
@@ -130,7 +131,7 @@ assert subprocess.run(["sh", "-c", "echo a; echo b >&2"]).returncode == 0
     redirections = " ".join(f"{number}<&-" for number in closed)
     path = tmp_path / "file"
     done = subprocess.run(["sh", "-c", f'exec "$@" {redirections}', "sh", sys.executable, "-c", script, path], cwd=ROOT,
-                          env=environment(), stdin=subprocess.DEVNULL, check=False)  # fmt: skip
+                          env=clean_environment(), stdin=subprocess.DEVNULL, check=False)  # fmt: skip
     assert done.returncode == 0
     assert int(path.read_text()) > 2
 
@@ -138,16 +139,16 @@ assert subprocess.run(["sh", "-c", "echo a; echo b >&2"]).returncode == 0
 def test_commands_in_ascii(tmp_path):
     uri = sqlite(tmp_path)
     record(uri, "größer\udce9", "data.limit=60")
-    done = python("-m", "cifar", "--tracking-uri", uri, "runs", **ASCII)
+    done = run_python("-m", "cifar", "--tracking-uri", uri, "runs", **ASCII)
     assert (done.code, done.stderr) == (0, "")
     assert r"gr??er\xe9" in done.stdout
-    assert python("-m", "cifar", "compare", "--help", PYTHONIOENCODING="ascii:strict").code == 0
+    assert run_python("-m", "cifar", "compare", "--help", PYTHONIOENCODING="ascii:strict").code == 0
 
 
 def test_reading_command_whose_reader_has_gone_ends_quietly():
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([sys.executable, "-m", "cifar", "--help"], cwd=ROOT, env=environment(), stdout=writer,
+    done = subprocess.run([sys.executable, "-m", "cifar", "--help"], cwd=ROOT, env=clean_environment(), stdout=writer,
                           stderr=subprocess.PIPE, check=False)  # fmt: skip
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
@@ -155,7 +156,7 @@ def test_reading_command_whose_reader_has_gone_ends_quietly():
 
 def test_reading_command_whose_output_is_full():
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([sys.executable, "-m", "cifar", "--help"], cwd=ROOT, env=environment(), stdout=full,
+        done = subprocess.run([sys.executable, "-m", "cifar", "--help"], cwd=ROOT, env=clean_environment(), stdout=full,
                               stderr=subprocess.PIPE, text=True, check=False)  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "failed: [Errno 28] No space left on device\n")
 
@@ -174,8 +175,14 @@ def test_training_that_nobody_reads_in_ascii_on_files_that_are_not_utf8(tmp_path
                  f"tracking.uri={uri}"]  # fmt: skip
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([sys.executable, ROOT / "run.py", *arguments], cwd=tmp_path, env={**environment(), **ASCII},
-                          stdout=writer, stderr=writer, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, ROOT / "run.py", *arguments],
+        cwd=tmp_path,
+        env={**clean_environment(), **ASCII},
+        stdout=writer,
+        stderr=writer,
+        check=False,
+    )
     os.close(writer)
     assert done.returncode == 0
     client = mlflow.MlflowClient(uri)

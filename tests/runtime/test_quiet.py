@@ -8,9 +8,9 @@ import sys
 import warnings
 
 import pytest
-from conftest import python
 
 from cifar.runtime.quiet import silence, silenced
+from helpers.processes import run_python
 
 
 @pytest.mark.parametrize("descriptor", [1, 2])
@@ -27,7 +27,7 @@ def test_nothing_is_written_inside(descriptor, capfd):
 
 
 def test_what_is_written_before_comes_out():
-    done = python("-c", "from cifar.runtime.quiet import silenced\nprint('before')\nwith silenced(1): print('in')")
+    done = run_python("-c", "from cifar.runtime.quiet import silenced\nprint('before')\nwith silenced(1): print('in')")
     assert (done.code, done.stdout) == (0, "before\n")
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import mlflow
 import optuna
 import pytest
-from conftest import TINY, Done, environment, python, sqlite
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,48 +22,16 @@ from cifar.runtime.paths import ROOT
 from cifar.search import storage
 from cifar.search.trial import TRIAL, variables
 from cifar.sweep import space
-from cifar.sweep.jobs import Job, Outcome
 from cifar.sweep.search import Options
-from cifar.sweep.studies import JOB, OUTCOME, PROCESS, Study
+from cifar.sweep.studies import JOB, OUTCOME, PROCESS
+from helpers.processes import Completed, clean_environment, run_python
+from helpers.runs import TINY, sqlite
+from helpers.searches import SPACE, draw_trials, open_study, outcome_of, search_options
 from hydra_plugins.optuna_sweeper import _dimension, _encoded
 
 SEARCH = ("--multirun", "hydra/sweeper=optuna")
 LR = "optimizer.lr=tag(log, interval(1e-3, 1e-1))"
-SPACE = {
-    "lr": space.Interval(1e-4, 1e-1, log=True),
-    "units": space.Interval(1, 64, log=False),
-    "dropout": space.steps(0.1, 0.6, 0.1, log=False),
-    "optimizer": space.Choice(["adam", "sgd"]),
-}
 FINITE = {name: dimension for name, dimension in SPACE.items() if dimension.values is not None}
-
-
-def options(sampler: str = "random", pruner: str = "none", n_trials: int = 20, **more) -> Options:
-    stated = {"tpe": {"n_startup_trials": 2}, "cmaes": {"n_startup_trials": 1}, "qmc": {"kind": "sobol"},
-              "nsgaii": {"population_size": 3}, "median": {"n_startup_trials": 1, "n_warmup_steps": 0}}  # fmt: skip
-    own = {"name": sampler, "seed": 3, **stated.get(sampler, {}), **more}
-    ending = {"name": pruner, **stated.get(pruner, {})}
-    return Options(n_trials=n_trials, storage=None, study_name=None, params={}, sampler=own, pruner=ending)
-
-
-def opened(folder, chosen: Options | None = None, dimensions=SPACE, objectives=("val/loss",), name="study") -> Study:
-    study = Study(f"sqlite:///{folder / 'optuna.db'}", chosen or options(), dimensions, objectives, epochs=9)
-    study.open(name, "key")
-    return study
-
-
-def ended(trial, status: str = "FINISHED", loss: float = 1.0) -> Outcome:
-    return Outcome(Job(f"trial {trial.number}", ()), status, metrics={"best/loss": loss, "model/parameters": 7.0})
-
-
-def drawn(study: Study, count: int, objective=lambda params: params["units"] / 64) -> list[dict]:
-    """The values of the next `count` trials, each ended before the next is asked for."""
-    values = []
-    for _ in range(count):
-        trial, _ = study.take(total=100)
-        study.tell(trial, ended(trial, loss=objective(trial.params)))
-        values.append(trial.params)
-    return values
 
 
 MISTAKES = [
@@ -181,21 +148,23 @@ class TestSamplers:
     @pytest.mark.parametrize("name", SAMPLERS.names())
     def test_go_on_as_if_never_stopped(self, tmp_path, name):
         dimensions = FINITE if name == "grid" else SPACE
-        chosen = options(name)
+        chosen = search_options(name)
         (tmp_path / "whole").mkdir()
-        whole = drawn(opened(tmp_path / "whole", chosen, dimensions), 8)
-        first = drawn(opened(tmp_path, chosen, dimensions), 5)
-        assert first + drawn(opened(tmp_path, chosen, dimensions), 3) == whole
+        whole = draw_trials(open_study(tmp_path / "whole", chosen, dimensions), 8)
+        first = draw_trials(open_study(tmp_path, chosen, dimensions), 5)
+        assert first + draw_trials(open_study(tmp_path, chosen, dimensions), 3) == whole
         assert len({json.dumps(values) for values in whole}) == 8
 
     def test_another_seed_draws_otherwise(self, tmp_path):
         (tmp_path / "other").mkdir()
-        other = replace_seed(options(), 4)
-        assert drawn(opened(tmp_path), 2) != drawn(opened(tmp_path / "other", other), 2)
+        other = replace_seed(search_options(), 4)
+        assert draw_trials(open_study(tmp_path), 2) != draw_trials(open_study(tmp_path / "other", other), 2)
 
     def test_grid_is_whole(self, tmp_path):
         dimensions = {"dropout": SPACE["dropout"], "optimizer": SPACE["optimizer"]}
-        values = drawn(opened(tmp_path, options("grid"), dimensions), 10, lambda params: params["dropout"])
+        values = draw_trials(
+            open_study(tmp_path, search_options("grid"), dimensions), 10, lambda params: params["dropout"]
+        )
         assert sorted((one["dropout"], one["optimizer"]) for one in values) == [
             (dropout, name) for dropout in (0.1, 0.2, 0.3, 0.4, 0.5) for name in ("adam", "sgd")
         ]
@@ -203,15 +172,15 @@ class TestSamplers:
     def test_tpe_learns_from_what_it_is_told(self, tmp_path):
         def distance(sampler: str) -> float:
             (tmp_path / sampler).mkdir()
-            study = opened(tmp_path / sampler, options(sampler), {"lr": space.Interval(0.0, 1.0, log=False)})
-            values = drawn(study, 20, lambda params: abs(params["lr"] - 0.7))
+            study = open_study(tmp_path / sampler, search_options(sampler), {"lr": space.Interval(0.0, 1.0, log=False)})
+            values = draw_trials(study, 20, lambda params: abs(params["lr"] - 0.7))
             return sum(abs(one["lr"] - 0.7) for one in values[10:]) / 10
 
         assert distance("tpe") < 0.7 * distance("random")
 
     def test_two_objectives(self, tmp_path):
-        study = opened(tmp_path, options("nsgaii"), objectives=["val/loss", "model/parameters"])
-        drawn(study, 2)
+        study = open_study(tmp_path, search_options("nsgaii"), objectives=["val/loss", "model/parameters"])
+        draw_trials(study, 2)
         (known,) = optuna.get_all_study_summaries(study.url)
         assert [direction.name for direction in known.directions] == ["MINIMIZE", "MINIMIZE"]
 
@@ -222,9 +191,9 @@ def replace_seed(chosen: Options, seed: int) -> Options:
 
 TAKE = """
 import os, sys
-from test_search import opened
+from helpers.searches import open_study
 from pathlib import Path
-trial, _ = opened(Path(sys.argv[1])).take(total=100)
+trial, _ = open_study(Path(sys.argv[1])).take(total=100)
 print(trial.number, trial._trial_id, flush=True)
 os.kill(os.getpid(), 9)
 """
@@ -233,15 +202,21 @@ os.kill(os.getpid(), 9)
 @pytest.fixture
 def abandoned(tmp_path) -> int:
     """The id of a trial whose sweep was killed."""
-    done = subprocess.run([sys.executable, "-c", TAKE, tmp_path], cwd=ROOT, text=True, capture_output=True,
-                          env={**environment(), "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", TAKE, tmp_path],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        env={**clean_environment(), "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        check=False,
+    )
     assert done.returncode == -9, done.stderr
     return int(done.stdout.split()[1])
 
 
 class TestAbandonedTrial:
     def test_is_taken_up_with_its_values_and_epochs(self, tmp_path, abandoned):
-        study = opened(tmp_path)
+        study = open_study(tmp_path)
         backend = storage.open_storage(study.url)
         backend.set_trial_intermediate_value(abandoned, 1, 0.5)
         trial, _ = study.take(total=1)
@@ -251,15 +226,15 @@ class TestAbandonedTrial:
         assert earlier.state.name == "FAIL"
 
     def test_counts_once(self, tmp_path, abandoned):
-        study = opened(tmp_path)
+        study = open_study(tmp_path)
         trial, _ = study.take(total=1)
-        study.tell(trial, ended(trial))
+        study.tell(trial, outcome_of(trial))
         none, all_of_them = study.take(total=1)
         assert none is None
         assert {number: one.state.name for number, one in all_of_them.items()} == {0: "COMPLETE"}
 
     def test_of_another_machine_is_taken_up_when_it_shows_no_sign_of_life(self, tmp_path, abandoned):
-        study = opened(tmp_path)
+        study = open_study(tmp_path)
         backend = storage.open_storage(study.url)
         backend.set_trial_user_attr(abandoned, PROCESS, "elsewhere 1 1")
         assert study.take(total=1)[0] is None
@@ -269,7 +244,7 @@ class TestAbandonedTrial:
         assert trial.params == backend.get_trial(abandoned).params
 
     def test_of_a_sweep_that_died_while_taking_it_is_forgotten(self, tmp_path):
-        study = opened(tmp_path)
+        study = open_study(tmp_path)
         optuna.load_study(study_name="study", storage=study.url).ask()
         trial, all_of_them = study.take(total=1)
         assert (trial.user_attrs[JOB], all_of_them) == (0, {})
@@ -277,45 +252,45 @@ class TestAbandonedTrial:
 
 class TestSharedStudy:
     def test_failed_trial_is_taken_up_by_the_next_sweep_only(self, tmp_path):
-        study = opened(tmp_path)
+        study = open_study(tmp_path)
         failed, _ = study.take(total=2)
-        study.tell(failed, ended(failed, "FAILED"))
+        study.tell(failed, outcome_of(failed, "FAILED"))
         other, _ = study.take(total=2)
         assert other.params != failed.params
-        study.tell(other, ended(other))
+        study.tell(other, outcome_of(other))
         assert study.take(total=2)[0] is None
-        again, _ = opened(tmp_path).take(total=2)
+        again, _ = open_study(tmp_path).take(total=2)
         assert again.params == failed.params
 
     def test_values_of_finished_trials_are_those_of_the_best_epoch(self, tmp_path):
-        study = opened(tmp_path, objectives=["val/loss", "model/parameters"])
+        study = open_study(tmp_path, objectives=["val/loss", "model/parameters"])
         trial, _ = study.take(total=1)
-        study.tell(trial, ended(trial, loss=0.25))
+        study.tell(trial, outcome_of(trial, loss=0.25))
         known = optuna.load_study(study_name="study", storage=study.url).trials[0]
         assert known.values == [0.25, 7.0]
         assert known.user_attrs[OUTCOME]["metrics"]["best/loss"] == 0.25
 
     def test_other_search_of_the_same_name_is_refused(self, tmp_path):
-        study = opened(tmp_path)
+        study = open_study(tmp_path)
         with pytest.raises(InputError, match="study_name=study: has been begun with other settings"):
             study.open("study", "another key")
 
     def test_trial_that_another_has_taken_up_is_told_to_nobody(self, tmp_path, capsys):
-        study = opened(tmp_path)
+        study = open_study(tmp_path)
         trial, _ = study.take(total=1)
         optuna.load_study(study_name="study", storage=study.url).tell(trial.number, 5.0)
-        study.tell(trial, ended(trial, loss=1.0))
+        study.tell(trial, outcome_of(trial, loss=1.0))
         assert "another sweep has taken this trial" in capsys.readouterr().err
         assert optuna.load_study(study_name="study", storage=study.url).trials[0].value == 5.0
 
     def test_run_without_a_result_is_a_failed_trial(self, tmp_path):
-        study = opened(tmp_path)
+        study = open_study(tmp_path)
         trial, _ = study.take(total=1)
-        study.tell(trial, ended(trial, loss=float("nan")))
+        study.tell(trial, outcome_of(trial, loss=float("nan")))
         assert optuna.load_study(study_name="study", storage=study.url).trials[0].state.name == "FAIL"
 
     def test_trial_that_an_ended_sweep_was_to_queue_again_is_queued(self, tmp_path):
-        study = opened(tmp_path)
+        study = open_study(tmp_path)
         trial, _ = study.take(total=1)
         optuna.load_study(study_name="study", storage=study.url).tell(trial.number, state=optuna.trial.TrialState.FAIL)
         again, _ = study.take(total=1)
@@ -332,14 +307,14 @@ class TestPruneCallback:
     @pytest.fixture
     def fit(self, tmp_path, monkeypatch):
         """fit(losses, first=0): epochs with these losses, from `first` on, of a trial of a study with a better one."""
-        study = opened(tmp_path, options(pruner="median"))
+        study = open_study(tmp_path, search_options(pruner="median"))
         other, _ = study.take(total=2)
         backend = storage.open_storage(study.url)
         for epoch in range(1, 10):
             backend.set_trial_intermediate_value(other._trial_id, epoch, 0.5)
-        study.tell(other, ended(other, loss=0.5))
+        study.tell(other, outcome_of(other, loss=0.5))
         trial, _ = study.take(total=2)
-        told = variables(study.url, "study", trial._trial_id, options(pruner="median").pruner, epochs=9)
+        told = variables(study.url, "study", trial._trial_id, search_options(pruner="median").pruner, epochs=9)
         monkeypatch.setenv(TRIAL, told[TRIAL])
 
         def fit(losses: list[float], first: int = 0) -> dict[int, float]:
@@ -373,7 +348,7 @@ PRUNED = (*SEARCH, *TINY, "epochs=3", "hydra/sweeper/sampler=grid", "optimizer.l
 
 @dataclass(frozen=True)
 class Sweep:
-    processes: list[Done]
+    processes: list[Completed]
     parent: mlflow.entities.Run
     children: list[mlflow.entities.Run]
     study: optuna.Study
@@ -385,7 +360,7 @@ def sweep(tmp_path_factory) -> Sweep:
     """A search that is ended after its first trial and begun again, and again when it is done."""
     folder = tmp_path_factory.mktemp("search")
     command = (ROOT / "run.py", *PRUNED, f"tracking.uri={sqlite(folder)}")
-    processes = [python(*command, more, cwd=folder) for more in ("hydra.sweeper.n_trials=1", "seed=0", "seed=0")]
+    processes = [run_python(*command, more, cwd=folder) for more in ("hydra.sweeper.n_trials=1", "seed=0", "seed=0")]
     client = mlflow.MlflowClient(sqlite(folder))
     runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id], order_by=["start_time ASC"])
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]

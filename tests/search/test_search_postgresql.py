@@ -14,13 +14,14 @@ from pathlib import Path
 import mlflow
 import optuna
 import pytest
-from conftest import TINY, busy, environment, python, sqlite, wait_for
-from test_search import SPACE, drawn, options
 
 from cifar import tracking
 from cifar.runtime.paths import ROOT
 from cifar.search import storage
 from cifar.sweep.studies import Study, default_url
+from helpers.processes import clean_environment, run_python, slowdown, wait_for
+from helpers.runs import TINY, sqlite
+from helpers.searches import SPACE, draw_trials, search_options
 
 PASSWORD = "s3cret"
 
@@ -60,17 +61,17 @@ def test_two_sweeps_share_a_study_and_one_is_killed(postgresql, tmp_path):
 
     def begin(name: str) -> subprocess.Popen:
         with (tmp_path / name).open("w") as console:
-            return subprocess.Popen([sys.executable, *map(str, command)], cwd=tmp_path, env=environment(),
+            return subprocess.Popen([sys.executable, *map(str, command)], cwd=tmp_path, env=clean_environment(),
                                     stdout=console, stderr=console)  # fmt: skip
 
     killed, other = begin("killed"), begin("other")
-    wait_for(lambda: (tmp_path / "killed").read_text().count("\njob ") == 2, 120 * busy())
+    wait_for(lambda: (tmp_path / "killed").read_text().count("\njob ") == 2, 120 * slowdown())
     begun = (tmp_path / "killed").read_text().splitlines()[-1].partition(": ")[2]
     client = mlflow.MlflowClient(sqlite(tmp_path))
-    wait_for(lambda: epochs_of(client, begun) > 2, 120 * busy())
+    wait_for(lambda: epochs_of(client, begun) > 2, 120 * slowdown())
     killed.kill()
     assert other.wait(timeout=300) == 0, (tmp_path / "other").read_text()
-    again = python(*command, cwd=tmp_path)
+    again = run_python(*command, cwd=tmp_path)
     assert (again.code, again.stdout.count("\njob ")) == (0, 1), again
 
     study = optuna.load_study(study_name="shared", storage=storage.open_storage(postgresql))
@@ -105,9 +106,9 @@ def epochs_of(client: mlflow.MlflowClient, name: str) -> int:
 def test_study_is_beside_the_runs_of_mlflow_in_one_database(postgresql):
     tracking.connect(postgresql)
     for _ in range(2):
-        study = Study(default_url(postgresql), options(), SPACE, ["val/loss"], epochs=9)
+        study = Study(default_url(postgresql), search_options(), SPACE, ["val/loss"], epochs=9)
         study.open("study", "key")
-        drawn(study, 2)
+        draw_trials(study, 2)
     assert mlflow.MlflowClient(postgresql).search_experiments()
     known = optuna.load_study(study_name="study", storage=storage.open_storage(default_url(postgresql)))
     assert [trial.state.name for trial in known.trials] == ["COMPLETE"] * 4

@@ -16,11 +16,11 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sklearn.datasets import load_digits
-from test_serving import BODY, Service
 
 from cifar.images.io import encode_png
 from cifar.runtime.paths import ROOT
 from cifar.serving.page import FILES, TYPES
+from helpers.serving import BODY, Service
 
 FAILED = "Failed to load resource"
 """What Chromium itself writes to the console for an answer of 400 or more."""

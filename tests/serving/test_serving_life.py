@@ -13,9 +13,10 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-from conftest import busy, refused, wait_for
 from mlflow.entities import Metric, RunTag
-from test_serving import Service
+
+from helpers.processes import error_line, slowdown, wait_for
+from helpers.serving import Service
 
 IMAGE = np.zeros((1, 8, 8, 1), int).tolist()
 
@@ -120,7 +121,7 @@ def test_best_run_is_found_again_and_the_end_waits_for_all(store, quickstart, tm
         service.process.send_signal(signal.SIGTERM)
         wait_for(lambda: service.ask("GET", "/readyz").code == 503, 5)
         assert service.process.wait(60) == 0
-        assert time.monotonic() - began < 10 * busy()
+        assert time.monotonic() - began < 10 * slowdown()
     finally:
         for client in clients:
             client.leave()
@@ -134,4 +135,4 @@ def test_best_run_is_found_again_and_the_end_waits_for_all(store, quickstart, tm
 def test_weights_are_not_read_before_their_hash_is_checked(store, quickstart, command, monkeypatch):
     other = copied(store, quickstart.id, 0.5, b"other weights")
     monkeypatch.setattr("keras.Model.load_weights", lambda *_: pytest.fail("read"))
-    assert "the SHA-256 of its model.weights.h5 is" in refused(command(store, "serve", "--port", "0", other))
+    assert "the SHA-256 of its model.weights.h5 is" in error_line(command(store, "serve", "--port", "0", other))

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import composed, record, refused, sqlite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -30,6 +29,8 @@ from cifar.serving.middleware import HEADERS, RequestMiddleware
 from cifar.serving.models import batch_sizes
 from cifar.serving.service import Service
 from cifar.training.experiment import Experiment
+from helpers.processes import error_line
+from helpers.runs import composed, record, sqlite
 
 
 def images(count: int, value: int = 0) -> np.ndarray:
@@ -307,7 +308,7 @@ class TestCommand:
     @pytest.fixture
     def serve(self, command, uri, monkeypatch):
         monkeypatch.setattr("cifar.serving.process.load_tensorflow", lambda: pytest.fail("not refused in time"))
-        return lambda *arguments: refused(command(uri, "serve", "--port", "0", *arguments))
+        return lambda *arguments: error_line(command(uri, "serve", "--port", "0", *arguments))
 
     def test_no_run(self, serve):
         assert serve() == "serve: a RUN or --best EXPERIMENT METRIC is needed"

@@ -11,13 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TINY, Done, environment, python, sqlite, wait_for
-from test_sweep import recorded
 
 from cifar.runtime import job_report
 from cifar.runtime.paths import ROOT
 from cifar.sweep.jobs import Job, Outcome, Process
-from cifar.sweep.launchers.submitit import Sent, Submitted
+from cifar.sweep.launchers.submitit import SubmititJob, Submitted
+from helpers.processes import Completed, clean_environment, run_python, wait_for
+from helpers.runs import TINY, sqlite
+from helpers.sweeps import recorded_sweep
 
 OPTIONS = {"n_jobs": 1, "timeout": 60, "fail_fast": False, "resume": True, "cluster": "local"} | dict.fromkeys(
     ("gpus_per_node", "cpus_per_task", "mem_gb", "partition", "account", "qos", "constraint", "setup",
@@ -29,9 +30,9 @@ OPTIONS = {"n_jobs": 1, "timeout": 60, "fail_fast": False, "resume": True, "clus
 def send(tmp_path, monkeypatch):
     """send(script, **options): a job that is `python -c SCRIPT` instead of a training."""
 
-    def send(script: str, **options) -> Sent:
+    def send(script: str, **options) -> SubmititJob:
         monkeypatch.setattr(Process, "command", [sys.executable, "-c", script])
-        return Sent(Job("seed=1", ("seed=1",)), tmp_path / "job", Submitted(**OPTIONS | options))
+        return SubmititJob(Job("seed=1", ("seed=1",)), tmp_path / "job", Submitted(**OPTIONS | options))
 
     return send
 
@@ -56,9 +57,9 @@ def slurm(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def outcome(sent: Sent) -> Outcome:
-    wait_for(sent.is_over)
-    return sent.outcome()
+def outcome(job: SubmititJob) -> Outcome:
+    wait_for(job.is_over)
+    return job.outcome()
 
 
 def test_exit_code_comes_back(send):
@@ -135,11 +136,11 @@ print(os.getpid(), flush=True)
 time.sleep(60)
 """
     report, console = tmp_path / "report.jsonl", tmp_path / "console.log"
-    script = "import sys; from pathlib import Path; from cifar.sweep.sent import run; " + (
+    script = "import sys; from pathlib import Path; from cifar.sweep.launchers.submitit import run; " + (
         f"run([sys.executable, '-c', {job!r}], '.', {{}}, Path({str(console)!r}), False)"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, env={**environment(), job_report.REPORT: str(report)}
+        [sys.executable, "-c", script], cwd=ROOT, env={**clean_environment(), job_report.REPORT: str(report)}
     )
     wait_for(lambda: console.exists() and console.read_text().endswith("\n"))
     time.sleep(0.5)
@@ -154,12 +155,14 @@ def test_sweep_that_is_killed_is_gone_on_with_while_its_job_runs(tmp_path):
     command = (ROOT / "run.py", "--multirun", *TINY, "epochs=60", "callbacks=none", "hydra/launcher=submitit",
                "hydra.launcher.cluster=local", "hydra.launcher.n_jobs=1", "seed=1,2",
                f"tracking.uri={sqlite(tmp_path)}")  # fmt: skip
-    killed = subprocess.Popen([sys.executable, *command], cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL)
+    killed = subprocess.Popen(
+        [sys.executable, *command], cwd=tmp_path, env=clean_environment(), stdout=subprocess.DEVNULL
+    )
     wait_for(lambda: any('"epoch"' in path.read_text() for path in tmp_path.rglob("report.jsonl")))
     killed.kill()
     killed.wait()
-    before = recorded(Done(-9, "", ""), tmp_path)
-    after = recorded(python(*command, cwd=tmp_path), tmp_path)
+    before = recorded_sweep(Completed(-9, "", ""), tmp_path)
+    after = recorded_sweep(run_python(*command, cwd=tmp_path), tmp_path)
     assert after.process.code == 0, after.process
     assert after.parent.info.run_id == before.parent.info.run_id
     assert {name: run.info.status for name, run in after.children.items()} == {

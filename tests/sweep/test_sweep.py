@@ -3,52 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import random
 import runpy
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
 import pytest
-from conftest import TINY, Done, busy, composed, environment, interrupted, python, sqlite
 
 from cifar.runtime.paths import ROOT
-
-
-@dataclass(frozen=True)
-class Sweep:
-    process: Done
-    uri: str
-    parent: mlflow.entities.Run
-    children: dict[str, mlflow.entities.Run]
-
-    @property
-    def results(self) -> list[dict[str, str]]:
-        path = f"{self.parent.info.artifact_uri}/tables/results.csv"
-        return list(csv.DictReader(io.StringIO(mlflow.artifacts.load_text(path))))
-
-
-def recorded(process: Done, folder: Path) -> Sweep:
-    """The sweep that `process` left in the store in `folder`."""
-    client = mlflow.MlflowClient(sqlite(folder))
-    runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
-    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    jobs = [run for run in runs if run is not parent]
-    children = {run.info.run_name: run for run in jobs}
-    assert len(children) == len(jobs), "a job has been run twice"
-    assert {run.data.tags["mlflow.parentRunId"] for run in children.values()} <= {parent.info.run_id}
-    return Sweep(process, sqlite(folder), parent, children)
+from helpers.processes import clean_environment, run_and_signal, run_python, slowdown
+from helpers.runs import TINY, composed, sqlite
+from helpers.sweeps import Sweep, recorded_sweep
 
 
 def swept(folder: Path, *overrides: str) -> Sweep:
     arguments = ("--multirun", *TINY, f"tracking.uri={sqlite(folder)}", *overrides)
-    return recorded(python(ROOT / "run.py", *arguments, cwd=folder), folder)
+    return recorded_sweep(run_python(ROOT / "run.py", *arguments, cwd=folder), folder)
 
 
 @pytest.fixture(scope="module")
@@ -152,9 +126,9 @@ class TestSameCommandAgain:
 def test_two_terminals_share_the_jobs(tmp_path):
     overrides = ("--multirun", *TINY, "seed=1,2,3", f"tracking.uri={sqlite(tmp_path)}")
     with ThreadPoolExecutor() as pool:
-        both = list(pool.map(lambda _: python(ROOT / "run.py", *overrides, cwd=tmp_path), range(2)))
+        both = list(pool.map(lambda _: run_python(ROOT / "run.py", *overrides, cwd=tmp_path), range(2)))
     assert [done.code for done in both] == [0, 0], both
-    sweep = recorded(both[0], tmp_path)
+    sweep = recorded_sweep(both[0], tmp_path)
     assert {name: run.info.status for name, run in sweep.children.items()} == dict.fromkeys(
         ("seed=1", "seed=2", "seed=3"), "FINISHED"
     )
@@ -165,9 +139,9 @@ def test_two_terminals_share_the_jobs(tmp_path):
 
 def test_signal_ends_the_job_and_the_sweep(tmp_path):
     arguments = ("--multirun", *TINY, "epochs=1000", "seed=1,2", "callbacks=none", f"tracking.uri={sqlite(tmp_path)}")
-    seconds, done = interrupted(signal.SIGTERM, *arguments, cwd=tmp_path)
-    assert seconds < 10 * busy()
-    sweep = recorded(done, tmp_path)
+    seconds, done = run_and_signal(signal.SIGTERM, *arguments, cwd=tmp_path)
+    assert seconds < 10 * slowdown()
+    sweep = recorded_sweep(done, tmp_path)
     assert sweep.process.code == 143
     assert sweep.parent.info.status == "KILLED"
     assert {name: run.info.status for name, run in sweep.children.items()} == {"seed=1": "KILLED"}
@@ -200,7 +174,7 @@ def test_jobs_that_end_badly_leave_the_others_alone_and_are_healed_by_the_same_c
         ROOT / "run.py", "--multirun", *TINY, "seed=1,2,3,4,5", "callbacks=none", "hydra.launcher.n_jobs=2",
         f"tracking.uri={sqlite(tmp_path)}",
     )  # fmt: skip
-    sweep = recorded(python(*command, cwd=tmp_path, PYTHONPATH=str(sabotage)), tmp_path)
+    sweep = recorded_sweep(run_python(*command, cwd=tmp_path, PYTHONPATH=str(sabotage)), tmp_path)
     assert sweep.process.code == 1
     assert {row["job"]: (row["status"], row["reason"]) for row in sweep.results} == {
         "seed=1": ("FINISHED", ""),
@@ -213,7 +187,7 @@ def test_jobs_that_end_badly_leave_the_others_alone_and_are_healed_by_the_same_c
         child = sweep.children[row["job"]]
         assert (child.info.status, child.data.tags.get("failure", "")) == (row["status"], row["reason"])
 
-    healed = recorded(python(*command, cwd=tmp_path), tmp_path)
+    healed = recorded_sweep(run_python(*command, cwd=tmp_path), tmp_path)
     assert (healed.process.code, healed.parent.info.run_id) == (0, sweep.parent.info.run_id)
     assert {run.info.status for run in healed.children.values()} == {"FINISHED"}
     assert not [run for run in healed.children.values() if "failure" in run.data.tags]
@@ -224,7 +198,7 @@ def test_jobs_that_end_badly_leave_the_others_alone_and_are_healed_by_the_same_c
 
 @pytest.mark.slow
 def test_job_that_takes_too_long_is_failed(tmp_path):
-    minutes = round(0.5 * busy(), 1)
+    minutes = round(0.5 * slowdown(), 1)
     sweep = swept(tmp_path, "epochs=100000", "callbacks=none", f"hydra.launcher.timeout={minutes}", "seed=1")
     assert sweep.process.code == 1
     reason = f"timed out after {minutes:g} minutes"
@@ -245,7 +219,7 @@ def test_sigkill_of_the_sweep_loses_nothing(tmp_path):
     for _ in range(10):
         process = subprocess.Popen(
             [sys.executable, ROOT / "run.py", "--multirun", *TINY, f"tracking.uri={sqlite(rough)}", *grid],
-            cwd=rough, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            cwd=rough, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(moments.uniform(2, 20))
@@ -270,7 +244,7 @@ def test_a_sweep_touches_no_folder_that_hydra_is_given(tmp_path, value):
     own.write_text("years of work")
     before = sorted(kept.rglob("*"))
     overrides = (*TINY, f"optimizer.lr={value}", f"tracking.uri={sqlite(tmp_path)}", f"hydra.sweep.dir={kept}")
-    done = python(ROOT / "run.py", "--multirun", *overrides, cwd=tmp_path)
+    done = run_python(ROOT / "run.py", "--multirun", *overrides, cwd=tmp_path)
     assert done.code == (2 if "-1" in value else 0), done.stderr
     assert sorted(kept.rglob("*")) == before
     assert own.read_text() == "years of work"
@@ -278,7 +252,7 @@ def test_a_sweep_touches_no_folder_that_hydra_is_given(tmp_path, value):
 
 def test_hydras_own_sweeper_is_refused_before_it_writes(tmp_path):
     overrides = (*TINY, "optimizer.lr=1e-3,1e-2", "hydra/sweeper=basic", "hydra.sweep.dir=folder")
-    done = python(ROOT / "run.py", "--multirun", *overrides, cwd=tmp_path)
+    done = run_python(ROOT / "run.py", "--multirun", *overrides, cwd=tmp_path)
     assert done.code == 2
     assert done.stderr.startswith("error: hydra/sweeper=basic: ")
     assert done.stderr.count("\n") == 1

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from conftest import Done, composed, record, sqlite
 from hydra.core.global_hydra import GlobalHydra
 
 from cifar import tracking
 from cifar.config.compose import read, resolve
 from cifar.config.settings import identity
 from cifar.sweep import grid, jobs
+from helpers.processes import Completed
+from helpers.runs import composed, record, sqlite
 
 TINY = ("data=digits", "data.limit=200", "epochs=1")
 
@@ -60,7 +61,7 @@ def started(monkeypatch) -> Iterator[list[jobs.Job]]:
 
 
 @pytest.fixture
-def sweep(in_process, tmp_path, started) -> Callable[..., Done]:
+def sweep(in_process, tmp_path, started) -> Callable[..., Completed]:
     """sweep(*arguments): `python run.py --multirun ARGUMENTS…`, of which the pictures are left out."""
     return lambda *arguments: in_process("--multirun", *TINY, f"tracking.uri={sqlite(tmp_path)}", *arguments)
 

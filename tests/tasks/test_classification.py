@@ -8,7 +8,6 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from conftest import TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
@@ -20,6 +19,7 @@ from cifar.interfaces import Split
 from cifar.runtime.errors import InputError
 from cifar.tasks.classification import Classification
 from cifar.training.experiment import Experiment
+from helpers.runs import TINY
 
 HEAD = {"pooling": "flatten", "units": [8], "dropout": 0.5}
 

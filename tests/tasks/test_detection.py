@@ -10,14 +10,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import composed, sqlite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from test_models import backbone, tiny
 
 from cifar import tracking
 from cifar.config.registry import MODELS, TASKS
@@ -29,6 +27,8 @@ from cifar.tasks.detection.losses import IGNORE, LOSSES, centerness, focal_loss,
 from cifar.tasks.detection.task import Detection
 from cifar.training import checkpoint_file
 from cifar.training.experiment import Experiment, _last_layers
+from helpers.models import backbone, small
+from helpers.runs import composed, sqlite
 
 NAMES = ("cat", "dog", "owl")
 SIZE = (48, 64)
@@ -334,7 +334,7 @@ def test_every_backbone_has_every_level(name):
     """Also one that resizes images, and one that does not pad them."""
     name, *more = name.split()
     image = (33, 40)
-    features = backbone(*tiny(name), *more, shape=(*image, 3))
+    features = backbone(*small(name), *more, shape=(*image, 3))
     levels = [1, 2, 4]
     maps = pyramid(features, levels, 8)
     assert [x.shape for x in maps] == [(None, *map_size(image, level), 8) for level in levels]
@@ -348,7 +348,7 @@ BACKBONES = ["cnn3", "resnet", "cct", "vgg"]
 def experiment(compose, name, *overrides) -> Experiment:
     return Experiment.prepare(compose(
         "task=detection", "data=scenes", "data@data.source=digits", "data.size=32", "data.train=32", "data.val=8",
-        "data.test=8", *tiny(name), "task.width=16", "task.depth=1", "augmentation=none", *overrides))  # fmt: skip
+        "data.test=8", *small(name), "task.width=16", "task.depth=1", "augmentation=none", *overrides))  # fmt: skip
 
 
 @pytest.mark.parametrize("head", ["fcos", "box"])
@@ -373,7 +373,7 @@ def test_backbone_trains_a_step_and_is_saved_and_carried_elsewhere(name, head, c
     np.testing.assert_allclose(loaded(train.images), expected, atol=1e-4)
 
     model.save_weights(tmp_path / "model.weights.h5")
-    other = backbone(*tiny(name), shape=prepared.dataset.image_shape)
+    other = backbone(*small(name), shape=prepared.dataset.image_shape)
     alone = keras.Model(other.input, other.output[max(other.output, key=lambda level: int(level[1:]))])
     alone.load_weights(tmp_path / "model.weights.h5")  # as model=from_run does
     trained = [weight for layer in model.layers[: len(alone.layers)] for weight in layer.weights]

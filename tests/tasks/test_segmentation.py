@@ -9,13 +9,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import composed, python, sqlite
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from pycocotools import mask as coco
 from sklearn import metrics as sk
-from test_devices import history, only_run, weights
 
 from cifar.config.compose import resolve
 from cifar.config.registry import MODELS
@@ -30,6 +28,8 @@ from cifar.tasks.segmentation.task import Segmentation, segmentation
 from cifar.tracking import queries
 from cifar.training import trainer
 from cifar.training.experiment import Experiment
+from helpers.processes import run_python
+from helpers.runs import composed, finished_run, sqlite
 
 SCENES = ("task=segmentation", "data=scenes", "data@data.source=digits", "data.size=32", "data.train=32", "data.val=8",
           "data.test=8", "augmentation=none", "batch_size=16", "epochs=1")  # fmt: skip
@@ -429,7 +429,7 @@ import runpy, sys
 import tensorflow as tf
 processor, = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(processor, 2 * [tf.config.LogicalDeviceConfiguration()])
-from conftest import composed
+from helpers.runs import composed
 main = runpy.run_path("run.py")["main"]
 for distribute in ("none", "mirrored"):
     uri = f"sqlite:///{sys.argv[1]}/{distribute}/mlflow.db"
@@ -439,9 +439,9 @@ for distribute in ("none", "mirrored"):
 
 @pytest.mark.slow
 def test_two_devices_train_as_one_does(tmp_path):
-    done = python("-c", TWO_DEVICES, tmp_path, *WITH_VOID, PYTHONPATH="tests")
+    done = run_python("-c", TWO_DEVICES, tmp_path, *WITH_VOID, PYTHONPATH="tests")
     assert done.code == 0, done.stderr
-    for read in (weights, history):
+    for read in (weight_arrays, metric_history):
         ours, theirs = (read(tmp_path / distribute) for distribute in ("mirrored", "none"))
         assert ours.keys() == theirs.keys()
         for name in ours:
@@ -454,9 +454,9 @@ def test_two_devices_train_as_one_does(tmp_path):
 @pytest.mark.parametrize("head", HEADS)
 def test_trains_on_jax(tmp_path, head):
     overrides = (*WITH_VOID, "backend=jax", f"task.head={head}", f"tracking.uri={sqlite(tmp_path)}")
-    done = python(ROOT / "run.py", *overrides, cwd=tmp_path)
+    done = run_python(ROOT / "run.py", *overrides, cwd=tmp_path)
     assert (done.code, done.stderr) == (0, "")
-    metrics = only_run(tmp_path).data.metrics
+    metrics = finished_run(tmp_path).data.metrics
     assert {"train/mean_iou", "val/mean_iou", "test/boundary_f", "model/flops"} <= metrics.keys()
     assert 0 < metrics["train/mean_iou"] < 1
 

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from conftest import TINY, environment, python, wait_for
 
 from cifar.runtime.paths import ROOT
+from helpers.processes import clean_environment, run_python, wait_for
+from helpers.runs import TINY
 
 EPOCHS = 60
 
@@ -37,7 +38,7 @@ class Server:
                    "--artifacts-destination", str(self._folder / "artifacts")]  # fmt: skip
         with (self._folder / "server.log").open("a") as log:
             self._process = subprocess.Popen(
-                command, cwd=self._folder, env=environment(), stdout=log, stderr=log, start_new_session=True
+                command, cwd=self._folder, env=clean_environment(), stdout=log, stderr=log, start_new_session=True
             )
         wait_for(self._answers, 300)
 
@@ -78,7 +79,7 @@ def test_server_that_is_away_for_a_while_has_all_in_the_end(server, project):
     command = [sys.executable, "run.py", "--multirun", *TINY, f"epochs={EPOCHS}", "callbacks=none", "seed=1,2,3",
                "hydra.launcher.n_jobs=2", f"tracking.uri={server.uri}"]  # fmt: skip
     with (project / "sweep.log").open("w") as log:
-        sweep = subprocess.Popen(command, cwd=project, env=environment(), stdout=log, stderr=log)
+        sweep = subprocess.Popen(command, cwd=project, env=clean_environment(), stdout=log, stderr=log)
     try:
         wait_for(lambda: sum('"epoch"' in path.read_text() for path in project.rglob("report.jsonl")) == 2, 300)
         server.kill()
@@ -87,7 +88,7 @@ def test_server_that_is_away_for_a_while_has_all_in_the_end(server, project):
         assert sweep.wait(600) == 0, (project / "sweep.log").read_text()
     finally:
         sweep.kill()
-    sent = python("-m", "cifar", "sync", cwd=project)
+    sent = run_python("-m", "cifar", "sync", cwd=project)
     assert (sent.code, sent.stderr) == (0, "")
 
     client = mlflow.MlflowClient(server.uri)

@@ -16,7 +16,6 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-from conftest import ROOT, TINY, composed, environment, python, record, refused, sqlite
 from mlflow.tracking._tracking_service import utils
 from PIL import Image
 from sqlalchemy import Engine, event
@@ -26,7 +25,10 @@ from cifar.config.compose import resolve
 from cifar.config.registry import CALLBACKS
 from cifar.config.settings import TrackingSettings
 from cifar.runtime.errors import InputError, TrainingError
+from cifar.runtime.paths import ROOT
 from cifar.tracking import addresses, queries, store
+from helpers.processes import clean_environment, error_line, run_python
+from helpers.runs import TINY, composed, record, sqlite
 
 ODD = "what? [1]{2} 100% ü#"
 NOBODY = 65534
@@ -151,7 +153,7 @@ class TestChoice:
 
     def test_variable(self, tmp_path):
         run_id = record(sqlite(tmp_path), "a run")
-        done = python("-m", "cifar", "runs", MLFLOW_TRACKING_URI=sqlite(tmp_path))
+        done = run_python("-m", "cifar", "runs", MLFLOW_TRACKING_URI=sqlite(tmp_path))
         assert run_id in done.stdout, done
 
 
@@ -163,18 +165,18 @@ class TestAbsent:
         ["runs", "compare abcd", "evaluate abcd", "export abcd DIR", "serve abcd --port 0", "ui --port 0"],
     )
     def test_command(self, command, tmp_path, arguments):
-        told = refused(command(sqlite(tmp_path / "stroes"), *arguments.split()))
+        told = error_line(command(sqlite(tmp_path / "stroes"), *arguments.split()))
         assert told.startswith(f"tracking.uri={sqlite(tmp_path / 'stroes')}: does not exist")
         assert not list(tmp_path.iterdir())
 
     def test_sync(self, command, tmp_path, monkeypatch):
         monkeypatch.setattr(addresses, "LOCAL", sqlite(tmp_path / "none"))
-        assert "does not exist" in refused(command("http://127.0.0.1:1", "sync"))
+        assert "does not exist" in error_line(command("http://127.0.0.1:1", "sync"))
         assert not list(tmp_path.iterdir())
 
     def test_nearest_is_named(self, command, tmp_path):
         tracking.connect(sqlite(tmp_path / "stores"))
-        told = refused(command(sqlite(tmp_path / "stroes"), "runs"))
+        told = error_line(command(sqlite(tmp_path / "stroes"), "runs"))
         assert told.endswith(f"does not exist; did you mean {sqlite(tmp_path / 'stores')}?")
 
     def test_resume(self, mistake, tmp_path):
@@ -184,7 +186,7 @@ class TestAbsent:
         with sqlite3.connect(tmp_path / "mlflow.db") as connection:
             connection.execute("CREATE TABLE studies (id INTEGER)")
         before = files(tmp_path)
-        assert "is a SQLite file of another program" in refused(command(sqlite(tmp_path), "runs"))
+        assert "is a SQLite file of another program" in error_line(command(sqlite(tmp_path), "runs"))
         with pytest.raises(InputError, match="is a SQLite file of another program"):
             tracking.connect(sqlite(tmp_path))
         assert files(tmp_path) == before
@@ -203,7 +205,7 @@ class TestDeleted:
     def test_run_is_neither_resumed_nor_evaluated(self, command, mistake, deleted, tmp_path, length):
         told = f"run {deleted[:length]}: was deleted in MLflow; restore it there, in the runs with the state Deleted"
         assert mistake("data=digits", f"resume={deleted[:length]}", f"tracking.uri={sqlite(tmp_path)}") == told
-        assert refused(command(sqlite(tmp_path), "evaluate", deleted[:length])) == told
+        assert error_line(command(sqlite(tmp_path), "evaluate", deleted[:length])) == told
 
     @pytest.mark.parametrize("overrides", [(), ("resume=auto",), ("--multirun", "seed=1,2")], ids=str)
     def test_experiment(self, in_process, tmp_path, overrides):
@@ -211,7 +213,9 @@ class TestDeleted:
         client = mlflow.MlflowClient()
         client.delete_experiment(client.get_experiment_by_name("digits").experiment_id)
         done = in_process(*TINY, *overrides, f"tracking.uri={sqlite(tmp_path)}")
-        assert refused(done).startswith("tracking.experiment=digits: was deleted in MLflow; set another name, or rest")
+        assert error_line(done).startswith(
+            "tracking.experiment=digits: was deleted in MLflow; set another name, or rest"
+        )
 
     def test_run_that_trains_fails_and_keeps_its_state(self, tmp_path):
         tracking.connect(sqlite(tmp_path))
@@ -281,7 +285,9 @@ def test_project_that_is_copied_is_used_throughout_and_the_original_left_alone(t
 
     def run(project: Path, *arguments: str) -> str:
         command = [sys.executable, *arguments]
-        done = subprocess.run(command, cwd=project, env=environment(), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=project, env=clean_environment(), capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done
         return done.stdout
 
@@ -290,7 +296,7 @@ def test_project_that_is_copied_is_used_throughout_and_the_original_left_alone(t
 
     first, second = trained(original), trained(original, "seed=1")
     command = [sys.executable, "-u", "run.py", *tiny, "epochs=1000"]
-    with subprocess.Popen(command, cwd=original, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=original, env=clean_environment(), stdout=subprocess.PIPE, text=True) as process:
         killed = next(process.stdout).split()[1].rstrip(":")
         next(line for line in process.stdout if line.startswith("epoch"))
         process.send_signal(signal.SIGINT)

@@ -16,7 +16,6 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-from conftest import composed, environment, python, sqlite, wait_for
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -31,6 +30,8 @@ from cifar.runtime.errors import InputError, Interrupted, Pruned, TrainingError
 from cifar.runtime.paths import ROOT
 from cifar.tracking import addresses, queries, store
 from cifar.tracking.sweeps import SweepRun
+from helpers.processes import clean_environment, run_python, wait_for
+from helpers.runs import composed, sqlite
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def uri(tmp_path_factory) -> str:
 
 def test_store_that_is_killed_while_it_is_made_is_made_by_the_next(tmp_path):
     script = f"from cifar import tracking; tracking.connect({sqlite(tmp_path)!r})"
-    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=environment())
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=clean_environment())
     partial = tmp_path / "mlflow.db.partial"
     wait_for(lambda: partial.exists() and partial.stat().st_size)
     process.kill()
@@ -138,7 +139,7 @@ with tracking.start(TrackingSettings(uri=sys.argv[1], experiment=sys.argv[2], na
     print(run.id, flush=True)
     os._exit(9)
 """
-        gone = python("-c", script, settings.uri, settings.experiment).stdout.strip()
+        gone = run_python("-c", script, settings.uri, settings.experiment).stdout.strip()
         client = mlflow.MlflowClient(settings.uri)
         assert client.get_run(gone).info.status == "RUNNING"
         with tracking.start(settings) as run:
@@ -378,7 +379,7 @@ with tracking.start(TrackingSettings(uri=sys.argv[1], experiment="digits", name=
 """
         names = "12345678"
         with ThreadPoolExecutor(8) as pool:
-            ended = list(pool.map(lambda name: python("-c", script, sqlite(tmp_path / "new"), name), names))
+            ended = list(pool.map(lambda name: run_python("-c", script, sqlite(tmp_path / "new"), name), names))
         assert [(done.code, done.stderr) for done in ended] == [(0, "")] * 8
         client = mlflow.MlflowClient(sqlite(tmp_path / "new"))
         runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])

@@ -9,7 +9,6 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-from conftest import composed, record, sqlite
 from PIL import Image
 
 from cifar import tracking
@@ -19,6 +18,7 @@ from cifar.runtime.errors import InputError
 from cifar.tracking import queries, starts, store
 from cifar.tracking.environment import Code
 from cifar.training.experiment import Experiment
+from helpers.runs import composed, record, sqlite
 
 
 @pytest.fixture(scope="module")

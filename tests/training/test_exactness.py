@@ -5,15 +5,16 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import TINY, python
 
 from cifar.runtime.paths import ROOT
+from helpers.processes import run_python
+from helpers.runs import TINY
 
 CHOICES = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml") if path.stem != "none")
            for group in ("optimizer", "averaging", "augmentation")}  # fmt: skip
 SCRIPT = f"""
 import hashlib
-from conftest import composed
+from helpers.runs import composed
 from cifar import averaging, config, pipeline, training
 from cifar.experiment import Experiment
 
@@ -42,7 +43,7 @@ for name in {CHOICES["augmentation"]}:
 def told() -> list[dict[tuple[str, str], str]]:
     """What two processes tell of each choice."""
     with ThreadPoolExecutor() as pool:
-        both = list(pool.map(lambda _: python("-c", SCRIPT, PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}"), range(2)))
+        both = list(pool.map(lambda _: run_python("-c", SCRIPT, PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}"), range(2)))
     assert [done.code for done in both] == [0, 0], both[0].stderr
     lines = [[line.split()[1:] for line in done.stdout.splitlines() if line.startswith("told:")] for done in both]
     return [{(group, name): digest for group, name, digest in process} for process in lines]

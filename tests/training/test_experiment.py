@@ -5,7 +5,6 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from conftest import TINY
 
 from cifar.config.registry import AUGMENTATIONS, CALLBACKS, OPTIMIZERS
 from cifar.runtime.errors import InputError
@@ -15,6 +14,7 @@ from cifar.tracking.run import Unrecorded
 from cifar.training import experiment, pipeline, trainer
 from cifar.training.experiment import Experiment
 from cifar.training.loop import Loop
+from helpers.runs import TINY
 
 
 @pytest.fixture

@@ -134,8 +134,8 @@ def test_parallelism_changes_nothing():
 
 def test_a_fresh_process_sees_the_same_bytes():
     program = (
-        "import sys, cifar.augmentation, cifar.pipeline; assert 'tensorflow' not in sys.modules;"
-        "sys.path.insert(0, 'tests'); import test_pipeline as t; print(t.digest(t.batches()))"
+        "import sys, cifar.augmentation, cifar.training.pipeline; assert 'tensorflow' not in sys.modules;"
+        "sys.path.insert(0, 'tests/training'); import test_pipeline as t; print(t.digest(t.batches()))"
     )
     fresh = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]

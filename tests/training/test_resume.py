@@ -12,9 +12,10 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from conftest import Done, environment, python, sqlite
 
 from cifar.runtime.paths import ROOT
+from helpers.processes import KILLED_WRITING, Completed, clean_environment, run_python
+from helpers.runs import sqlite
 
 SETTINGS = (
     "data=digits", "model.filters=[8,8]", "model.head.units=[16]", "batch_size=16", "epochs=5",
@@ -22,33 +23,15 @@ SETTINGS = (
     "callbacks=[checkpoint,early_stopping,reduce_lr]", "callbacks.reduce_lr.patience=1", "state.minutes=0.002",
 )  # fmt: skip
 
-# The process ends itself, as the power would end it, when it flushes a file to the disk for the nth time.
-KILLED_WRITING = """
-import os, runpy, signal, sys
-count, real = int(sys.argv.pop(1)), os.fsync
 
-def fsync(descriptor):
-    global count
-    count -= 1
-    if not count:
-        os.kill(os.getpid(), signal.SIGKILL)
-    real(descriptor)
-
-os.fsync = fsync
-sys.argv = sys.argv[1:]
-sys.path[0] = os.path.dirname(sys.argv[0])
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-def run(store: Path, *overrides: str) -> Done:
-    return python(ROOT / "run.py", *overrides, f"tracking.uri={sqlite(store)}", cwd=store)
+def run(store: Path, *overrides: str) -> Completed:
+    return run_python(ROOT / "run.py", *overrides, f"tracking.uri={sqlite(store)}", cwd=store)
 
 
 def kill(store: Path, *overrides: str, after: float) -> int:
     """Start a run and SIGKILL it `after` seconds from its first line on; its exit code."""
     command = [sys.executable, "-u", ROOT / "run.py", *overrides, f"tracking.uri={sqlite(store)}"]
-    with subprocess.Popen(command, cwd=store, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=store, env=clean_environment(), stdout=subprocess.PIPE, text=True) as process:
         process.stdout.readline()
         time.sleep(after)
         process.kill()
@@ -91,7 +74,7 @@ def assert_same(store: Path, undisturbed: Path) -> None:
 def test_ctrl_c_within_an_epoch_and_resume(tmp_path, undisturbed):
     command = [sys.executable, "-u", ROOT / "run.py", *SETTINGS, f"tracking.uri={sqlite(tmp_path)}"]
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         run_id = process.stdout.readline().split()[1].rstrip(":")
         process.stdout.readline()
@@ -125,7 +108,7 @@ def test_sigkill_at_20_points(tmp_path, undisturbed):
             writing = tmp_path / "killed_writing.py"
             writing.write_text(KILLED_WRITING)
             overrides = (*SETTINGS, "resume=auto", f"tracking.uri={sqlite(tmp_path)}")
-            done = python(writing, dice.randint(1, 12), ROOT / "run.py", *overrides, cwd=tmp_path)
+            done = run_python(writing, dice.randint(1, 12), ROOT / "run.py", *overrides, cwd=tmp_path)
             assert done.code == 0 or not done.stderr, done.stderr
             code = done.code
         else:

@@ -11,7 +11,6 @@ import keras
 import mlflow
 import numpy as np
 import pytest
-from conftest import TINY, composed, record, refused, sqlite
 from omegaconf import DictConfig
 
 from cifar import tracking
@@ -25,6 +24,8 @@ from cifar.tracking.run import Run, Unrecorded
 from cifar.training import trainer
 from cifar.training.experiment import Experiment
 from cifar.training.loop import Loop
+from helpers.processes import error_line
+from helpers.runs import TINY, composed, record, sqlite
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), dtype="uint8")
 
@@ -263,11 +264,11 @@ class TestFromRun:
 
     def test_run_that_is_not_there_or_not_finished(self, in_process, tmp_path):
         uri = sqlite(tmp_path)
-        line = refused(in_process("model=from_run", "model.run=0123456789abcdef", f"tracking.uri={uri}"))
+        line = error_line(in_process("model=from_run", "model.run=0123456789abcdef", f"tracking.uri={uri}"))
         assert line.startswith("run 0123456789abcdef: ")
         run = record(uri, "cnn3")
         mlflow.MlflowClient(uri).set_terminated(run, "KILLED")
-        line = refused(in_process("model=from_run", f"model.run={run}", f"tracking.uri={uri}"))
+        line = error_line(in_process("model=from_run", f"model.run={run}", f"tracking.uri={uri}"))
         assert line == f"model.run={run}: the run is KILLED, not finished"
 
 

@@ -1,0 +1,78 @@
+"""A service of `python -m cifar serve`, and its clients."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from cifar.runtime.paths import ROOT
+from helpers.processes import clean_environment, wait_for
+
+BODY = 200_000
+"""The most bytes that the service under test takes."""
+
+
+class Service:
+    """A service that has been started, on a port of its own."""
+
+    def __init__(self, uri: str, folder: Path, *arguments: str):
+        self._log = folder / "serve.log"
+        command = [sys.executable, "-m", "cifar", "--tracking-uri", uri, "serve", "--port", "0", *arguments]
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=clean_environment(), stdout=log, stderr=log)
+        wait_for(lambda: self.process.poll() is not None or "serving at" in self.told())
+        assert "serving at" in self.told(), self.told()
+        self.port = int(self.told().rpartition(":")[2])
+
+    def told(self) -> str:
+        return self._log.read_text()
+
+    def ask(self, method: str, path: str, body: bytes | str | None = None, **headers: str) -> SimpleNamespace:
+        """The answer on a connection of its own: code, headers, and content, as JSON if it is."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        try:
+            connection.request(method, path, body, named)
+            answer = connection.getresponse()
+            content = answer.read()
+        finally:
+            connection.close()
+        is_json = answer.headers["content-type"] == "application/json"
+        return SimpleNamespace(code=answer.status, headers=answer.headers,
+                               content=json.loads(content) if is_json else content.decode())  # fmt: skip
+
+    def predict(self, content: object, path: str = "/v1/models/digits:predict", **headers: str) -> SimpleNamespace:
+        body = content if isinstance(content, (bytes, str)) else json.dumps(content)
+        return self.ask("POST", path, body, **{"content_type": "application/json"} | headers)
+
+    def upload(self, content: bytes, content_type: str = "image/png", **headers: str) -> SimpleNamespace:
+        return self.ask("POST", "/predict", content, content_type=content_type, **headers)
+
+    def raw(self, *parts: bytes, pause: float = 0) -> bytes:
+        """All that the service sends to a client who sends `parts`, until it closes the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(pause)
+            received = b""
+            while more := connection.recv(2**16):
+                received += more
+        return received
+
+    def figure(self, name: str, **labels: str) -> float:
+        """A value of `/metrics`."""
+        samples = [sample for family in text_string_to_metric_families(self.ask("GET", "/metrics").content)
+                   for sample in family.samples if sample.name == name]  # fmt: skip
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
