@@ -29,7 +29,7 @@ from cifar.tracking import queries
 from cifar.training import trainer
 from cifar.training.experiment import Experiment
 from helpers.processes import run_python
-from helpers.runs import composed, finished_run, sqlite
+from helpers.runs import composed, finished_run, metric_history, sqlite, weight_arrays
 
 SCENES = ("task=segmentation", "data=scenes", "data@data.source=digits", "data.size=32", "data.train=32", "data.val=8",
           "data.test=8", "augmentation=none", "batch_size=16", "epochs=1")  # fmt: skip
