@@ -3,9 +3,9 @@
 import keras
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from network import compiled_network
-from shared import BATCH, EVALUATION_BATCH, arguments, read, turn
+from shared import BATCH, EVALUATION_BATCH, parser, read, turn
 
-options = arguments()
+options = parser().parse_args()
 train, val = read(options.data, options.limit)
 
 generator = ImageDataGenerator(

@@ -3,9 +3,9 @@
 import keras
 import tensorflow as tf
 from network import compiled_network
-from shared import BATCH, EVALUATION_BATCH, arguments, read, turn
+from shared import BATCH, EVALUATION_BATCH, parser, read, turn
 
-options = arguments()
+options = parser().parse_args()
 train, val = read(options.data, options.limit)
 
 augment = keras.Sequential(

@@ -1,15 +1,21 @@
-"""A PyTorch script: eager, channels last, the images augmented as tensors, a batch at a time."""
+"""A PyTorch script: channels last, the images augmented as tensors, a batch at a time; eager unless --compile is given.
+
+python pytorch.py --data IMAGES.npz [--network resnet18] [--bfloat16] [--device cuda] [--batch 128] [--compile]
+"""
 
 import math
+import time
 
 import torch
-from shared import BATCH, EVALUATION_BATCH, arguments, read, turn
+from shared import BATCH, EVALUATION_BATCH, read, report_memory, torch_parser, turn
 from torch import nn
 from torch.nn import functional
 
-options = arguments()
-train, val = (
-    (torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels))  # NCHW, which lies in memory as NHWC
+parser = torch_parser(BATCH)
+parser.add_argument("--network", choices=("cnn3", "resnet18"), default="cnn3")
+options = parser.parse_args()
+train, val = (  # NCHW, which lies in memory as NHWC
+    (torch.from_numpy(images).to(options.device).permute(0, 3, 1, 2), torch.from_numpy(labels).to(options.device))
     for images, labels in read(options.data, options.limit)
 )
 
@@ -21,31 +27,55 @@ def block(channels: int, filters: int) -> list[nn.Module]:
     ]  # fmt: skip
 
 
+def cnn3() -> nn.Module:
+    return nn.Sequential(
+        *block(3, 32), *block(32, 64), *block(64, 128), nn.Flatten(), nn.Linear(2048, 128), nn.ReLU(inplace=True),
+        nn.Dropout(0.5), nn.Linear(128, 10),
+    )  # fmt: skip
+
+
+def resnet18() -> nn.Module:
+    """The network for ImageNet behind a 3×3 convolution in place of the 7×7 and the pooling."""
+    import torchvision
+
+    model = torchvision.models.resnet18(num_classes=10)
+    model.conv1, model.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+    return model
+
+
 def augment(x: torch.Tensor) -> torch.Tensor:
     """Rotation by ±15°, shift by ±10 %, flip: one affine map and one resampling of each image."""
-    angle = math.radians(15) * (2 * torch.rand(len(x)) - 1)
-    flip = torch.where(torch.rand(len(x)) < 0.5, -1.0, 1.0)
-    shift = 0.2 * (2 * torch.rand(len(x), 2) - 1)  # of the half width, which is 1 here
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.rand(len(x), *shape, device=x.device)
+
+    angle = math.radians(15) * (2 * random() - 1)
+    flip = torch.where(random() < 0.5, -1.0, 1.0)
+    shift = 0.2 * (2 * random(2) - 1)  # of the half width, which is 1 here
     rows = (flip * angle.cos(), -angle.sin(), shift[:, 0], flip * angle.sin(), angle.cos(), shift[:, 1])
     grid = functional.affine_grid(torch.stack(rows, 1).view(-1, 2, 3), x.shape, align_corners=False)
     return functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
 def autocast() -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16)
+    return torch.autocast(options.device, torch.bfloat16, enabled=options.bfloat16)
 
 
-model = nn.Sequential(
-    *block(3, 32), *block(32, 64), *block(64, 128), nn.Flatten(), nn.Linear(2048, 128), nn.ReLU(inplace=True),
-    nn.Dropout(0.5), nn.Linear(128, 10),
-).to(memory_format=torch.channels_last)  # fmt: skip
+def zero(dtype: torch.dtype) -> torch.Tensor:
+    return torch.zeros((), dtype=dtype, device=options.device)
+
+
+model = {"cnn3": cnn3, "resnet18": resnet18}[options.network]().to(options.device, memory_format=torch.channels_last)
+if options.compile:
+    model.compile()
 optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
 
 for epoch in range(options.epochs):
     turn()
-    total, correct = torch.zeros(()), torch.zeros((), dtype=torch.int64)
+    began = time.perf_counter()
+    total, correct = zero(torch.float32), zero(torch.int64)
     model.train()
-    for index in torch.randperm(len(train[0])).split(BATCH):
+    for index in torch.randperm(len(train[0]), device=options.device).split(options.batch):
         x, labels = augment(train[0][index].float() / 255), train[1][index]
         optimizer.zero_grad()
         with autocast():
@@ -55,9 +85,10 @@ for epoch in range(options.epochs):
         optimizer.step()
         total += loss.detach() * len(index)
         correct += (logits.argmax(1) == labels).sum()
-    line = f"epoch {epoch + 1}: loss {total / len(train[0]):.4f}, accuracy {correct / len(train[0]):.4f}"
+    line = f"epoch {epoch + 1}: loss {total / len(train[0]):.4f}, accuracy {correct / len(train[0]):.4f}"  # it waits
+    line += f", {len(train[0]) / (time.perf_counter() - began):,.0f} images/s"
 
-    total, correct = torch.zeros(()), torch.zeros((), dtype=torch.int64)
+    total, correct = zero(torch.float32), zero(torch.int64)
     model.eval()
     with torch.inference_mode(), autocast():
         for images, labels in zip(*(part.split(EVALUATION_BATCH) for part in val), strict=True):
@@ -66,3 +97,4 @@ for epoch in range(options.epochs):
             correct += (logits.argmax(1) == labels).sum()
     print(f"{line}, val loss {total / len(val[0]):.4f}, val accuracy {correct / len(val[0]):.4f}", flush=True)
 turn()
+report_memory(options.device)

@@ -1,24 +1,31 @@
 """The recipe of `experiment=speedrun94` as its author's script airbench94_muon has it (Jordan 2024, arXiv 2404.00498).
 
-PyTorch on the CPU: eager, channels last, images augmented as tensors an epoch at a time; in bfloat16 with --bfloat16.
+Channels last, images augmented as tensors an epoch at a time; eager unless --compile is given, as the author does.
+
+    python pytorch_airbench.py --data IMAGES.npz [--bfloat16] [--device cuda] [--batch 2000] [--compile]
 """
 
+import time
+
 import torch
-from shared import arguments, read, turn
+from shared import read, report_memory, torch_parser, turn
 from torch import nn
 from torch.nn import functional
 
-BATCH, EPOCHS = 2000, 8
-BIAS_LR, HEAD_LR, KERNEL_LR, DECAY = 0.053, 0.67, 0.24, 2e-6 * BATCH
+EPOCHS = 8
+options = torch_parser(batch=2000).parse_args()
+BIAS_LR, HEAD_LR, KERNEL_LR, DECAY = 0.053, 0.67, 0.24, 2e-6 * options.batch
 
-options = arguments()
 train, val = (
-    (torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels))
+    (torch.from_numpy(images).to(options.device).permute(0, 3, 1, 2), torch.from_numpy(labels).to(options.device))
     for images, labels in read(options.data, options.limit)
 )
 dtype = torch.bfloat16 if options.bfloat16 else torch.float32
-mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)))
-steps_per_epoch = -(-len(train[0]) // BATCH)
+mean, std = (
+    torch.tensor(values, device=options.device).view(1, 3, 1, 1)
+    for values in ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+)
+steps_per_epoch = -(-len(train[0]) // options.batch)
 
 
 def normalized(images: torch.Tensor) -> torch.Tensor:
@@ -91,10 +98,13 @@ head = nn.Linear(256, 10, bias=False)
 head.weight.data /= head.weight.data.std()
 model = nn.Sequential(
     first, nn.GELU(), *group(24, 64), *group(64, 256), *group(256, 256), nn.MaxPool2d(3), nn.Flatten(), head, Scale(),
-).to(dtype).to(memory_format=torch.channels_last)  # fmt: skip
+).to(options.device, dtype, memory_format=torch.channels_last)  # fmt: skip
 for module in model:
     if isinstance(module, Norm):
         module.float()
+if options.compile:
+    model.compile()
+    orthogonal = torch.compile(orthogonal, dynamic=False)
 kernels = [p for p in model.parameters() if p.ndim == 4 and p.requires_grad]
 biases = [p for p in model.parameters() if p.ndim == 1 and p.requires_grad]
 optimizers = [
@@ -107,13 +117,13 @@ optimizers = [
 ]  # fmt: skip
 peaks = [(part, part["lr"]) for optimizer in optimizers for part in optimizer.param_groups]
 
-mirrored = torch.rand(len(images)) < 0.5
+mirrored = torch.rand(len(images), device=options.device) < 0.5
 padded = functional.pad(torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images), (2,) * 4, "reflect")
 
 
 def augmented(epoch: int) -> torch.Tensor:
     """Each image moved by up to 2 pixels, and flipped every other epoch."""
-    moves = torch.randint(0, 5, (len(padded), 2))
+    moves = torch.randint(0, 5, (len(padded), 2), device=options.device)
     moved = torch.empty_like(images)
     for y in range(5):
         for x in range(5):
@@ -124,9 +134,10 @@ def augmented(epoch: int) -> torch.Tensor:
 
 for epoch in range(options.epochs):
     turn()
+    began = time.perf_counter()
     model.train()
     x, total = augmented(epoch), 0.0
-    for number, index in enumerate(torch.randperm(len(x)).split(BATCH)):
+    for number, index in enumerate(torch.randperm(len(x), device=options.device).split(options.batch)):
         progress = (epoch % EPOCHS + number / steps_per_epoch) / EPOCHS
         for part, peak in peaks:
             part["lr"] = peak * (1 - progress)
@@ -135,10 +146,13 @@ for epoch in range(options.epochs):
         for optimizer in optimizers:
             optimizer.step()
         model.zero_grad(set_to_none=True)
-        total += loss.item()
+        total += loss.detach()
+    line = f"epoch {epoch + 1}: loss {total / len(x):.4f}"  # it waits for the device
+    line += f", {len(x) / (time.perf_counter() - began):,.0f} images/s"
     model.eval()
     with torch.inference_mode():
-        outputs = torch.cat([model(normalized(part)) for part in val[0].split(BATCH)])
+        outputs = torch.cat([model(normalized(part)) for part in val[0].split(options.batch)])
     accuracy = (outputs.argmax(1) == val[1]).float().mean()
-    print(f"epoch {epoch + 1}: loss {total / len(x):.4f}, val accuracy {accuracy:.4f}", flush=True)
+    print(f"{line}, val accuracy {accuracy:.4f}", flush=True)
 turn()
+report_memory(options.device)

@@ -27,13 +27,31 @@ def turn(*_) -> None:
     _began = time.perf_counter()
 
 
-def arguments() -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """The command line of a script."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, help=".npz of x_train, y_train, x_test, y_test")
     parser.add_argument("--limit", type=int, help="so many images, validation included; all by default")
     parser.add_argument("--epochs", type=int, default=10**6)
     parser.add_argument("--bfloat16", action="store_true", help="mixed precision")
-    return parser.parse_args()
+    return parser
+
+
+def torch_parser(batch: int) -> argparse.ArgumentParser:
+    """That of a script in PyTorch, with its own `batch`."""
+    own = parser()
+    own.add_argument("--batch", type=int, default=batch)
+    own.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    own.add_argument("--compile", action="store_true", help="by torch.compile")
+    return own
+
+
+def report_memory(device: str) -> None:
+    """Print what PyTorch had on a GPU at most."""
+    if device == "cuda":
+        import torch
+
+        print(f"peak memory {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
 
 
 def read(path: Path, limit: int | None) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
