@@ -24,7 +24,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 RUN = (
-    "data=digits", "epochs=3", "batch_size=24", "model.dropout=0", "model.head.dropout=0", "callbacks=none",
+    "data=digits", "epochs=3", "batch_size=24", "model.dropout=0", "model.classifier.dropout=0", "callbacks=none",
 )  # fmt: skip
 ONE, MOVED, MIRRORED = "TensorFlow, one device", "the same, last bits moved", "TensorFlow, two mirrored devices"
 ON_JAX, PROCESSES = "JAX, one device", "JAX, two processes"

@@ -19,12 +19,12 @@ import optuna
 from matplotlib.figure import Figure
 
 ROOT = Path(__file__).parents[1]
-SMALL = ("model.filters=[16,32]", "model.head.units=[64]", "augmentation=none", "batch_size=32")
+SMALL = ("model.filters=[16,32]", "model.classifier.units=[64]", "augmentation=none", "batch_size=32")
 DIGITS = ("data=digits", *SMALL, "epochs=5")
 CIFAR = ("data=cifar10", "data.limit=4000", *SMALL, "epochs=3")
 SPACE = ("optimizer.lr=tag(log, interval(1e-5, 1))", "model.dropout=interval(0, 0.9)")
 SPACES = {
-    DIGITS: (*SPACE, "model.head.dropout=interval(0, 0.9)"),
+    DIGITS: (*SPACE, "model.classifier.dropout=interval(0, 0.9)"),
     CIFAR: (*SPACE, "optimizer=choice(adam,rmsprop,sgd)"),
 }
 SETTINGS = {"tpe": ("hydra.sweeper.sampler.n_startup_trials=5",)}

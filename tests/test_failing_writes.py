@@ -26,7 +26,7 @@ from helpers.warm import ANY, CREATE, FLUSH, NAME, OPEN, WRITE, Ended, Server, W
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("gcc"), reason="preload.c needs gcc")]
 
-SETTINGS = ("data=digits", "data.limit=60", "model.filters=[4]", "model.head.units=[]", "augmentation=none",
+SETTINGS = ("data=digits", "data.limit=60", "model.filters=[4]", "model.classifier.units=[]", "augmentation=none",
             "batch_size=25", "epochs=3", "schedule=constant", "callbacks=[checkpoint,csv_logger]")  # fmt: skip
 SAMPLES, SEED = 36, 0
 

@@ -6,6 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from cifar.config.hydra_errors import explain
+from cifar.config.renamed import translated
 from cifar.config.settings import Settings, parse
 from cifar.runtime.errors import InputError
 
@@ -29,5 +30,5 @@ def resolve(config: DictConfig) -> Settings:
 
 
 def read(text: str) -> Settings:
-    """Settings from the text of a finished run's `config.yaml`."""
-    return resolve(OmegaConf.create(text))
+    """Settings from the text of a recorded run's `config.yaml`, which may have old names."""
+    return resolve(OmegaConf.create(translated(OmegaConf.to_container(OmegaConf.create(text)))))

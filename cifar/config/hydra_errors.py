@@ -15,6 +15,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError, safe_load
 
 from cifar.config import command_line
+from cifar.config.renamed import unknown_setting
 from cifar.runtime.errors import InputError, did_you_mean
 from cifar.runtime.paths import ROOT
 
@@ -64,9 +65,9 @@ def explain(error: Exception) -> InputError:
             f"{key}={str(values).replace(' ', '')}, or an item of it, such as {key}.0=…"
         )
     if isinstance(cause, ConfigKeyError | AttributeError) and getattr(cause, "parent_node", None) is not None:
-        key = override.input_line if override else cause.full_key
+        given = override.input_line if override else cause.full_key
         names = [str(name) for name in cause.parent_node if name not in ("hydra", "_target_")]
-        return InputError(f"{key}: unknown setting; {did_you_mean(str(cause.key), names)}")
+        return InputError(f"{given}: {unknown_setting(str(cause.full_key), names)}")
     return InputError(" ".join(line.strip() for line in str(error).splitlines() if line.strip()))
 
 

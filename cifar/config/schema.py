@@ -21,7 +21,8 @@ from pydantic import (
     field_validator,
 )
 
-from cifar.runtime.errors import InputError, did_you_mean
+from cifar.config.renamed import unknown_setting
+from cifar.runtime.errors import InputError
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 """A share of units to drop, or a decay: [0, 1)."""
@@ -95,7 +96,7 @@ def _one_line(error: ValidationError, record: type[BaseModel], where: str) -> st
     key = ".".join([*([where] if where else []), *path])
     if first["type"] == "extra_forbidden":
         names = _names_at(record, first["loc"][:-1])
-        return f"{key}={first['input']}: unknown setting; {did_you_mean(first['loc'][-1], names)}"
+        return f"{key}={first['input']}: {unknown_setting(key, names)}"
     if first["type"] == "missing":
         return f"{key}: required setting is missing"
     expected = re.sub(r"^(\w+ should |Value error, )| or instance of \w+$", "", first["msg"])

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from cifar.config.renamed import oldest
 from cifar.config.schema import NonNegativeInt, PositiveFloat, PositiveInt, Seed, Strict, validate
 from cifar.runtime.errors import InputError
 
@@ -117,7 +118,7 @@ def flatten(settings: Settings) -> dict[str, Any]:
 
 def identity(settings: Settings) -> str:
     """SHA-256, in hexadecimal, of the settings that decide a run, with the path of its data as it was given."""
-    fixed = {key: value for key, value in flatten(settings).items() if key.partition(".")[0] not in MAY_CHANGE}
+    fixed = {key: value for key, value in oldest(flatten(settings)).items() if key.partition(".")[0] not in MAY_CHANGE}
     return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
 

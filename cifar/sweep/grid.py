@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from cifar import tracking
+from cifar.config.renamed import oldest
 from cifar.config.settings import Settings, flatten
 from cifar.sweep.jobs import Job, Outcome, named
 
@@ -70,5 +71,5 @@ def distinct(settings: Sequence[Settings]) -> list[int]:
 def _decisive(settings: Settings) -> str:
     """The settings that decide the results of a job."""
     drop_path = ("tracking", "state", "resume")
-    fixed = {key: value for key, value in flatten(settings).items() if key.split(".")[0] not in drop_path}
+    fixed = {key: value for key, value in oldest(flatten(settings)).items() if key.split(".")[0] not in drop_path}
     return json.dumps(fixed, sort_keys=True)

@@ -108,7 +108,7 @@ class Classification(Task):
         self.class_weights = class_weights
 
     def check_head(self, head):
-        return dict(validate(settings_of(classifier), head, "model.head"))
+        return dict(validate(settings_of(classifier), head, "model.classifier"))
 
     def model(self, backbone, head):
         deepest = max(backbone.output, key=lambda level: int(level[1:]))

@@ -21,6 +21,7 @@ import numpy as np
 from mlflow.entities import LifecycleStage, Run, ViewType
 
 from cifar.config.compose import read
+from cifar.config.renamed import of_params
 from cifar.config.settings import Settings
 from cifar.files.safe_io import read_file, refusing
 from cifar.runtime import processes
@@ -154,6 +155,7 @@ def _stored(run: Run, experiments: Mapping[str, str]) -> StoredRun:
     # A run that was killed is marked as such by the next that starts; until then, its process tells.
     is_gone = run.info.status == "RUNNING" and processes.is_gone(tags.get(PROCESS, ""))
     start = datetime.fromtimestamp(run.info.start_time / 1000)
+    params = run.data.params | {key.removeprefix(RESUMED): tags[key] for key in tags if key.startswith(RESUMED)}
     return StoredRun(
         id=run.info.run_id,
         name=run.info.run_name or "",
@@ -162,7 +164,7 @@ def _stored(run: Run, experiments: Mapping[str, str]) -> StoredRun:
         parent=tags.get(PARENT),
         start=start,
         seconds=end / 1000 - start.timestamp() if end else (datetime.now() - start).total_seconds(),
-        params=run.data.params | {key.removeprefix(RESUMED): tags[key] for key in tags if key.startswith(RESUMED)},
+        params=of_params(params),
         metrics=run.data.metrics,
         tags=tags,
     )

@@ -91,12 +91,12 @@ def with_model_of_run(settings: Settings) -> Settings:
     if run.info.status != "FINISHED":
         raise InputError(f"model.run={settings.model['run']}: the run is {run.info.status}, not finished")
     made_of = dict(read(config.read_text()).model)
-    head = made_of.pop("head", None)
+    classifier = made_of.pop("classifier", None)
     if made_of["name"] == "from_run":
         made_of = made_of["model"]
     if "freeze" in made_of:
         made_of["freeze"] = "none"
-    found = {"run": run.info.run_id, "model": made_of, "head": settings.model["head"] or head}
+    found = {"run": run.info.run_id, "model": made_of, "classifier": settings.model["classifier"] or classifier}
     return settings.model_copy(update={"model": {**settings.model, **found}})
 
 

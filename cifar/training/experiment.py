@@ -74,7 +74,7 @@ class Experiment:
         check(settings)
         dataset = dataset or load(settings)
         task = TASKS.build(settings.task, dataset=dataset)
-        task.check_head(settings.model.get("head") or {})
+        task.check_head(settings.model.get("classifier") or {})
         _check_metrics(settings, task)
         experiment = cls(settings, dataset, task)
         for phase in experiment.phases:
@@ -159,7 +159,7 @@ class Experiment:
             image_shape=self.dataset.image_shape,
             train_images=self.dataset.train.images,
         )
-        return self.task.model(backbone, self.settings.model.get("head", {}))
+        return self.task.model(backbone, self.settings.model.get("classifier", {}))
 
     def compiled_model(self, start: Callable[[str], Path] | None = None) -> keras.Model:
         """The model, ready for the first phase of its training; raises `InputError` where it could not enter all."""
@@ -271,7 +271,7 @@ def _last_layers(model: keras.Model) -> set[str]:
 
 
 def _backbone(model: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in model.items() if key != "head"}
+    return {key: value for key, value in model.items() if key != "classifier"}
 
 
 def _check_metrics(settings: Settings, task: Task) -> None:

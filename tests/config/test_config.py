@@ -200,8 +200,9 @@ MISTAKES = [
     ("+callbacks.early_stoping.patience=3", "callbacks.early_stoping.name=early_stoping: unknown callbacks; "
                                             "did you mean 'early_stopping'?"),
     ("++augmentation.rotation.degree=3", "augmentation.rotation.degree=3: unknown setting; did you mean 'degrees'?"),
-    ("model.head.unit=[3]", "model.head.unit=[3]: unknown setting; did you mean 'units'? known: dropout"),
-    ("++model.head.unit=3", "model.head.unit=3: unknown setting; did you mean 'units'? known: bias, dropout"),
+    ("model.classifier.unit=[3]", "model.classifier.unit=[3]: unknown setting; did you mean 'units'? known: dropout"),
+    ("++model.classifier.unit=3", "model.classifier.unit=3: unknown setting; did you mean 'units'? known: bias, "),
+    ("model.head.units=[3]", "model.head.units=[3]: model.head is called model.classifier now"),
     ("model.name=cnn33", "model.name=cnn33: unknown model; did you mean 'cnn3'? known: "),
     ("+model._target_=os.system", "model._target_=os.system: settings name builders by `name`"),
     ("+data.nested={_target_:os.system}", "data.nested._target_=os.system: settings name builders by `name`"),
@@ -222,12 +223,12 @@ MISTAKES = [
     ("model=cnn model.blocks=[{filters:8},{filters:a}]", "model.blocks.1.filters=a: should be a valid integer"),
     ("model=cnn +model.blocks.1.pol=max", "model.blocks.1.pol=max: unknown setting; did you mean 'pool'? known: activ"),
     ("model=cnn model.blocks=[{filters:8,pool:min}]", "model.blocks.0.pool=min: should be 'max', 'average' or 'none'"),
-    ("model.head=null", "model.head"),
+    ("model.classifier=null", "model.classifier"),
     ("augmentation.rotation=null", "augmentation.rotation="),
     ("augmentation.flip.horizontal=2", "augmentation.flip.horizontal=2: should be a valid boolean"),
     ("precision=float64", "precision=float64: should be 'float32', 'mixed_bfloat16', "),
     ("fill_mode=mirror", "fill_mode=mirror: should be 'nearest', 'reflect', 'wrap' or 'constant'"),
-    ("model.head.pooling=mean", "model.head.pooling=mean: should be 'flatten', 'average' or 'max'"),
+    ("model.classifier.pooling=mean", "model.classifier.pooling=mean: should be 'flatten', 'average' or 'max'"),
     # ranges
     ("optimizer.lr=-1", "optimizer.lr=-1: should be greater than 0"),
     ("optimizer.clip_norm=0", "optimizer.clip_norm=0: should be greater than 0"),
@@ -236,9 +237,9 @@ MISTAKES = [
     ("seed=-1", "seed=-1: should be greater than or equal to 0"),
     ("seed=99999999999999999999", "seed=99999999999999999999: should be less than"),
     ("model.dropout=1", "model.dropout=1: should be less than 1"),
-    ("model.head.dropout=1.5", "model.head.dropout=1.5: should be less than 1"),
+    ("model.classifier.dropout=1.5", "model.classifier.dropout=1.5: should be less than 1"),
     ("model.filters=[]", "model.filters=[]: should"),
-    ("model.head.units=[0]", "model.head.units.0=0: should be greater than 0"),
+    ("model.classifier.units=[0]", "model.classifier.units.0=0: should be greater than 0"),
     ("task.label_smoothing=1", "task.label_smoothing=1: should be less than 1"),
     ("data.val_fraction=0", "data.val_fraction=0: should be greater than 0"),
     ("data.val_fraction=1", "data.val_fraction=1: should be less than 1"),
@@ -294,7 +295,7 @@ MISTAKES = [
     ("--config-name=nothing", "--config-name=nothing: unknown choice; known: config"),
     # what a sweep would run into
     ("--multirun optimizer.lr=1e-3,-1", "optimizer.lr=-1: should be greater than 0"),
-    ("--multirun model.head.dropout=0.5,1", "model.head.dropout=1: should be less than 1"),
+    ("--multirun model.classifier.dropout=0.5,1", "model.classifier.dropout=1: should be less than 1"),
     ("--multirun callbacks.checkpoint.monitor=val/loss,val/acc", "callbacks.checkpoint.monitor=val/acc: never logged"),
 ]  # fmt: skip
 
@@ -366,11 +367,11 @@ class TestListsAndMappings:
         (tmp_path / "experiment").mkdir()
         (tmp_path / "experiment" / "own.yaml").write_text(
             "# @package _global_\ndefaults:\n  - override /data: masks\n"
-            "data: {path: /x, classes: {road: '#804080', void: '#ffffff'}}\nmodel: {head: [3]}\n"
+            "data: {path: /x, classes: {road: '#804080', void: '#ffffff'}}\nmodel: {classifier: [3]}\n"
         )
         found = composed("experiment=own", f"hydra.searchpath=[file://{tmp_path}]", *typed)
         assert found.data.classes == (["a", "b"] if typed else COLORS)
-        assert found.model.head == [3]
+        assert found.model.classifier == [3]
 
 
 def test_line_stays_one_line_whatever_the_value(mistake, tmp_path):

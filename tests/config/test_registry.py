@@ -89,8 +89,8 @@ def test_builder_has_its_yaml_and_a_docstring(registry, name):
         assert content.get("builder", content["name"]) == name
         choices = [key for entry in content.pop("defaults", []) if isinstance(entry, dict) for key in entry]
         parts = {choice.partition("@")[2]: {} for choice in choices}
-        of_others = {"name", "builder"} | ({"head"} if registry.group == "model" else set())
-        assert registry.group != "model" or "head" in content
+        of_others = {"name", "builder"} | ({"classifier"} if registry.group == "model" else set())
+        assert registry.group != "model" or "classifier" in content
         stated = parts | {key: value for key, value in content.items() if key not in of_others}
     builder = registry._builders[name]
     assert list(stated) == list(settings_of(builder).model_fields), "the settings in the order of the signature"
@@ -108,7 +108,7 @@ def test_every_yaml_of_a_group_has_its_builder(registry):
         config = resolve(composed("data=digits", f"{registry.group}={variant}"))
         settings = getattr(config, registry.group)
         assert settings["name"] == variant
-        registry.check({key: value for key, value in settings.items() if key != "head"})
+        registry.check({key: value for key, value in settings.items() if key != "classifier"})
 
 
 def test_groups_are_the_registries_and_the_recipes():

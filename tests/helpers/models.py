@@ -14,17 +14,17 @@ SMALL = {
     "all_conv": ["model.filters=8", "model.input_dropout=0", "model.dropout=0"],
     "cct": ["model.width=16", "model.units=16"],
     "cnn": ["model.blocks=[{filters:8,pool:max},{filters:8,repeat:2,normalization:none,activation:gelu,pool:average}]"],
-    "cnn3": ["model.filters=[8,8]", "model.dropout=0", "model.head.units=[]"],
+    "cnn3": ["model.filters=[8,8]", "model.dropout=0", "model.classifier.units=[]"],
     "convmixer": ["model.width=16", "model.depth=2"],
     "from_run": ["model.run=abc", "model.freeze=none",
                  "model.model={name:cnn3,filters:[8,8],kernel_size:3,dropout:0.0}",
-                 "model.head={pooling:flatten,units:[],dropout:0.0}"],
+                 "model.classifier={pooling:flatten,units:[],dropout:0.0}"],
     "mobilenet": ["model.width=0.125"],
     "preact_resnet": ["model.depth=8", "model.filters=[8,8,16]", "model.attention=se", "model.stochastic_depth=0.1"],
     "pretrained": ["model.network=MobileNet", "model.weights=none", "model.size=32", "model.freeze=none",
-                   "model.head.dropout=0"],
+                   "model.classifier.dropout=0"],
     "resnet": ["model.depth=8", "model.filters=[8,12,16]", "model.attention=cbam", "model.stochastic_depth=0.1"],
-    "vgg": ["model.depth=11", "model.filters=[8,8,16,16,16]", "model.head.units=[]"],
+    "vgg": ["model.depth=11", "model.filters=[8,8,16,16,16]", "model.classifier.units=[]"],
     "wide_resnet": ["model.depth=10", "model.width=1", "model.dropout=0.1"],
 }  # fmt: skip
 """What makes a model cheap and, for the most part, without dropout."""
@@ -33,7 +33,7 @@ SMALL = {
 def model_settings(*overrides: str) -> tuple[dict, dict]:
     """What the composed YAML says to the builder, and to the head."""
     model = resolve(composed("data=digits", *overrides)).model
-    return {key: value for key, value in model.items() if key != "head"}, model["head"]
+    return {key: value for key, value in model.items() if key != "classifier"}, model["classifier"]
 
 
 def backbone(*overrides: str, shape: tuple[int, int, int] = (16, 16, 1)) -> keras.Model:

@@ -19,7 +19,7 @@ from helpers.warm import Ended, Server
 
 EPOCHS = 3
 SETTINGS = (f"epochs={EPOCHS}", "data=folder", "data.size=8", "data.val_fraction=0.2", "model.filters=[4]",
-            "model.head.units=[8]", "batch_size=8", "augmentation=[flip]", "schedule=constant",
+            "model.classifier.units=[8]", "batch_size=8", "augmentation=[flip]", "schedule=constant",
             "callbacks=[checkpoint]")  # fmt: skip
 
 

@@ -20,8 +20,8 @@ from cifar.training.experiment import Experiment
 from helpers.processes import Completed
 
 TINY = (
-    "data=digits", "data.limit=100", "model.filters=[4]", "model.head.units=[8]", "augmentation=none", "batch_size=30",
-    "epochs=1",
+    "data=digits", "data.limit=100", "model.filters=[4]", "model.classifier.units=[8]", "augmentation=none",
+    "batch_size=30", "epochs=1",
 )  # fmt: skip
 """Overrides for a run that costs little beside the imports."""
 

@@ -170,9 +170,9 @@ def test_training_that_nobody_reads_in_ascii_on_files_that_are_not_utf8(tmp_path
                 image = Image.fromarray(np.full((8, 8, 3), 20 * index, np.uint8))
                 image.save(folder / part / name / f"\udce8{index}.png")
     uri = sqlite(tmp_path)
-    arguments = ["data=folder", f"data.path='{folder}'", "data.size=8", "model.filters=[4]", "model.head.units=[]",
-                 "augmentation=none", "epochs=1", "batch_size=4", f"tracking.name='{folder.name}'",
-                 f"tracking.uri={uri}"]  # fmt: skip
+    arguments = ["data=folder", f"data.path='{folder}'", "data.size=8", "model.filters=[4]",
+                 "model.classifier.units=[]", "augmentation=none", "epochs=1", "batch_size=4",
+                 f"tracking.name='{folder.name}'", f"tracking.uri={uri}"]  # fmt: skip
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(

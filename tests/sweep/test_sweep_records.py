@@ -127,7 +127,7 @@ class TestEqualJobs:
         [
             (("seed=1,1,2",), {"seed=1", "seed=2"}),
             (("optimizer.lr=1e-3,0.001,10e-4,1e-2",), {"optimizer.lr=0.001", "optimizer.lr=0.01"}),
-            (("model.head.dropout=0.5,${model.dropout}", "model.dropout=0.5", "seed=1,2"), None),
+            (("model.classifier.dropout=0.5,${model.dropout}", "model.dropout=0.5", "seed=1,2"), None),
             (("augmentation=none,[]", "seed=1,2"), None),
         ],
         ids=str,

@@ -201,10 +201,10 @@ class TestModel:
     @pytest.mark.parametrize(
         ("head", "line"),
         [
-            ({**HEAD, "pooling": "mean"}, "model.head.pooling=mean: should be 'flatten', 'average' or 'max'"),
-            ({**HEAD, "dropout": 1}, "model.head.dropout=1: should be less than 1"),
-            ({**HEAD, "unit": 3}, "model.head.unit=3: unknown setting; did you mean 'units'?"),
-            ({"units": [], "dropout": 0}, "model.head.pooling: required setting is missing"),
+            ({**HEAD, "pooling": "mean"}, "model.classifier.pooling=mean: should be 'flatten', 'average' or 'max'"),
+            ({**HEAD, "dropout": 1}, "model.classifier.dropout=1: should be less than 1"),
+            ({**HEAD, "unit": 3}, "model.classifier.unit=3: unknown setting; did you mean 'units'?"),
+            ({"units": [], "dropout": 0}, "model.classifier.pooling: required setting is missing"),
         ],
     )
     def test_head_is_checked(self, head, line):

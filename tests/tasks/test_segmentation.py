@@ -272,7 +272,7 @@ class TestModel:
     def test_its_backbone_may_begin_another_model(self, prepare, tmp_path, name, head):
         prepared = prepare(*BACKBONES[name], f"task.head={head}", "task.width=4")
         prepared.model().save_weights(tmp_path / "model.weights.h5")
-        model = {key: value for key, value in prepared.settings.model.items() if key != "head"}
+        model = {key: value for key, value in prepared.settings.model.items() if key != "classifier"}
         runtime = {"image_shape": prepared.dataset.image_shape, "train_images": prepared.dataset.train.images}
         started = MODELS.build({"name": "from_run", "run": "abc", "model": model, "freeze": "none"}, **runtime,
                                start=lambda run: tmp_path / "model.weights.h5")  # fmt: skip

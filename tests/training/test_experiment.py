@@ -40,7 +40,7 @@ class TestModel:
         assert not equal(first, prepare("seed=2").model())
 
     def test_dropout_of_the_head_changes_no_initial_weight(self, prepare):
-        assert equal(prepare("model.head.dropout=0.1").model(), prepare("model.head.dropout=0.6").model())
+        assert equal(prepare("model.classifier.dropout=0.1").model(), prepare("model.classifier.dropout=0.6").model())
 
     @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
     def test_precision_is_that_of_the_hidden_layers_only(self, prepare, precision):
@@ -59,7 +59,9 @@ class TestModel:
 
     @pytest.mark.parametrize("optimizer", OPTIMIZERS.names())
     def test_compiled_model_trains_and_measures(self, prepare, optimizer):
-        prepared = prepare(f"optimizer={optimizer}", "optimizer.lr=1e-2", "model.dropout=0", "model.head.dropout=0")
+        prepared = prepare(
+            f"optimizer={optimizer}", "optimizer.lr=1e-2", "model.dropout=0", "model.classifier.dropout=0"
+        )
         model = prepared.compiled_model()
         train = prepared.dataset.train
         targets = prepared.task.encode(train.targets)

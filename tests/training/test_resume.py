@@ -18,7 +18,7 @@ from helpers.processes import KILLED_WRITING, Completed, clean_environment, run_
 from helpers.runs import sqlite
 
 SETTINGS = (
-    "data=digits", "model.filters=[8,8]", "model.head.units=[16]", "batch_size=16", "epochs=5",
+    "data=digits", "model.filters=[8,8]", "model.classifier.units=[16]", "batch_size=16", "epochs=5",
     "augmentation=[rotation,alternating_flip,brightness,mixup,cutmix]", "averaging=ema", "schedule=constant",
     "callbacks=[checkpoint,early_stopping,reduce_lr]", "callbacks.reduce_lr.patience=1", "state.minutes=0.002",
 )  # fmt: skip

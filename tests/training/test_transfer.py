@@ -196,7 +196,7 @@ class TestFromRun:
 
     @pytest.fixture(scope="class")
     def first(self, main):
-        return main("model.filters=[4,8]", "model.head.units=[8]")
+        return main("model.filters=[4,8]", "model.classifier.units=[8]")
 
     def build(self, run, **changes) -> keras.Model:
         made_of = {"name": "cnn3", "filters": [4, 8], "kernel_size": 3, "dropout": 0.25}
@@ -218,16 +218,16 @@ class TestFromRun:
     def second(self, first, main):
         """In two phases, from the first one's backbone, with a head of its own."""
         return main("model=from_run", f"model.run={first.info.run_id[:8]}", "finetune.epochs=2", "finetune.lr=0.01",
-                    "schedule=constant", "model.head={pooling: average, units: [16], dropout: 0}")  # fmt: skip
+                    "schedule=constant", "model.classifier={pooling: average, units: [16], dropout: 0}")  # fmt: skip
 
     def test_run_is_recorded_with_what_its_model_is_made_of(self, first, second, store):
         assert second.info.status == "FINISHED"
-        expected = {"model.run": first.info.run_id, "model.model.name": "cnn3", "model.head.units": "[16]"}
+        expected = {"model.run": first.info.run_id, "model.model.name": "cnn3", "model.classifier.units": "[16]"}
         assert expected.items() <= second.data.params.items()
         third = resolve(stated(store, "model=from_run", f"model.run={second.info.run_id}"))
         model = tracking.with_model_of_run(third).model
         assert model["model"]["name"] == "cnn3"
-        assert model["head"]["units"] == [16]
+        assert model["classifier"]["units"] == [16]
 
     def test_metrics_go_on_in_the_second_phase_whose_rate_is_its_own(self, second, store):
         history = mlflow.MlflowClient(store).get_metric_history(second.info.run_id, "lr")
@@ -327,7 +327,7 @@ class TestPhases:
     def test_what_the_model_never_lets_learn_stays_so(self, tmp_path):
         made_of = "{name: airbench, widths: [4], whitening_size: 2, whitening_padding: same, norm_momentum: 0.6}"
         overrides = ("model=from_run", "model.run=abcd", f"model.model={made_of}", "finetune.epochs=1",
-                     "model.head={pooling: max, units: [], dropout: 0}")  # fmt: skip
+                     "model.classifier={pooling: max, units: [], dropout: 0}")  # fmt: skip
         experiment = Experiment.prepare(resolve(stated(sqlite(tmp_path), *overrides)))
         model = experiment.compiled_model()
         assert len(model.trainable_weights) == 2
