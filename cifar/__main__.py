@@ -22,11 +22,11 @@ from cifar.training.experiment import Experiment, check
 def main() -> None:
     output.prepare()
     with ExitCodes():
-        arguments = _parser().parse_args()
+        arguments = argument_parser().parse_args()
         arguments.run(arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cifar", description=__doc__)
     parser.add_argument(
         "--tracking-uri",

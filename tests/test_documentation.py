@@ -1,0 +1,138 @@
+"""README.md and docs/: their commands are accepted, their links and paths exist, their settings have these names."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import composed
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from cifar.__main__ import argument_parser
+from cifar.config import command_line, registry
+from cifar.config.registry import MODELS, Registry
+from cifar.runtime.paths import ROOT
+
+CONF = ROOT / "conf"
+PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PLACEHOLDERS = {"DIR": "/dir", "FILE": "file", "RUN_ID": "abcd", "LAYER": "conv", "HOST": "host", "NAME": "name"}
+NO_SETTINGS = (".txt", ".json", ".h5", ".keras", ".onnx", ".tflite", ".yaml", "model.predict")
+"""Ends of names of files and methods, which look like settings."""
+
+
+def text(page: Path) -> str:
+    """The page, with each command that is continued by a backslash on one line."""
+    return re.sub(r"\\\n\s*", "", page.read_text())
+
+
+def commands(program: str, pages: list[Path]) -> list[list[str]]:
+    """The words after `program` in each command of `pages`, without comments."""
+    found = {line for page in pages for line in re.findall(re.escape(program) + r" ([^`\n]+)", text(page))}
+    split = [shlex.split(re.sub("|".join(PLACEHOLDERS), lambda name: PLACEHOLDERS[name[0]], line), comments=True)
+             for line in sorted(found)]  # fmt: skip
+    return [[word for word in words if "…" not in word] for words in split if words]
+
+
+def first_job(argument: str) -> str:
+    """The setting of the first job of a sweep over `argument`."""
+    override = OverridesParser.create().parse_override(argument)
+    if not override.is_sweep_override():
+        return argument
+    value = override.value().start if not override.is_discrete_sweep() else next(override.sweep_string_iterator())
+    return f"{override.get_key_element()}={value}"
+
+
+def inline_code() -> Iterator[tuple[str, str]]:
+    """(name of the page, code) of each `code` outside of the code blocks."""
+    for page in PAGES:
+        prose = re.sub(r"^ *```.*?^ *```", "", text(page), flags=re.DOTALL | re.MULTILINE)
+        yield from ((page.name, code) for code in re.findall(r"`([^`\n]+)`", prose))
+
+
+def keys(mapping: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """The dotted names of all settings of a nested mapping."""
+    for name, value in mapping.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from keys(value, f"{prefix}{name}.")
+
+
+def settings() -> set[str]:
+    """The dotted names of all settings that the files in `conf/` state."""
+    root = yaml.safe_load((CONF / "config.yaml").read_text())
+    found = set(keys(root, ""))
+    for path in CONF.rglob("*.yaml"):
+        group = path.parent.relative_to(CONF)
+        if group.parts and group.parts[0] not in ("experiment", "sweep"):
+            prefix = ".".join(group.parts) + "."
+            found |= set(keys(yaml.safe_load(path.read_text()) or {}, prefix))
+    return found
+
+
+@pytest.mark.parametrize("words", commands("python run.py", [*PAGES, *sorted(CONF.rglob("*.yaml"))]), ids=shlex.join)
+def test_training_command_composes(words):
+    if "model=tiny" in words:
+        pytest.skip("the page shows how to write this model")
+    arguments = [word for word in command_line.readable(words) if not word.startswith("--") and word != "job"]
+    composed(*(first_job(word) for word in arguments if "glob(" not in word))
+
+
+@pytest.mark.parametrize("words", commands("python -m cifar", PAGES), ids=shlex.join)
+def test_command_for_runs_is_accepted(words):
+    assert argument_parser().parse_args(words).run
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z-]+)\b *(?:#|`|$)", "\n".join(map(text, PAGES)),
+                                                         re.MULTILINE))))  # fmt: skip
+def test_target_of_make_exists(target):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_exist(page):
+    links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_page_is_linked_from_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    assert [page.name for page in sorted((ROOT / "docs").glob("*.md")) if f"(docs/{page.name})" not in readme] == []
+
+
+def test_paths_exist():
+    found = {code for _, code in inline_code() if re.match(r"(cifar|conf|docs|tests|benchmarks|hydra_plugins)/", code)}
+    paths = {code for code in found if not re.search(r"[A-Z*]{2,}|[ *]", code.removesuffix("README.md"))}
+    assert sorted(path for path in paths if not (ROOT / path).exists()) == []
+
+
+def test_settings_have_these_names():
+    known = settings()
+    groups = {name.partition(".")[0] for name in known if "." in name} - {"hydra"} | {"hydra.launcher", "hydra.sweeper"}
+    dotted = re.compile(rf"({'|'.join(groups)})(\.\w+)+(=\S*)?")
+    codes = [(page, code) for page, code in inline_code() if not code.endswith(NO_SETTINGS)]
+    named = {(page, code.partition("=")[0]) for page, code in codes if dotted.fullmatch(code)}
+    assert sorted((page, name) for page, name in named if name not in known) == []
+
+
+def test_choices_have_these_names():
+    named = {(page, *code.split("=")) for page, code in inline_code() if re.fullmatch(r"[a-z_/]+=[a-z0-9_]+", code)}
+    named = {(page, group, choice) for page, group, choice in named if (CONF / group).is_dir()}
+    assert named
+    assert sorted(choice for choice in named if not (CONF / choice[1] / f"{choice[2]}.yaml").exists()) == []
+
+
+def test_the_model_that_is_shown_can_be_built(monkeypatch):
+    page = (ROOT / "docs" / "models.md").read_text()
+    code, shown = (re.search(rf"```{language}\n(.*?)```", page, re.DOTALL)[1] for language in ("python", "yaml"))
+    monkeypatch.setattr(registry, "MODELS", Registry(MODELS.group, MODELS.home))
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/models.md", "exec"), names)
+    chosen = yaml.safe_load(shown)
+    assert {"name", "width"} < set(chosen) <= set(yaml.safe_load((CONF / "model" / "cnn3.yaml").read_text()) | chosen)
+    model = names[chosen["name"]]((32, 32, 3), width=chosen["width"])
+    assert {name: x.shape[1:] for name, x in model.output.items()} == {"P1": (16, 16, 32), "P2": (8, 8, 64)}
