@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import composed
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from cifar.__main__ import argument_parser
 from cifar.config import command_line, registry
 from cifar.config.registry import MODELS, Registry
 from cifar.runtime.paths import ROOT
+from helpers.runs import composed
 
 CONF = ROOT / "conf"
 PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
