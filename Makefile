@@ -1,23 +1,43 @@
 PYTHON ?= python3
 BIN := .venv/bin
-READY := .venv/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11
+MAIN := .venv/.main
+DEV := .venv/.dev
 
-.PHONY: quickstart test test-slow lint
+.PHONY: quickstart test test-slow lint coverage lock wheel
 
-quickstart: $(READY)
+quickstart: $(MAIN)
 	$(BIN)/python run.py experiment=quickstart
 
-test: $(READY)
+test: $(DEV)
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: $(READY)
+test-slow: $(DEV)
 	$(BIN)/python -m pytest -m slow
 
-lint: $(READY)
+lint: $(DEV)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
-# Made again only when the requirements have changed.
-$(READY): requirements.txt
+# The versions that are installed, for Python 3.11 to 3.13. Those that still fit stay: remove the files to have the newest.
+lock: .venv/.pip
+	$(PIP) install "uv>=0.9,<1"
+	$(LOCK) --extra dev --output-file requirements-dev.lock pyproject.toml
+	$(LOCK) --constraints requirements-dev.lock --output-file requirements.lock requirements.txt
+
+wheel: $(DEV)
+	$(BIN)/python -m hatchling build --target wheel
+
+$(MAIN): requirements.lock .venv/.pip
+	$(PIP) install --require-hashes --no-deps --requirement requirements.lock
+	touch $@
+
+$(DEV): requirements-dev.lock .venv/.pip
+	$(PIP) install --require-hashes --no-deps --requirement requirements-dev.lock
+	touch $@
+
+.venv/.pip:
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(PIP) install "pip>=26.3,<27"
 	touch $@

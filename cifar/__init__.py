@@ -2,6 +2,8 @@
 
 import os
 
+__version__ = "0.2.0"
+
 # TensorFlow's notes on its own start-up; its errors still raise.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # TensorFlow and MLflow would look for Keras 2.

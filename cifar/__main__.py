@@ -1,9 +1,12 @@
-"""What one does with recorded runs: list, show, compare, evaluate, predict, export, serve, send."""
+"""The command line: train, and list, show, compare, evaluate, predict, export, serve and send recorded runs."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import runpy
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -12,14 +15,22 @@ from cifar.config.settings import EvaluateSettings, Views
 from cifar.export import formats, versioned_dir
 from cifar.files import ownership
 from cifar.images.io import encode_png, read_image, read_photo
-from cifar.runtime import interrupts, output
-from cifar.runtime.errors import ExitCodes
+from cifar.runtime import interrupts, output, paths
+from cifar.runtime.errors import ExitCodes, InputError
 from cifar.runtime.lazy import load_tensorflow
 from cifar.serving import command as serving
 from cifar.training.experiment import Experiment, check
 
+SHOWN = "CIFAR_RUN"
+"""The variable from which `conf/config.yaml` has the command that `--help` shows."""
+
 
 def main() -> None:
+    if sys.argv[1:2] == ["run"]:  # Hydra reads the arguments
+        del sys.argv[1]
+        os.environ[SHOWN] = paths.RUN
+        runpy.run_path(str(paths.ROOT / "run.py"), run_name="__main__")
+        return
     output.prepare()
     with ExitCodes():
         arguments = argument_parser().parse_args()
@@ -27,14 +38,17 @@ def main() -> None:
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m cifar", description=__doc__)
+    parser = argparse.ArgumentParser(prog=paths.COMMAND, description=__doc__)
     parser.add_argument(
         "--tracking-uri",
         metavar="URI",
-        help="where the runs are recorded (default: $MLFLOW_TRACKING_URI, else mlflow.db beside run.py)",
+        help=f"where the runs are recorded (default: $MLFLOW_TRACKING_URI, else {paths.STORE / 'mlflow.db'})",
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("run", add_help=False, help=f"train, as run.py does: `{paths.COMMAND} run --help`")
+    command.set_defaults(run=refuse_run)
 
     command = commands.add_parser("runs", help="list runs, and sweeps with their jobs, newest first")
     command.add_argument("--experiment", metavar="NAME")
@@ -99,6 +113,11 @@ def argument_parser() -> argparse.ArgumentParser:
     command.set_defaults(run=sync)
 
     return parser
+
+
+def refuse_run(_: argparse.Namespace) -> None:
+    """Raise `InputError`: `main` has not seen the command, since options come before it."""
+    raise InputError(f"run: options come after it, as in `{paths.COMMAND} run --debug`")
 
 
 def runs(arguments: argparse.Namespace) -> None:

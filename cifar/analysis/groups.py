@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from cifar.config.settings import MAY_CHANGE
 from cifar.metrics.statistics import Aggregate, aggregate
 from cifar.runtime.errors import InputError, did_you_mean, warn
+from cifar.runtime.paths import COMMAND
 from cifar.tracking import queries, store
 from cifar.tracking.queries import StoredRun
 
@@ -47,7 +48,7 @@ def of_sweep(run_id: str) -> list[StoredRun]:
     (sweep,) = queries.find_runs([run_id])
     jobs = queries.children(sweep)
     if not jobs:
-        raise InputError(f"sweep {run_id}: no run has it as its parent; `python -m cifar runs` lists the sweeps")
+        raise InputError(f"sweep {run_id}: no run has it as its parent; `{COMMAND} runs` lists the sweeps")
     finished = [run for run in jobs if run.status == "FINISHED"]
     if len(finished) < len(jobs):
         others = Counter(run.status for run in jobs if run.status != "FINISHED")

@@ -17,12 +17,11 @@ from yaml import YAMLError, safe_load
 from cifar.config import command_line
 from cifar.config.renamed import unknown_setting
 from cifar.runtime.errors import InputError, did_you_mean
-from cifar.runtime.paths import ROOT
+from cifar.runtime.paths import CONF
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-CONF = ROOT / "conf"
 SEVERAL = ("augmentation", "callbacks")
 """Groups of which any number of choices are put together."""
 

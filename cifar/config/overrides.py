@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifar.config.hydra_errors import explain
 from cifar.runtime.errors import InputError
-from cifar.runtime.paths import ROOT
+from cifar.runtime.paths import CONF
 
 if TYPE_CHECKING:
     from cifar.config.settings import Settings
@@ -93,4 +93,4 @@ def _forced(argument: str) -> str:
 
 
 def _is_group(key: str) -> bool:
-    return (ROOT / "conf" / key.partition("@")[0]).is_dir()
+    return (CONF / key.partition("@")[0]).is_dir()

@@ -14,13 +14,12 @@ import hashlib
 import os
 import sys
 import threading
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
 from cifar.config.settings import Backend, Distribute, Settings
 from cifar.distributed.shard import Shard
 from cifar.interfaces import Dataset
-from cifar.runtime import lazy
+from cifar.runtime import extras, lazy
 from cifar.runtime.errors import InputError, Interrupted, TrainingError, warn
 from cifar.runtime.lazy import Lazy, keras, np, tf
 from cifar.runtime.quiet import silenced
@@ -56,8 +55,8 @@ def check(settings: Settings) -> None:
         raise InputError(f"distribute={distribute}: {UNSUITED[backend, distribute]}")
     if (inherited := os.environ.get("KERAS_BACKEND", backend)) != backend:
         raise InputError(f"backend={backend}: the environment has KERAS_BACKEND={inherited}; unset it")
-    if backend == "jax" and find_spec("jax") is None:
-        raise InputError("backend=jax: JAX is not installed; `pip install --requirement requirements.txt` does it")
+    if backend == "jax":
+        extras.require("jax", "backend=jax", "jax")
     if distribute == "mirrored" and settings.optimizer.get("clip_norm"):
         raise InputError(
             "optimizer.clip_norm: with distribute=mirrored, Keras clips the gradient of each device, not "

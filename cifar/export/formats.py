@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cifar.runtime import extras
 from cifar.runtime.errors import InputError, TrainingError, did_you_mean
 from cifar.runtime.lazy import np
 from cifar.runtime.quiet import silenced
@@ -21,7 +21,7 @@ FORMATS = {
     "tflite": ("ai_edge_litert",),
     "keras": (),
 }
-"""The packages that each format needs beside TensorFlow and Keras."""
+"""The modules that each format needs in addition to TensorFlow and Keras."""
 
 
 class Checked(NamedTuple):
@@ -41,11 +41,7 @@ def chosen(given: str) -> list[str]:
     for name in names:
         if name not in FORMATS:
             raise InputError(f"--format {name}: unknown format; {did_you_mean(name, FORMATS)}")
-        missing = [package for package in FORMATS[name] if find_spec(package) is None]
-        if missing:
-            raise InputError(
-                f"--format {name}: needs {', '.join(missing)}; `pip install --requirement requirements.txt` installs it"
-            )
+        extras.require("export", f"--format {name}", *FORMATS[name])
     return names
 
 

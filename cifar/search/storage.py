@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from cifar.runtime import extras
 from cifar.runtime.errors import InputError
 from cifar.runtime.quiet import silence
 from cifar.runtime.terminal import redact
@@ -28,6 +29,8 @@ def check(url: str) -> None:
         raise InputError(
             f"hydra.sweeper.storage={redact(url)}: should be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
         )
+    if address.get_backend_name() == "postgresql":
+        extras.require("cluster", f"hydra.sweeper.storage={redact(url)}", "psycopg")
 
 
 def open_storage(url: str) -> RDBStorage:

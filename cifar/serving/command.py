@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from cifar.runtime import output
+from cifar.runtime import extras, output
 from cifar.runtime.errors import InputError
 from cifar.serving.limits import Limits
 
@@ -42,6 +42,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def serve(arguments: argparse.Namespace) -> None:
     """Answer requests until a signal ends it; raises `InputError`."""
+    extras.require("serve", "serve", "httptools", "uvloop", "python_multipart", "prometheus_client")
     if not (arguments.runs or arguments.best):
         raise InputError("serve: a RUN or --best EXPERIMENT METRIC is needed")
     limits = Limits(**{name: getattr(arguments, name) for name in Limits.__dataclass_fields__})

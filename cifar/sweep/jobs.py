@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -19,7 +18,7 @@ from cifar.config.command_line import quoted
 from cifar.config.schema import PositiveFloat, PositiveInt, Strict
 from cifar.runtime import job_report, machine
 from cifar.runtime.errors import DEBUG
-from cifar.runtime.paths import ROOT
+from cifar.runtime.paths import RUN_PROCESS
 
 GRACE = 20.0
 """Seconds that a job has to save its state and end, from when it is told to."""
@@ -69,7 +68,7 @@ def named(name: str) -> str:
 
 
 class Process(ABC):
-    """`python run.py` with a job's overrides, its console and what it tells in files in `folder`.
+    """A training process with a job's overrides, its console and what it tells in files in `folder`.
 
     What it tells comes to `told`, the last of each thing; all `metrics`; and those of each of its `epochs`.
     """
@@ -86,7 +85,7 @@ class Process(ABC):
     @property
     def command(self) -> list[str]:
         # A job whose settings ask for a sweep, as those of `conf/sweep/` do, is none itself.
-        return [sys.executable, str(ROOT / "run.py"), *self.job.overrides, "hydra.mode=RUN"]
+        return [*RUN_PROCESS, *self.job.overrides, "hydra.mode=RUN"]
 
     @property
     def console(self) -> Path:

@@ -15,10 +15,10 @@ from urllib.parse import unquote
 
 from sqlalchemy import URL, make_url
 
-from cifar.runtime import paths
+from cifar.runtime import extras, paths
 from cifar.runtime.terminal import redact
 
-LOCAL = f"sqlite:///{paths.ROOT / 'mlflow.db'}"
+LOCAL = f"sqlite:///{paths.STORE / 'mlflow.db'}"
 """The default store."""
 ENCODED = re.compile(r"([^%?#\s]|%[0-9A-Fa-f]{2})+")
 """A path that may be percent-encoded."""
@@ -28,8 +28,14 @@ INHERITED = os.environ.get(VARIABLE) or None
 
 
 def chosen(uri: str | None) -> str:
-    """The store to use: `uri`, which comes from the settings, else `MLFLOW_TRACKING_URI`, else the default."""
-    return uri or INHERITED or LOCAL
+    """The store to use: `uri`, which comes from the settings, else `MLFLOW_TRACKING_URI`, else the default.
+
+    Raises `InputError` where the library for that kind of store is not installed.
+    """
+    address = uri or INHERITED or LOCAL
+    if address.startswith("postgresql"):
+        extras.require("cluster", f"tracking.uri={redact(address)}", "psycopg")
+    return address
 
 
 def normalized(uri: str) -> str:
@@ -71,7 +77,7 @@ def database(uri: str) -> Path:
 
 
 def folder(uri: str) -> Path:
-    """The folder of artifacts and of files that are not artifacts yet: next to the SQLite file, else to `run.py`."""
+    """The folder of artifacts and of files that are not artifacts yet: next to the SQLite file, or to the default."""
     return database(uri if is_local(uri) else LOCAL).resolve().parent / "mlruns"
 
 

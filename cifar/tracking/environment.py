@@ -16,7 +16,7 @@ from typing import Any
 
 from cifar.runtime.lazy import Lazy
 from cifar.runtime.machine import _processor, cores
-from cifar.runtime.paths import ROOT
+from cifar.runtime.paths import IS_INSTALLED, ROOT
 
 metadata = Lazy("importlib.metadata")
 
@@ -66,7 +66,8 @@ def version(library: str) -> str:
 
 def code() -> Code:
     """The code that this process has loaded, as git knows it."""
-    commit = _git("rev-parse", "HEAD").strip() or None
+    # A repository around an installed package is another project's.
+    commit = None if IS_INSTALLED else _git("rev-parse", "HEAD").strip() or None
     return Code(commit, _diff() if commit else "")
 
 

@@ -26,6 +26,7 @@ from cifar.config.settings import Settings
 from cifar.files.safe_io import read_file, refusing
 from cifar.runtime import processes
 from cifar.runtime.errors import InputError, did_you_mean
+from cifar.runtime.paths import COMMAND
 from cifar.tracking import store
 from cifar.tracking.names import CONFIG, PROCESS, SWEEP
 from cifar.tracking.store import RESUMED
@@ -144,8 +145,7 @@ def find_training(run_id: str) -> Run:
     run = find(run_id)
     if SWEEP in run.data.tags:
         raise InputError(
-            f"run {run_id} is a sweep, and has no model of its own: `python -m cifar compare --sweep "
-            f"{run_id}` lists its jobs"
+            f"run {run_id} is a sweep, and has no model of its own: `{COMMAND} compare --sweep {run_id}` lists its jobs"
         )
     return run
 

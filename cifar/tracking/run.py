@@ -33,7 +33,7 @@ from cifar.interfaces import Dataset, Evaluation
 from cifar.runtime import job_report, processes
 from cifar.runtime.errors import InputError, Interrupted, Pruned, TrainingError, is_expected, reason, warn
 from cifar.runtime.lazy import keras
-from cifar.runtime.paths import WEIGHTS
+from cifar.runtime.paths import COMMAND, RUN, WEIGHTS
 from cifar.runtime.quiet import silenced
 from cifar.runtime.terminal import unescaped
 from cifar.tracking import addresses, environment, locks, starts, store
@@ -255,7 +255,7 @@ class Run:
         if isinstance(error, INTERRUPTIONS):
             shown = addresses.shown(self._uri)
             uri = "" if shown == addresses.LOCAL else f" {shlex.quote(f'tracking.uri={shown}')}"
-            return f"python run.py resume={self.id}{uri} resumes the run" if self.is_described else ""
+            return f"{RUN} resume={self.id}{uri} resumes the run" if self.is_described else ""
         return "" if is_expected(error) else f"run {self.id} has the traceback as traceback.txt"
 
     def claim_itself(self) -> locks.Lock:
@@ -287,7 +287,7 @@ class Run:
             if not store.is_unreachable(error):
                 raise
             where = addresses.shown(self._uri)
-            warn(f"{where} does not answer; the rest is recorded in {addresses.LOCAL}: `python -m cifar sync` sends it")
+            warn(f"{where} does not answer; the rest is recorded in {addresses.LOCAL}: `{COMMAND} sync` sends it")
         server, self._uri = self._uri, addresses.normalized(addresses.LOCAL)
         store.connect(addresses.LOCAL)
         server_run = getattr(self, "_id", "")

@@ -15,7 +15,7 @@ from cifar.files.safe_io import refusing
 from cifar.interfaces import Evaluation
 from cifar.nn import layers
 from cifar.runtime import interrupts
-from cifar.runtime.paths import WEIGHTS
+from cifar.runtime.paths import COMMAND, WEIGHTS
 from cifar.tracking import Run
 from cifar.training import flops, pipeline, tta
 from cifar.training.callbacks import keeper
@@ -103,7 +103,7 @@ def evaluate(experiment: Experiment, model: keras.Model, run: Run) -> None:
     run.log_figures(evaluation.figures)
     with run.optional("MLflow model"):
         run.log_model(layers.portable(model), experiment.dataset.test.images[:4])
-    print(f"python -m cifar ui shows run {run.id} with its pictures, tables and model")
+    print(f"{COMMAND} ui shows run {run.id} with its pictures, tables and model")
 
 
 def test(experiment: Experiment, model: keras.Model) -> Evaluation:

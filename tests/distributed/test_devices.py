@@ -198,7 +198,7 @@ class TestRefusals:
 
     def test_jax_that_is_not_installed(self, mistake, monkeypatch):
         monkeypatch.setitem(sys.modules, "jax", None)
-        assert mistake(*TINY, "backend=jax").startswith("backend=jax: JAX is not installed")
+        assert mistake(*TINY, "backend=jax").startswith("backend=jax: jax is not installed")
 
     def test_backend_that_the_environment_contradicts(self, mistake, monkeypatch):
         monkeypatch.setenv("KERAS_BACKEND", "jax")

@@ -25,6 +25,7 @@ from cifar.export.source import Source, Written
 from cifar.files import atomic
 from cifar.images.io import encode_png, read_image, read_photo
 from cifar.nn import layers
+from cifar.runtime import extras
 from cifar.runtime.errors import InputError, TrainingError
 from cifar.runtime.paths import ROOT
 from cifar.tracking import queries
@@ -378,9 +379,11 @@ class TestRefusals:
         assert line == "--format onx: unknown format; did you mean 'onnx'? known: keras, onnx, savedmodel, tflite"
 
     def test_package_that_is_not_installed(self, export, quickstart, tmp_path, monkeypatch):
-        monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "tf2onnx" else name)
+        monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "tf2onnx" else name)
         line = error_line(export(quickstart.id, tmp_path, "--format", "onnx"))
-        assert line == "--format onnx: needs tf2onnx; `pip install --requirement requirements.txt` installs it"
+        assert line == (
+            '--format onnx: tf2onnx is not installed; `pip install --editable ".[export]"` installs what it needs'
+        )
 
     def test_folder_that_cannot_be_written(self, export, quickstart, tmp_path):
         (tmp_path / "file").touch()

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cifar.config.schema import PositiveFloat, PositiveInt
 from cifar.files import atomic
-from cifar.runtime import job_report, processes
+from cifar.runtime import extras, job_report, processes
 from cifar.runtime.errors import DEBUG, InputError
 from cifar.runtime.lazy import Lazy
-from cifar.runtime.paths import ROOT
+from cifar.runtime.paths import PACKAGE
 from cifar.sweep.jobs import Job, Options, Process, Slot
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Submitted(Elsewhere):
     additional_parameters: dict[str, Any] | None
 
     def check(self) -> None:
+        extras.require("cluster", "hydra/launcher=submitit", "submitit")
         for command in (["sbatch", "--version"], ["sacct", "--starttime=now"]) if self.cluster == "slurm" else ():
             if why := _failure(command):
                 raise InputError(
@@ -121,7 +122,7 @@ class SubmititJob(RemoteJob):
 
     def _send(self) -> tuple[submitit.Job, str]:
         given = self._arguments()
-        with contextlib.chdir(ROOT):  # where the job finds this module
+        with contextlib.chdir(PACKAGE.parent):  # the job imports this module from there
             sent = self._options.executor(self._place).submit(run, *given)
         process = processes.process(int(sent.job_id)) if self._options.cluster == "local" else ""
         atomic.write(self._note, json.dumps({"job": sent.job_id, "process": process}).encode())
