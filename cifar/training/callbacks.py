@@ -10,6 +10,7 @@ from cifar.config.objective import lower_is_better
 from cifar.config.registry import CALLBACKS
 from cifar.config.schema import NonNegativeFloat, PositiveInt, Share
 from cifar.files import atomic
+from cifar.files.memory_file import memory_file
 from cifar.runtime.errors import Pruned, TrainingError
 from cifar.runtime.lazy import keras
 from cifar.runtime.paths import WEIGHTS
@@ -22,22 +23,21 @@ Monitor = str
 @CALLBACKS.register
 def checkpoint(folder: Path, *, monitor: Monitor) -> keras.callbacks.Callback:
     """Keeps the weights of the best epoch in `folder`; a write that fails leaves the earlier file whole."""
-    partial, final = folder / f"partial.{WEIGHTS}", folder / WEIGHTS
-    partial.unlink(missing_ok=True)  # left by a SIGKILL, perhaps half written
 
     class Checkpoint(keras.callbacks.ModelCheckpoint):
         best_epoch = 0
 
         def on_epoch_end(self, epoch, logs=None):
             before = self.best
-            super().on_epoch_end(epoch, logs)
-            if self.best != before:
-                atomic.replace(partial, final)
-                self.best_epoch = epoch
+            with memory_file(WEIGHTS) as path:
+                self.filepath = str(path)
+                super().on_epoch_end(epoch, logs)
+                if self.best != before:
+                    atomic.write(folder / WEIGHTS, path.read_bytes())
+                    self.best_epoch = epoch
 
-    pattern = str(partial).replace("{", "{{").replace("}", "}}")  # Keras formats it with the epoch
     return Checkpoint(
-        pattern, monitor=keras_name(monitor), mode=_mode(monitor), save_best_only=True, save_weights_only=True
+        WEIGHTS, monitor=keras_name(monitor), mode=_mode(monitor), save_best_only=True, save_weights_only=True
     )
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from cifar import plots, tracking
 from cifar.config.settings import Settings
 from cifar.distributed import devices
+from cifar.files import atomic
+from cifar.files.memory_file import memory_file
 from cifar.files.safe_io import refusing
 from cifar.interfaces import Evaluation
 from cifar.nn import layers
@@ -77,7 +79,9 @@ def fit(experiment: Experiment, model: keras.Model, run: Run, resumed: bool = Fa
             model.set_weights(experiment.model(tracking.weights_of).get_weights())
         loop.train()
     if keeper(experiment.settings.callbacks) != "checkpoint":
-        model.save_weights(run.folder / WEIGHTS)
+        with memory_file(WEIGHTS) as path:
+            model.save_weights(path)
+            atomic.write(run.folder / WEIGHTS, path.read_bytes())
     devices.shutdown()
     trained = on_one_device(experiment, model)
     trained.load_weights(run.folder / WEIGHTS)

@@ -35,9 +35,7 @@ WRITES = {
         "versioned_dir.publish": EXPORT,
     },
     "cifar/training/callbacks.py": {
-        "partial.unlink": WORK,  # of the checkpoint, left by a SIGKILL
-        "atomic.replace": WORK,  # the run's own earlier weights
-        "atomic.write": WORK,  # the run's own history.csv
+        "atomic.write": WORK,  # the run's own earlier weights, and its history.csv
     },
     "cifar/analysis/html.py": {"ownership.write": PAGE},  # refuses files without the mark
     "cifar/data/download.py": {
@@ -105,7 +103,8 @@ WRITES = {
         "Path(self.held.name).unlink": CLAIMS,  # the lock that the process holds
     },
     "cifar/tracking/sweeps.py": {"ownership.remove_folder": CLAIMS},  # only with the mark
-    "cifar/training/trainer.py": {"model.save_weights": WORK},
+    "cifar/files/memory_file.py": {"tempfile.TemporaryDirectory": SYSTEM},
+    "cifar/training/trainer.py": {"model.save_weights": MEMORY, "atomic.write": WORK},
 }
 """By file: each call, the row of docs/files.md that it belongs to, and why what it overwrites or deletes is ours."""
 
