@@ -69,7 +69,7 @@ def find_resumable(composed: DictConfig, given: Sequence[str]) -> tuple[Settings
     """
     store.connect_existing(OmegaConf.select(composed, "tracking.uri"))
     run = queries.find_training(str(composed.resume))
-    is_first = devices.processes(_settings(run.info.run_id)).index == 0
+    is_first = devices.processes(_settings(run.info.run_id)).process_index == 0
     found = locked(run.info.run_id) if is_first else Unfinished(run, None)
     settings = overrides.changed(_settings(found.id), composed, given)
     found.check_epochs(settings)
