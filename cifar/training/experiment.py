@@ -178,6 +178,8 @@ class Experiment:
         mirrored = self.settings.distribute == "mirrored"
         # XLA makes TensorFlow's convolutions on a CPU 5 to 8 times slower, and cannot compile what replicas exchange.
         jit = self.settings.backend == "jax" or (bool(tf.config.list_physical_devices("GPU")) and not mirrored)
+        for metric in self.metrics:  # Keras resets them only once the first batch has been seen
+            metric.reset_state()
         model.compile(self._optimizer(model, phase), self.task.loss(), metrics=self.metrics, jit_compile=jit)
 
     def augmentation(self) -> dict[str, Any]:

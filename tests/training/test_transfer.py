@@ -314,6 +314,14 @@ class TestPhases:
         monkeypatch.setattr(Loop, "save", save)
         assert self.fit(experiment, tmp_path) == undisturbed
 
+    def test_metrics_of_a_phase_begin_at_zero(self):
+        experiment = Experiment.prepare(resolve(composed(*TINY, "finetune.epochs=1")))
+        model, data = experiment.compiled_model(), experiment.dataset
+        model.evaluate(data.val.images, np.eye(10)[data.val.targets["label"]], verbose=0)
+        assert experiment.metrics[0].count.numpy() > 0
+        experiment.compile(model, experiment.phases[1])
+        assert experiment.metrics[0].count.numpy() == 0
+
     def test_layers_before_the_named_one_do_not_learn(self):
         experiment = Experiment.prepare(resolve(composed(*TINY, "finetune.epochs=1")))
         model = experiment.compiled_model()
