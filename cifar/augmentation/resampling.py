@@ -1,4 +1,4 @@
-"""Seeing images through matrices."""
+"""Resampling of images and masks by affine matrices."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 
 def resample(images: Tensor, matrix: Tensor, fill_mode: FillMode) -> Tensor:
-    """`images` (n, height, width, channels) seen through `matrix` (n, 3, 3), bilinearly: float32 of the same shape.
+    """Resample `images` (n, height, width, channels) bilinearly by `matrix` (n, 3, 3); float32 of the same shape.
 
-    Flips and whole-pixel shifts are exact. For the matrix see `Geometric`. Outside an image lies its edge pixel
-    (`nearest`), its mirror image (`reflect`: dcba|abcd|dcba), the image again (`wrap`) or black (`constant`).
+    Flips and whole-pixel shifts are exact. For the matrix see `Geometric`. Pixels outside an image are its edge pixel
+    (`nearest`), its reflection (`reflect`: dcba|abcd|dcba), the image repeated (`wrap`) or black (`constant`).
     """
     return _resampler()(images, matrix, fill_mode)
 
 
 def resample_mask(mask: Tensor, matrix: Tensor, fill_mode: FillMode) -> Tensor:
-    """`mask` uint8 (n, height, width) seen through `matrix`, each pixel the nearest: uint8 of the same shape.
+    """Resample `mask` uint8 (n, height, width) by `matrix` with nearest neighbor; uint8 of the same shape.
 
-    Outside lies what lies outside of the image, and `VOID` where that is black.
+    Pixels outside are filled like those of the image, but with `VOID` for `constant`.
     """
     return _mask_resampler()(mask, matrix, fill_mode)
 
 
 @functools.cache
 def _resampler() -> Callable:
-    # XLA makes one loop of it: a fifth of the CPU time of ImageProjectiveTransformV3, or of these ops one by one.
+    # XLA fuses it into one loop: a fifth of the CPU time of ImageProjectiveTransformV3, or of these ops unfused.
     return tf.function(_resample, autograph=False, jit_compile=True)
 
 
@@ -45,7 +45,7 @@ def _mask_resampler() -> Callable:
 
 def _resample(images: Tensor, matrix: Tensor, fill_mode: FillMode) -> Tensor:
     height, width, channels = images.shape[1:]
-    column, row = _places(matrix, height, width)
+    column, row = _source_positions(matrix, height, width)
     columns, rows = _neighbors(column, width, fill_mode), _neighbors(row, height, fill_mode)
 
     pixels = tf.reshape(images, [-1, channels])
@@ -63,16 +63,16 @@ def _resample(images: Tensor, matrix: Tensor, fill_mode: FillMode) -> Tensor:
 def _resample_mask(mask: Tensor, matrix: Tensor, fill_mode: FillMode) -> Tensor:
     height, width = mask.shape[1:]
     (column, column_weight), (row, row_weight) = (
-        _inside(tf.cast(tf.floor(place + 0.5), tf.int32), tf.ones_like(place), size, fill_mode)
-        for place, size in zip(_places(matrix, height, width), (width, height), strict=True)
+        _fill(tf.cast(tf.floor(position + 0.5), tf.int32), tf.ones_like(position), size, fill_mode)
+        for position, size in zip(_source_positions(matrix, height, width), (width, height), strict=True)
     )
     first = tf.range(tf.shape(mask)[0])[:, None, None] * (height * width)
     values = tf.gather(tf.reshape(mask, [-1]), first + row * width + column)
     return tf.where(row_weight * column_weight > 0, values, tf.constant(VOID, tf.uint8))
 
 
-def _places(matrix: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The column and the row of the input that each pixel of the output is: two float32 (n, height, width)."""
+def _source_positions(matrix: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return the input column and row of each output pixel: two float32 (n, height, width)."""
     middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
     y = tf.range(height, dtype=tf.float32)[:, None] - middle_y
     x = tf.range(width, dtype=tf.float32)[None, :] - middle_x
@@ -80,15 +80,15 @@ def _places(matrix: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     return xx * x + xy * y + dx + middle_x, yx * x + yy * y + dy + middle_y
 
 
-def _neighbors(place: Tensor, size: int, fill_mode: FillMode) -> list[tuple[Tensor, Tensor]]:
-    """The two pixels around each `place` along an axis of `size` pixels: [(index, weight), (index, weight)]."""
-    below = tf.floor(place)
-    share = place - below
+def _neighbors(position: Tensor, size: int, fill_mode: FillMode) -> list[tuple[Tensor, Tensor]]:
+    """Return the two pixels next to `position` on an axis of `size` pixels: [(index, weight), (index, weight)]."""
+    below = tf.floor(position)
+    weight = position - below
     index = tf.cast(below, tf.int32)
-    return [_inside(index, 1 - share, size, fill_mode), _inside(index + 1, share, size, fill_mode)]
+    return [_fill(index, 1 - weight, size, fill_mode), _fill(index + 1, weight, size, fill_mode)]
 
 
-def _inside(index: Tensor, weight: Tensor, size: int, fill_mode: FillMode) -> tuple[Tensor, Tensor]:
+def _fill(index: Tensor, weight: Tensor, size: int, fill_mode: FillMode) -> tuple[Tensor, Tensor]:
     match fill_mode:
         case "reflect":
             index = index % (2 * size)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cifar.augmentation import Mixing, parts
+from cifar.augmentation import Mixing, transforms_of
 from cifar.config import objective
 from cifar.config.registry import AUGMENTATIONS, AVERAGING, CALLBACKS, DATASETS, MODELS, OPTIMIZERS, SCHEDULES, TASKS
 from cifar.config.settings import Settings, entries
@@ -202,7 +202,7 @@ class Experiment:
     def _check_places(self) -> None:
         """Raises `InputError` for what makes no sense where a task speaks of places in an image."""
         told = f"task={self.settings.task['name']} speaks of places in an image"
-        for name, _ in parts(self.augmentation(), Mixing):
+        for name, _ in transforms_of(Mixing, self.augmentation()):
             raise InputError(f"augmentation.{name}: {told}, so that images cannot be mixed")
         if self.settings.evaluate.tta != "none":
             raise InputError(f"evaluate.tta={self.settings.evaluate.tta}: {told}, so that views cannot be averaged")

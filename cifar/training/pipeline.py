@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from cifar.augmentation import Batch, Choices, Mixing, augment, parts, random_key, random_permutation
+from cifar.augmentation import Batch, Mixing, Transforms, augment, random_key, random_permutation, transforms_of
 from cifar.distributed.shard import WHOLE, Shard
 from cifar.interfaces import ALIGNMENT, Split, Task
 from cifar.runtime.lazy import np, tf
@@ -34,7 +34,7 @@ def permutation(count: int, seed: Any, epoch: Any) -> tensorflow.Tensor:
 def training_batches(
     split: Split,
     task: Task,
-    augmentation: Choices,
+    augmentation: Transforms,
     *,
     seed: int,
     batch_size: int,
@@ -53,7 +53,7 @@ def training_batches(
     """
     steps = steps_per_epoch(len(split), batch_size)
     take, rows_of = _taker(split, task), _reader(len(split), batch_size, shard)
-    mixing = bool(parts(augmentation, Mixing))
+    mixing = bool(transforms_of(Mixing, augmentation))
 
     def positions(epoch):
         order = permutation(len(split), seed, epoch)
@@ -101,7 +101,7 @@ def evaluation_batches(split: Split, task: Task, batch_size: int, shard: Shard =
 def preview(
     split: Split,
     task: Task,
-    augmentation: Choices,
+    augmentation: Transforms,
     *,
     seed: int,
     rows: int,

@@ -1,4 +1,4 @@
-"""What each choice draws, that the matrices compose, and that one resampling puts pixels where they say."""
+"""What each transform draws, that the matrices compose, and that one resampling puts pixels where they say."""
 
 from typing import get_args
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, stats
 
-from cifar.augmentation import Batch, Geometric, Mixing, Photometric, compose, parts
+from cifar.augmentation import Batch, Geometric, Mixing, Photometric, compose, transforms_of
 from cifar.augmentation.resampling import resample
 from cifar.config.registry import AUGMENTATIONS
 from cifar.config.settings import FillMode
@@ -39,9 +39,9 @@ SCIPY_MODES = {"nearest": "nearest", "reflect": "reflect", "wrap": "grid-wrap", 
 seeds = st.integers(0, 2**32 - 1)
 
 
-def augmented(images, choices, moment=(0, 0, 0), fill_mode="nearest"):
-    """`images` as the first of their split, after `choices`, in the batch of a moment: (seed, epoch, step)."""
-    return blended(images, choices, moment, fill_mode)[0]
+def augmented(images, transforms, moment=(0, 0, 0), fill_mode="nearest"):
+    """`images` as the first of their split, after `transforms`, in the batch of a moment: (seed, epoch, step)."""
+    return blended(images, transforms, moment, fill_mode)[0]
 
 
 def drawn(name, count=4000, shape=(10, 20, 1), moment=(0, 0, 0), **setting):
@@ -53,31 +53,35 @@ def assert_uniform(values, low, high):
     assert stats.kstest(values, stats.uniform(low, high - low).cdf).pvalue > 1e-3
 
 
-def test_every_yaml_is_a_choice_and_every_choice_has_one():
+def test_every_yaml_is_a_transform_and_every_transform_has_one():
     assert sorted(YAML) == sorted([*AUGMENTATIONS.names(), "none"])
     assert YAML["none"] == {}
     assert sorted({*OFF, *ALWAYS_ON}) == AUGMENTATIONS.names()
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS.names())
-def test_every_choice(name):
+def test_every_transform(name):
     assert list(YAML[name]) == [name]
-    choices = build(name)
-    assert parts(choices, Geometric) or parts(choices, Photometric) or parts(choices, Mixing)
+    transforms = build(name)
+    assert (
+        transforms_of(Geometric, transforms)
+        or transforms_of(Photometric, transforms)
+        or transforms_of(Mixing, transforms)
+    )
     for shape in SHAPES:
         images = noise(shape)
-        first = augmented(images, choices, (1, 2, 3)).numpy()
+        first = augmented(images, transforms, (1, 2, 3)).numpy()
         assert first.dtype == np.uint8 and first.shape == shape
-        np.testing.assert_array_equal(first, augmented(images, choices, (1, 2, 3)))
-        assert (first != augmented(images, choices, (1, 3, 3)).numpy()).any()
+        np.testing.assert_array_equal(first, augmented(images, transforms, (1, 2, 3)))
+        assert (first != augmented(images, transforms, (1, 3, 3)).numpy()).any()
 
 
 @pytest.mark.parametrize("name", OFF)
-def test_every_choice_draws_by_seed_epoch_and_step_and_can_be_off(name):
-    choices, off = build(name), build(name, **{name: OFF[name]})
+def test_every_transform_draws_by_seed_epoch_and_step_and_can_be_off(name):
+    transforms, off = build(name), build(name, **{name: OFF[name]})
     for images in map(noise, SHAPES):
         moments = [(1, 2, 3), (2, 2, 3), (1, 3, 3), (1, 2, 4), (1, 3, 2)]
-        assert len({augmented(images, choices, moment).numpy().tobytes() for moment in moments}) == len(moments)
+        assert len({augmented(images, transforms, moment).numpy().tobytes() for moment in moments}) == len(moments)
         np.testing.assert_array_equal(augmented(images, off, (1, 2, 3), "constant"), images)
 
 
@@ -112,14 +116,14 @@ def test_random_erasing_needs_an_area_that_is_not_more_than_the_most():
         build("random_erasing", random_erasing={"least_area": 0.5})
 
 
-def test_no_choice_changes_nothing():
+def test_no_transform_changes_nothing():
     images = tf.constant(noise(SHAPES[0]))
     assert augmented(images, {}, (1, 2, 3)) is images
 
 
 @settings(deadline=None, max_examples=20)
 @given(moments, st.permutations(["flip", "rotation", "shift", "zoom", "shear", "crop"]), st.integers(1, 6))
-def test_the_composed_matrix_is_the_product_of_what_each_choice_draws_alone(moment, order, length):
+def test_the_composed_matrix_is_the_product_of_what_each_transform_draws_alone(moment, order, length):
     names = order[:length]
     product = np.eye(3)
     for name in names:
@@ -128,7 +132,7 @@ def test_the_composed_matrix_is_the_product_of_what_each_choice_draws_alone(mome
     np.testing.assert_allclose(together, product, atol=1e-4)
 
 
-def test_the_first_listed_choice_acts_first():
+def test_the_first_listed_transform_acts_first():
     images, moment = noise((1, 9, 9, 1)), (0, 0, 0)
     turned = {"rotation": Geometric(lambda draw: tf.constant([[[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]]))}
     moved = {"shift": Geometric(lambda draw: tf.constant([[[1.0, 0, 3], [0, 1, 0], [0, 0, 1]]]))}
@@ -138,7 +142,7 @@ def test_the_first_listed_choice_acts_first():
 
 @settings(deadline=None, max_examples=20)
 @given(moments)
-def test_another_choice_leaves_the_numbers_of_the_first(moment):
+def test_another_transform_leaves_the_numbers_of_the_first(moment):
     images = noise(SHAPES[0])
     alone = augmented(images, build("brightness"), moment)
     idle = ["flip", "zoom", "contrast"]
@@ -146,7 +150,7 @@ def test_another_choice_leaves_the_numbers_of_the_first(moment):
     np.testing.assert_array_equal(beside, alone)
 
 
-def test_choices_draw_independently():
+def test_transforms_draw_independently():
     angle, slant, moved = drawn("rotation")[:, 1, 0], drawn("shear")[:, 0, 1], drawn("shift")[:, 0, 2]
     assert np.abs(np.corrcoef([angle, slant, moved]) - np.eye(3)).max() < 0.05
 
@@ -154,9 +158,9 @@ def test_choices_draw_independently():
 @settings(deadline=None, max_examples=20)
 @given(moments, st.sampled_from(FILL_MODES))
 def test_images_are_resampled_once(moment, fill_mode):
-    images, choices = noise(SHAPES[0]), build("rotation", "zoom", "shift", "shear")
-    once = resample(images, compose(choices, Batch(*moment, np.arange(6)), (8, 8, 3)), fill_mode)
-    np.testing.assert_array_equal(augmented(images, choices, moment, fill_mode), np.rint(once))
+    images, transforms = noise(SHAPES[0]), build("rotation", "zoom", "shift", "shear")
+    once = resample(images, compose(transforms, Batch(*moment, np.arange(6)), (8, 8, 3)), fill_mode)
+    np.testing.assert_array_equal(augmented(images, transforms, moment, fill_mode), np.rint(once))
 
 
 @settings(deadline=None, max_examples=60)
@@ -245,16 +249,16 @@ def test_flip_mirrors_half_of_the_images(horizontal, vertical):
 @settings(deadline=None, max_examples=20)
 @given(moments, st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=8), st.integers(0, 2**16))
 def test_an_alternating_flip_shows_each_image_both_ways_in_two_epochs(moment, index, step):
-    (seed, epoch, _), choices = moment, build("alternating_flip")
+    (seed, epoch, _), transforms = moment, build("alternating_flip")
 
     def mirrored(*position):
-        return compose(choices, Batch(seed, *position, np.array(index)), (8, 8, 3)).numpy()[:, 0, 0] < 0
+        return compose(transforms, Batch(seed, *position, np.array(index)), (8, 8, 3)).numpy()[:, 0, 0] < 0
 
     first = mirrored(*moment[1:])
     np.testing.assert_array_equal(mirrored(epoch, step), first)
     np.testing.assert_array_equal(mirrored(epoch + 1, step), ~first)
     np.testing.assert_array_equal(mirrored(epoch + 2, step), first)
-    alone = [compose(choices, Batch(*moment, np.array([image])), (8, 8, 3)).numpy()[0, 0, 0] < 0 for image in index]
+    alone = [compose(transforms, Batch(*moment, np.array([image])), (8, 8, 3)).numpy()[0, 0, 0] < 0 for image in index]
     np.testing.assert_array_equal(first, alone)
 
 

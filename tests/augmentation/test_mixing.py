@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 from scipy import ndimage, stats
 
-from cifar.augmentation import Batch, Draw, Photometric, compose, parts
-from cifar.augmentation.policies import COLORS
+from cifar.augmentation import Batch, BatchRandom, Photometric, compose, transforms_of
+from cifar.augmentation.policies import COLOR_OPERATIONS
 from helpers.augmentations import blended, build, moments, noise
 
 
@@ -48,22 +48,22 @@ def test_mixup_keeps_a_share_from_a_beta_distribution():
         assert stats.kstest(np.diag(shares), stats.beta(alpha, alpha).cdf).pvalue > 1e-3
 
 
-def test_of_two_mixing_choices_one_acts_on_a_batch():
+def test_of_two_mixing_transforms_one_acts_on_a_batch():
     images, seen = noise((20, 8, 8, 1)), []
     both, alone = build("mixup", "cutmix"), [build("mixup"), build("cutmix")]
     for step in range(20):
-        results = [blended(images, choices, (0, 0, step)) for choices in (both, *alone)]
+        results = [blended(images, transforms, (0, 0, step)) for transforms in (both, *alone)]
         found, *expected = [result.numpy().tobytes() + shares.numpy().tobytes() for result, shares in results]
         seen.append(expected.index(found))
     assert 4 < sum(seen) < 16
 
 
 def test_what_a_policy_draws_is_one_transform_for_an_image():
-    images, choices = noise((2000, 8, 8, 3)), build("trivial_augment")
-    matrices = compose(choices, Batch(0, 0, 0, np.arange(2000)), (8, 8, 3)).numpy()
+    images, transforms = noise((2000, 8, 8, 3)), build("trivial_augment")
+    matrices = compose(transforms, Batch(0, 0, 0, np.arange(2000)), (8, 8, 3)).numpy()
     moved = (matrices != np.eye(3)).any(axis=(1, 2))
-    ((_, recoloring),) = parts(choices, Photometric)
-    numbers = recoloring.sample(Draw("trivial_augment", Batch(0, 0, 0, np.arange(2000)), (8, 8, 3)))
+    ((_, recoloring),) = transforms_of(Photometric, transforms)
+    numbers = recoloring.sample(BatchRandom("trivial_augment", Batch(0, 0, 0, np.arange(2000)), (8, 8, 3)))
     counts = np.bincount(numbers[:, 0].numpy().astype(int), minlength=14)
     assert len(counts) == 14 and stats.chisquare(counts).pvalue > 1e-3
     recolored = (recoloring.apply(numbers, images.astype(np.float32)).numpy() != images).any(axis=(1, 2, 3))
@@ -85,8 +85,8 @@ def pillow(name, picture, strength, side):
                                   "autocontrast", "equalize"])  # fmt: skip
 @pytest.mark.parametrize("channels", [1, 3])
 def test_colors_of_a_policy_are_those_of_pillow(name, channels):
-    own = {"color": "color"}.get(name, name)
-    (change,) = [color for color in COLORS if color.__name__ == f"_{own}"]
+    own = name
+    (change,) = [operation for operation in COLOR_OPERATIONS if operation.__name__ == f"_{own}"]
     smooth = ndimage.gaussian_filter(noise((4, 24, 24, channels)).astype(float), (0, 2, 2, 0))
     images = np.uint8(np.clip(128 + 6 * (smooth - 128), 20, 240))
     for strength, side in ((0, 1), (0.5, 1), (0.5, -1), (1, 1), (1, -1)):

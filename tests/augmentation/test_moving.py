@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cifar.augmentation import Batch, Geometric, augment
-from cifar.augmentation.boxes import LEAST_VISIBLE, moved
+from cifar.augmentation.boxes import MIN_VISIBLE, move_boxes
 from cifar.augmentation.geometric import affine
 from cifar.augmentation.resampling import resample, resample_mask
 from cifar.config.registry import AUGMENTATIONS
@@ -52,11 +52,11 @@ def by_hand(box, matrix):
 def test_boxes_are_those_that_hold_the_moved_corners(seed):
     matrix, boxes = matrices(seed), boxes_of(seed)
     classes = np.random.default_rng(seed).integers(-1, 4, boxes.shape[:2])
-    found = moved({"boxes": boxes, "classes": classes, "crowd": classes == 3}, matrix, (HEIGHT, WIDTH))
+    found = move_boxes({"boxes": boxes, "classes": classes, "crowd": classes == 3}, matrix, (HEIGHT, WIDTH))
     for i, j in np.ndindex(*classes.shape):
         box, share = by_hand(boxes[i, j], matrix[i])
-        assume(abs(share - LEAST_VISIBLE) > 1e-3)
-        there = classes[i, j] >= 0 and share > LEAST_VISIBLE
+        assume(abs(share - MIN_VISIBLE) > 1e-3)
+        there = classes[i, j] >= 0 and share > MIN_VISIBLE
         np.testing.assert_allclose(found["boxes"][i, j], box if there else np.zeros(4), atol=2e-3)
         assert found["classes"][i, j] == (classes[i, j] if there else -1)
         assert bool(found["crowd"][i, j]) == (there and classes[i, j] == 3)
@@ -95,14 +95,14 @@ def test_mirrored_and_shifted_by_whole_pixels_they_agree_with_arrays_turned_by_h
     mask = np.zeros((1, HEIGHT, WIDTH), np.uint8)
     mask[0, top:bottom, left:right] = 1
     matrix = affine(1, xx=-1.0 if across else 1.0, yy=-1.0 if down else 1.0, dx=float(dx), dy=float(dy))
-    choices = {"given": Geometric(lambda draw: matrix)}
+    transforms = {"given": Geometric(lambda draw: matrix)}
     targets = {
         "boxes": np.array([[[left, top, right, bottom]]], "float32"),
         "classes": np.zeros((1, 1), "int64"),
         "mask": mask,
     }
     images, found = augment(
-        mask[..., None] * np.uint8(200), targets, dict, choices, Batch(0, 0, 0, np.arange(1)), "constant"
+        mask[..., None] * np.uint8(200), targets, dict, transforms, Batch(0, 0, 0, np.arange(1)), "constant"
     )
 
     step = mask[0, :: -1 if down else 1, :: -1 if across else 1]
@@ -114,8 +114,8 @@ def test_mirrored_and_shifted_by_whole_pixels_they_agree_with_arrays_turned_by_h
     np.testing.assert_array_equal(images[0, ..., 0], by_hand * 200)
     np.testing.assert_array_equal(found["mask"][0] == 1, by_hand == 1)
     share = by_hand.sum() / mask.sum()
-    assume(share == 0 or abs(share - LEAST_VISIBLE) > 1e-6)
-    if share > LEAST_VISIBLE:
+    assume(share == 0 or abs(share - MIN_VISIBLE) > 1e-6)
+    if share > MIN_VISIBLE:
         rows, columns = np.nonzero(by_hand)
         edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         np.testing.assert_allclose(found["boxes"][0, 0], edges, atol=1e-4)
@@ -126,7 +126,7 @@ def test_mirrored_and_shifted_by_whole_pixels_they_agree_with_arrays_turned_by_h
 @pytest.mark.parametrize("name", ["rotation", "zoom", "shear"])
 def test_every_moved_object_lies_in_its_moved_box(name):
     setting = {"rotation": {"degrees": 30}, "zoom": {"amount": 0.3}, "shear": {"degrees": 20}}[name]
-    choices = {name: AUGMENTATIONS.build({"name": name, **setting})}
+    transforms = {name: AUGMENTATIONS.build({"name": name, **setting})}
     mask = np.zeros((64, 40, 40), np.uint8)
     mask[:, 14:24, 12:28] = 1
     targets = {
@@ -134,7 +134,7 @@ def test_every_moved_object_lies_in_its_moved_box(name):
         "classes": np.zeros((64, 1), "int64"),
         "mask": mask,
     }
-    _, found = augment(mask[..., None], targets, dict, choices, Batch(1, 2, 3, np.arange(64)), "constant")
+    _, found = augment(mask[..., None], targets, dict, transforms, Batch(1, 2, 3, np.arange(64)), "constant")
     assert len({box.tobytes() for box in found["boxes"].numpy()}) > 60
     for turned, (left, top, right, bottom) in zip(found["mask"].numpy(), found["boxes"].numpy()[:, 0], strict=True):
         rows, columns = np.nonzero(turned == 1)
@@ -142,10 +142,10 @@ def test_every_moved_object_lies_in_its_moved_box(name):
         assert top - 0.51 <= rows.min() <= rows.max() + 1 <= bottom + 0.51
 
 
-def test_photometric_choices_leave_boxes_and_masks():
-    choices = {"brightness": AUGMENTATIONS.build({"name": "brightness", "amount": 0.3})}
+def test_photometric_transforms_leave_boxes_and_masks():
+    transforms = {"brightness": AUGMENTATIONS.build({"name": "brightness", "amount": 0.3})}
     targets = {"boxes": tf.constant(boxes_of(0)), "mask": tf.zeros([4, HEIGHT, WIDTH], tf.uint8)}
     _, found = augment(
-        tf.zeros([4, HEIGHT, WIDTH, 1], tf.uint8), targets, dict, choices, Batch(0, 0, 0, np.arange(4)), "nearest"
+        tf.zeros([4, HEIGHT, WIDTH, 1], tf.uint8), targets, dict, transforms, Batch(0, 0, 0, np.arange(4)), "nearest"
     )
     assert all(found[name] is targets[name] for name in targets)

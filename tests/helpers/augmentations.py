@@ -19,7 +19,7 @@ moments = st.tuples(st.integers(0, 2**40), st.integers(0, 1000), st.integers(0, 
 
 
 def build(*names, **changed):
-    """The named choices as their YAML has them, in this order; `changed` gives other settings to some."""
+    """The named transforms as their YAML has them, in this order; `changed` gives other settings to some."""
     return {name: AUGMENTATIONS.build({"name": name, **YAML[name][name], **changed.get(name, {})}) for name in names}
 
 
@@ -27,8 +27,8 @@ def noise(shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def blended(images, choices, moment=(0, 0, 0), fill_mode="nearest"):
-    """`images` as the first of their split after `choices`, and float32 (n, n): of which images each is made.
+def blended(images, transforms, moment=(0, 0, 0), fill_mode="nearest"):
+    """`images` as the first of their split after `transforms`, and float32 (n, n): of which images each is made.
 
     `moment` is (seed, epoch, step).
     """
@@ -37,7 +37,7 @@ def blended(images, choices, moment=(0, 0, 0), fill_mode="nearest"):
         images,
         {"row": np.eye(len(images), dtype=np.float32)},
         operator.itemgetter("row"),
-        choices,
+        transforms,
         Batch(*moment, index),
         fill_mode,
     )
