@@ -32,17 +32,9 @@ LAYERS = (
 LAYER = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
 
 PRIVATE_NAMES = {
-    "cifar/export/graph.py",
-    "cifar/optim/averaging.py",
     "cifar/optim/muon.py",
-    "cifar/plots/sweeps.py",
-    "cifar/sweep/studies.py",
-    "cifar/sweep/trials.py",
-    "cifar/tracking/run.py",
     "cifar/training/experiment.py",
     "cifar/training/flops.py",
-    "hydra_plugins/grid_sweeper/__init__.py",
-    "hydra_plugins/optuna_sweeper/__init__.py",
 }
 """The files that read private names of libraries."""
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 
 def frozen(named: keras.Model, batch_size: int | None) -> Any:
@@ -15,11 +14,15 @@ def frozen(named: keras.Model, batch_size: int | None) -> Any:
     Its input is the tensor `image:0`, uint8; each output is one of its own name, in the order of the model's.
     """
 
+    values = [variable.numpy() for variable in named.variables]
+
     def answer(image):
-        outputs = named(image, training=False)
+        constants = [(variable, tf.constant(value)) for variable, value in zip(named.variables, values, strict=True)]
+        with keras.StatelessScope(state_mapping=constants):
+            outputs = named(image, training=False)
         return [tf.identity(outputs[name], name=name) for name in named.output]
 
-    return convert_variables_to_constants_v2(tf.function(answer).get_concrete_function(image(named, batch_size)))
+    return tf.function(answer, autograph=False).get_concrete_function(image(named, batch_size))
 
 
 def image(model: keras.Model, batch_size: int | None = None) -> tf.TensorSpec:

@@ -264,7 +264,7 @@ def _value_axis(ax: Axes, values: Column) -> None:
 
 def _number_axis(axis: Axis, numbers: Column) -> None:
     if _is_wide(numbers):
-        axis._set_axes_scale("log")
+        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
         axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 

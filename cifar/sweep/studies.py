@@ -54,6 +54,7 @@ class Study:
         self._pruner = PRUNERS.build(options.pruner, epochs=epochs)
         self._storage = _connect(url)
         self._own: set[int] = set()
+        self._ids: dict[int, int] = {}
         self._is_new_here = True
 
     def open(self, name: str, search: str, *, anew: bool = False) -> None:
@@ -93,15 +94,23 @@ class Study:
                 self._study.sampler = SAMPLERS.build(self._options.sampler, trial=len(trials), values=values)
             asked = self._study.ask({name: dimension.distribution() for name, dimension in self._space.items()})
             asked.set_user_attr(PROCESS, processes.this_process())
-            self._storage.record_heartbeat(asked._trial_id)
+            trial_id = self._ids[asked.number] = self._storage.get_trial_id_from_study_id_trial_number(
+                self._storage.get_study_id_from_name(self.name), asked.number
+            )
+            self._storage.record_heartbeat(trial_id)
             asked.set_user_attr(JOB, asked.user_attrs.get(JOB, len(trials)))
-            self._own.add(asked._trial_id)
-            return self._storage.get_trial(asked._trial_id), trials
+            self._own.add(trial_id)
+            return self._storage.get_trial(trial_id), trials
+
+    def trial_id(self, trial: FrozenTrial) -> int:
+        """The id by which the storage knows a trial that was taken here; its number counts within the study."""
+        return self._ids[trial.number]
 
     def tell(self, trial: FrozenTrial, outcome: Outcome) -> None:
         """How a trial that was taken has ended."""
-        self._own.discard(trial._trial_id)
-        if self._storage.get_trial(trial._trial_id).state != TrialState.RUNNING:
+        trial_id = self.trial_id(trial)
+        self._own.discard(trial_id)
+        if self._storage.get_trial(trial_id).state != TrialState.RUNNING:
             warn(f"{outcome.job.name}: another sweep has taken this trial of the study for abandoned")
             return
         state, values = STATES.get(outcome.status, TrialState.FAIL), None
@@ -110,7 +119,7 @@ class Study:
             if any(value is None or not math.isfinite(value) for value in values):
                 state, values = TrialState.FAIL, None
         told = {name: value for name, value in asdict(outcome).items() if name != "job"}
-        self._storage.set_trial_user_attr(trial._trial_id, OUTCOME, told)
+        self._storage.set_trial_user_attr(trial_id, OUTCOME, told)
         self._study.tell(trial.number, values, state)
 
     @contextmanager

@@ -142,7 +142,8 @@ class Trials:
     def _environment(self, trial: FrozenTrial) -> dict[str, str]:
         if not self._options.prunes:
             return {}
-        return variables(self._study.url, self._study.name, trial._trial_id, self._options.pruner, self._epochs)
+        trial_id = self._study.trial_id(trial)
+        return variables(self._study.url, self._study.name, trial_id, self._options.pruner, self._epochs)
 
 
 def run(

@@ -157,12 +157,13 @@ class Run:
 
     def log_dataset(self, dataset: Dataset) -> None:
         """Name, classes, shape and fingerprints of the data: with the settings, all that its model is built from."""
-        entity = mlflow.data.from_numpy(
+        described = mlflow.data.from_numpy(
             dataset.train.images,
             name=unescaped(dataset.name),
             digest=dataset.fingerprint[:36],
             source=CodeDatasetSource({"data.name": dataset.name}),
-        )._to_mlflow_entity()
+        )
+        entity = mlflow.entities.Dataset(**described.to_dict())
         inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
         self._try(lambda client: client.log_inputs(self._id, inputs))
         self.log_tags({FINGERPRINT: dataset.fingerprint, "test_fingerprint": dataset.test_fingerprint})

@@ -6,15 +6,18 @@ MLflow alone, and a command that is refused creates nothing.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from cifar.runtime.errors import InputError
 from hydra_plugins import process_launcher as launchers
 
 
@@ -25,18 +28,34 @@ class GridSweeper(Sweeper):
         self._max_batch_size, self._params = max_batch_size, params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        if self._max_batch_size is not None and self._max_batch_size < 1:
+            raise InputError(f"hydra.sweeper.max_batch_size={self._max_batch_size}: should be 1 or more, or null")
         self._parser = OverridesParser.create(config_loader=hydra_context.config_loader)
         self._launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
         launchers.check(self._launcher, config)
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
-        # Hydra imports a plugin's module whatever is asked of it.
-        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-
         given = [*(f"{key}={value}" for key, value in self._params.items()), *arguments]
-        batches = BasicSweeper.split_arguments(self._parser.parse_overrides(given), self._max_batch_size)
-        started, returns = 0, []
-        for batch in batches:
-            returns.append(self._launcher.launch(batch, initial_job_idx=started))
-            started += len(batch)
-        return returns
+        jobs = combinations(self._parser.parse_overrides(given))
+        size = self._max_batch_size or len(jobs)
+        return [self._launcher.launch(jobs[start : start + size], start) for start in range(0, len(jobs), size)]
+
+
+def combinations(overrides: Sequence[Override]) -> list[list[str]]:
+    """The overrides of each job, the last setting varying fastest; of a key that is given twice, the last one counts.
+
+    Raises `InputError` for an override whose values cannot be listed, such as an interval.
+    """
+    choices = {}
+    for override in overrides:
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            values = [override.get_value_element_as_str()]
+        elif override.is_discrete_sweep():
+            values = override.sweep_string_iterator()
+        else:
+            raise InputError(
+                f"{override.input_line}: an interval has no list of values; hydra/sweeper=optuna searches it"
+            )
+        choices[key] = [f"{key}={value}" for value in values]
+    return [list(job) for job in itertools.product(*choices.values())]

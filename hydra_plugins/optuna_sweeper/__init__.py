@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep, Transformer
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -92,7 +92,7 @@ def _dimension(override: Override) -> Dimension:
 
 def _encoded(value: Any) -> str:
     """A value as Hydra's grammar takes it; a text of a choice is so already."""
-    return value if isinstance(value, str) else Override._get_value_element_as_str(value)
+    return value if isinstance(value, str) else Transformer.str(value)
 
 
 def _corners(dimensions: Mapping[str, Dimension]) -> Iterator[Mapping[str, Any]]:

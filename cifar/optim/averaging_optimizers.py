@@ -1,0 +1,148 @@
+"""Optimizers that wrap another one and keep an average of each variable that it trains."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+from keras import ops
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+else:
+    tf = None
+
+Rule = Callable[[Any, Any], Any]
+"""(variable, other) -> new value of the variable."""
+
+
+@dataclass
+class Averages:
+    """The trained weights and the average of each, known once the optimizer is built.
+
+    A record, since Keras takes variables in a list that an optimizer has as its attribute for its own.
+    """
+
+    weights: list[keras.Variable] = field(default_factory=list)
+    values: list[keras.Variable] = field(default_factory=list)
+
+
+class Averaging(keras.optimizers.Optimizer):
+    """An optimizer that lets `inner_optimizer` train, and then updates the averages, in each step.
+
+    The averages are the last of the inner optimizer's variables, and the wrapper has no other variables.
+    """
+
+    def __init__(self, inner_optimizer: keras.Optimizer):
+        super().__init__(learning_rate=0.0)
+        self.inner_optimizer, self.averages = inner_optimizer, Averages()
+
+    def update(self, step: Any) -> None:
+        """Update the averages after `step`, counted from 1."""
+        raise NotImplementedError
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self.inner_optimizer.build(variables)
+        for variable in variables:
+            initial = functools.partial(_value, variable)
+            self.averages.weights.append(variable)
+            self.averages.values.append(self.inner_optimizer.add_variable_from_reference(variable, "average", initial))
+
+    def apply(self, grads, trainable_variables=None):
+        if not self.built:
+            self.build(trainable_variables)
+        self.inner_optimizer.apply(grads, trainable_variables)
+        self.update(self.iterations)
+
+    @property
+    def variables(self):
+        return self.inner_optimizer.variables
+
+    @property
+    def iterations(self):
+        return self.inner_optimizer.iterations
+
+    @property
+    def learning_rate(self):
+        return self.inner_optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate):
+        self.inner_optimizer.learning_rate = learning_rate
+
+    def scale_loss(self, loss):
+        return self.inner_optimizer.scale_loss(loss)
+
+    def finalize_variable_values(self, var_list):
+        self.inner_optimizer.finalize_variable_values(var_list)
+
+    def get_config(self):
+        return {"inner_optimizer": keras.saving.serialize_keras_object(self.inner_optimizer)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        inner = keras.saving.deserialize_keras_object(config["inner_optimizer"], custom_objects)
+        return cls(**{**config, "inner_optimizer": inner})
+
+
+@keras.saving.register_keras_serializable("cifar")
+class ExponentialMovingAverage(Averaging):
+    """Each step, an average keeps `decay` of itself, and less at first: (1 + step) / (10 + step)."""
+
+    def __init__(self, inner_optimizer: keras.Optimizer, decay: float):
+        super().__init__(inner_optimizer)
+        self.decay = decay
+
+    def update(self, step):
+        step = ops.cast(step, "float32")
+        gone = 1 - ops.minimum(self.decay, (1 + step) / (10 + step))
+        _assign(
+            self.averages.values, lambda average, weight: average + gone * (weight - average), self.averages.weights
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "decay": self.decay}
+
+
+@keras.saving.register_keras_serializable("cifar")
+class Lookahead(Averaging):
+    """Every `steps` steps, the averages go `rate` of the way to the trained weights, which go on from there."""
+
+    def __init__(self, inner_optimizer: keras.Optimizer, steps: int, rate: float):
+        super().__init__(inner_optimizer)
+        self.steps, self.rate = steps, rate
+
+    def update(self, step):
+        due = ops.equal(step % self.steps, 0)
+        way = ops.cast(due, "float32") * self.rate
+        _assign(self.averages.values, lambda slow, fast: slow + way * (fast - slow), self.averages.weights)
+        _assign(self.averages.weights, lambda fast, slow: ops.where(due, slow, fast), self.averages.values)
+
+    def get_config(self):
+        return {**super().get_config(), "steps": self.steps, "rate": self.rate}
+
+
+def _value(variable: keras.Variable, shape: Any, dtype: Any) -> Any:
+    """The value of `variable`, as an initializer gives it."""
+    return ops.copy(variable.value)
+
+
+def _assign(variables: list[keras.Variable], rule: Rule, others: list[keras.Variable]) -> None:
+    """Give each of the `variables` the value that `rule` makes of it and its counterpart among the `others`."""
+    if tf is None:
+        for variable, other in zip(variables, others, strict=True):
+            variable.assign(rule(variable.value, other.value))
+        return
+
+    def update(strategy):
+        # Mirrored variables take assignments only outside of the replicas' own code.
+        for variable, other in zip(variables, others, strict=True):
+            strategy.extended.update(variable.value, lambda own, like: own.assign(rule(own, like)), (other.value,))
+
+    tf.distribute.get_replica_context().merge_call(update)
