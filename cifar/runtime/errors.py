@@ -11,6 +11,8 @@ import traceback
 from collections.abc import Iterable
 from contextlib import ContextDecorator
 
+from cifar.runtime import live
+
 DEBUG = "--debug" in sys.argv or os.environ.get("HYDRA_FULL_ERROR") == "1"
 """Whether tracebacks are asked for."""
 
@@ -52,6 +54,7 @@ def closest(name: object, names: Iterable[str]) -> str:
 
 def warn(line: str) -> None:
     """Tell on stderr, in one line, what the user should know though the work goes on."""
+    live.clear()
     print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
@@ -124,7 +127,8 @@ def _exit(error: BaseException, line: str, code: int, traced: bool = False) -> N
     error.__notes__ = []  # they are in the line
     if DEBUG or traced:
         traceback.print_exception(error)
-    # On a terminal, the line that progress or Ctrl-C has left unfinished gives way.
+    live.clear()
+    # On a terminal, the `^C` that Ctrl-C has left is erased.
     start = "\r\x1b[K" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else ""
     print(f"{start}{line}", file=sys.stderr, flush=True)
     _end(code)

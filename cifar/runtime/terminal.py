@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import shutil
-import unicodedata
 from collections.abc import Collection, Sequence
 
 GAP = "  "
@@ -23,9 +22,10 @@ def table(rows: Sequence[Sequence[str]], columns: int, whole: Collection[int] = 
     """`rows`, the first of which is the header, as lines of at most `columns` characters where that can be.
 
     The widest column is cut first; those whose number is in `whole` never are. Columns of numbers are flush right.
+    `rich.table.Table` (15.0) takes 17 times as long, and cuts all columns to a letter on a narrow terminal.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
+    widths = [max(map(text_width, column)) for column in zip(*cells, strict=True)]
     cuttable = [number for number in range(len(widths)) if number not in whole]
     while _total(widths) > columns and cuttable:
         widest = max(cuttable, key=lambda number: widths[number])
@@ -38,7 +38,7 @@ def table(rows: Sequence[Sequence[str]], columns: int, whole: Collection[int] = 
 
 def width_of(rows: Sequence[Sequence[str]]) -> int:
     """How many columns of a terminal a table takes that is not cut."""
-    return _total([max(map(_width, column)) for column in zip(*rows, strict=True)])
+    return _total([max(map(text_width, column)) for column in zip(*rows, strict=True)])
 
 
 def are_numbers(rows: Sequence[Sequence[str]]) -> list[bool]:
@@ -77,11 +77,20 @@ def signed(value: float, digits: int = 4) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
+def text_width(text: str) -> int:
+    """Columns of a terminal that `text` takes: two for an ideograph or an emoji, none for a combining accent."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
 def fitted(text: str, columns: int) -> str:
     """`text`, cut to as many columns of a terminal."""
-    if _width(text) <= columns:
+    if text_width(text) <= columns:
         return text
-    while text and _width(text) > columns - 1:
+    while text and text_width(text) > columns - 1:
         text = text[:-1]
     return f"{text}…"
 
@@ -101,13 +110,5 @@ def _total(widths: Sequence[int]) -> int:
 
 def _padded(text: str, columns: int, right: bool) -> str:
     text = fitted(text, columns)
-    space = " " * (columns - _width(text))
+    space = " " * (columns - text_width(text))
     return space + text if right else text + space
-
-
-def _width(text: str) -> int:
-    """Columns that a terminal takes for `text`: two for an ideograph, none for an accent of its own."""
-    return sum(
-        0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
-        for character in text
-    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,8 +79,10 @@ def group_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
 def report(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> str:
     """All outcomes, ranked, and what the seeds say together, as the terminal shows them."""
     jobs = rows(ranked(outcomes, objectives[0]), objectives)
-    shown = [key for key in jobs[0] if any(row[key] != "" for row in jobs)]
-    parts = [_table(shown, ([_cell(key, row[key]) for key in shown] for row in jobs))]
+    shown = [key for key in jobs[0] if key != "job" and any(row[key] != "" for row in jobs)]
+    names = setting_columns([row["job"] for row in jobs])
+    cells = ([*name, *(_cell(key, row[key]) for key in shown)] for name, row in zip(names[1:], jobs, strict=True))
+    parts = [_table([*names[0], *shown], cells)]
     if groups := over_seeds(outcomes, objectives):
         names = list(groups[0].metrics)
         cells = ([group.settings, str(group.runs), *(_told(group.metrics[name]) for name in names)] for group in groups)
@@ -87,6 +91,15 @@ def report(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> str:
             + _table(["settings", "runs", *names], cells)
         )
     return "\n\n".join(parts)
+
+
+def setting_columns(names: Sequence[str]) -> list[list[str]]:
+    """The names of jobs, such as `optimizer.lr=0.1 seed=1`, as rows with a column for each setting, under a header."""
+    rows = [_parts(name) for name in names]
+    keys = list(dict.fromkeys(key for row in rows for key in row)) or ["job"]
+    last = Counter(key.rpartition(".")[2] for key in keys)
+    header = [short if last[short := key.rpartition(".")[2]] == 1 else key for key in keys]
+    return [header, *([row.get(key, "") for key in keys] for row in rows)]
 
 
 def metrics(outcomes: Iterable[Outcome], objectives: Sequence[str]) -> list[str]:
@@ -100,6 +113,12 @@ def _group(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> Group:
     names = [name for name in metrics(outcomes, objectives) if name != "best/epoch"]
     told = {name: aggregate([outcome.metrics[name] for outcome in outcomes]) for name in names}
     return Group(" ".join(_without_seed(outcomes[0].job.name.split(" "))) or "all", len(outcomes), told)
+
+
+def _parts(name: str) -> dict[str, str]:
+    """The settings that the name of a job states, by their keys; the number of a trial as `trial`."""
+    parts = [part.partition("=" if "=" in part else " ") for part in re.split(r" (?=[\w./@~+-]+=)", name)]
+    return {key: value for key, _, value in parts} if all(separator for _, separator, _ in parts) else {"job": name}
 
 
 def _means(group: Group) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
@@ -16,21 +15,12 @@ from PIL import Image
 from cifar.runtime import errors
 from cifar.runtime.errors import ExitCodes, InputError
 from cifar.runtime.paths import ROOT
-from cifar.sweep.console import Console
-from cifar.sweep.jobs import Job
-from cifar.training.progress import Progress
 from helpers.processes import clean_environment, run_python
 from helpers.runs import record, sqlite
+from helpers.terminals import Terminal
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 """The variables of a terminal that shows nothing but ASCII."""
-
-
-class Terminal(io.StringIO):
-    """A terminal that keeps what is written to it."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 def ended(error: BaseException) -> int:
@@ -76,43 +66,6 @@ class TestLastLine:
         monkeypatch.setattr(sys, "stderr", terminal)
         assert ended(KeyboardInterrupt()) == 130
         assert terminal.getvalue() == "\r\x1b[Kinterrupted\n"
-
-
-@pytest.mark.parametrize("width", [1, 10, 40])
-def test_live_lines_fit_the_terminal(width, monkeypatch):
-    monkeypatch.setenv("COLUMNS", str(width))
-    terminal = Terminal()
-    progress = Progress(batch_size=128, steps=400, epochs=100, stream=terminal)
-    progress.set_params({"steps": 400})
-    progress.on_epoch_begin(0)
-    progress.on_train_batch_end(3, {"loss": 1.5})
-    progress.close()
-    line = terminal.getvalue()
-    assert line.startswith("\r\x1b[K")
-    assert line.endswith("\n")
-    assert len(line.removeprefix("\r\x1b[K").rstrip("\n")) <= max(width - 1, 1)
-
-
-def test_no_line_is_rewritten_where_the_terminal_cannot(monkeypatch):
-    monkeypatch.setenv("TERM", "dumb")
-    terminal = Terminal()
-    progress = Progress(batch_size=128, steps=400, epochs=100, stream=terminal)
-    progress.on_epoch_begin(0)
-    progress.on_train_batch_end(3, {"loss": 1.5})
-    assert terminal.getvalue() == ""
-
-
-def test_jobs_that_run_are_erased_after_the_terminal_became_narrower(monkeypatch):
-    terminal = Terminal()
-    console = Console(None, "val/accuracy", terminal)
-    monkeypatch.setenv("COLUMNS", "80")
-    console.draw([])
-    rows = terminal.getvalue().splitlines()
-    monkeypatch.setenv("COLUMNS", "20")
-    console.started(Job("seed=1", ()))
-    wrapped = sum(-(-len(row) // 20) for row in rows)
-    assert wrapped > len(rows)
-    assert terminal.getvalue().splitlines()[len(rows)].startswith(f"\x1b[{wrapped}F\x1b[J")
 
 
 @pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)], ids=str)

@@ -373,7 +373,7 @@ def sweep(tmp_path_factory) -> Sweep:
 class TestSweep:
     def test_goes_on_up_to_the_number_of_trials(self, sweep):
         assert [(done.code, done.stderr) for done in sweep.processes] == [(0, "")] * 3
-        assert [done.stdout.count("\njob ") for done in sweep.processes] == [2, 2, 1]
+        assert [done.stdout.count("\njob ") for done in sweep.processes] == [1, 1, 0]
         names = [run.info.run_name for run in sweep.children]
         assert names == ["trial 0 optimizer.lr=0.03", "trial 1 optimizer.lr=1e-09"]
         assert [trial.state.name for trial in sweep.study.trials] == ["COMPLETE", "PRUNED"]
