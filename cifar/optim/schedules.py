@@ -38,28 +38,28 @@ def cosine(steps_per_epoch: int, epochs: int, *, warmup_epochs: NonNegativeFloat
 
 
 @SCHEDULES.register
-def triangular(
-    steps_per_epoch: int, epochs: int, *, rise: Rate, initial: UnitInterval, final: UnitInterval
+def linear_warmup_decay(
+    steps_per_epoch: int, epochs: int, *, warmup_fraction: Rate, initial: UnitInterval, final: UnitInterval
 ) -> Schedule:
-    """Linear rise to the peak, if any, then a linear fall: Jordan 2024, arXiv 2404.00498."""
+    """Linear warm-up to the peak, if any, then linear decay: Jordan 2024, arXiv 2404.00498."""
     steps = epochs * steps_per_epoch
-    rising = round(rise * steps)
+    warmup = round(warmup_fraction * steps)
 
     def schedule(lr):
-        class Triangular(keras.optimizers.schedules.LearningRateSchedule):
+        class LinearWarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
             def __call__(self, step):
                 step = keras.ops.cast(step, "float32")
-                up = initial + (1 - initial) * step / max(1, rising)
-                down = 1 - (1 - final) * (step - rising) / max(1, steps - rising)
-                return lr * keras.ops.where(step < rising, up, keras.ops.maximum(down, final))
+                up = initial + (1 - initial) * step / max(1, warmup)
+                down = 1 - (1 - final) * (step - warmup) / max(1, steps - warmup)
+                return lr * keras.ops.where(step < warmup, up, keras.ops.maximum(down, final))
 
-        return Triangular()
+        return LinearWarmupDecay()
 
     return schedule
 
 
 @SCHEDULES.register
-def step(steps_per_epoch: int, epochs: int, *, milestones: list[Share], factor: PositiveFloat) -> Schedule:
+def multistep(steps_per_epoch: int, epochs: int, *, milestones: list[Share], factor: PositiveFloat) -> Schedule:
     """The rate times `factor` after each milestone, a share of the training."""
     if sorted(set(milestones)) != milestones:
         raise InputError(f"schedule.milestones={milestones}: should be increasing")
@@ -70,16 +70,18 @@ def step(steps_per_epoch: int, epochs: int, *, milestones: list[Share], factor: 
 
 
 @SCHEDULES.register
-def exponential(steps_per_epoch: int, *, decay: UnitInterval) -> Schedule:
-    """The rate times `decay` each epoch, smoothly."""
-    return lambda lr: keras.optimizers.schedules.ExponentialDecay(lr, steps_per_epoch, decay)
+def exponential(steps_per_epoch: int, *, decay_rate: UnitInterval) -> Schedule:
+    """The rate times `decay_rate` each epoch, smoothly."""
+    return lambda lr: keras.optimizers.schedules.ExponentialDecay(lr, steps_per_epoch, decay_rate)
 
 
 @SCHEDULES.register
-def onecycle(steps_per_epoch: int, epochs: int, *, rise: Share, initial: UnitInterval, final: UnitInterval) -> Schedule:
-    """Linear rise to the peak, then half a cosine down: Smith and Topin 2018, arXiv 1708.07120."""
+def onecycle(
+    steps_per_epoch: int, epochs: int, *, warmup_fraction: Share, initial: UnitInterval, final: UnitInterval
+) -> Schedule:
+    """Linear warm-up to the peak, then half a cosine down: Smith and Topin 2018, arXiv 1708.07120."""
     steps = epochs * steps_per_epoch
-    rising = max(1, round(rise * steps))
+    warmup = max(1, round(warmup_fraction * steps))
     return lambda lr: keras.optimizers.schedules.CosineDecay(
-        initial * lr, max(1, steps - rising), alpha=final, warmup_target=lr, warmup_steps=rising
+        initial * lr, max(1, steps - warmup), alpha=final, warmup_target=lr, warmup_steps=warmup
     )

@@ -166,17 +166,17 @@ class TestSchedules:
         assert self.rates(compose, "schedule=cosine", "schedule.warmup_epochs=0")[0] == 0.5
 
     def test_step_falls_after_each_milestone(self, compose):
-        rates = self.rates(compose, "schedule=step", "schedule.milestones=[0.5,0.75]", "schedule.factor=0.1")
+        rates = self.rates(compose, "schedule=multistep", "schedule.milestones=[0.5,0.75]", "schedule.factor=0.1")
         assert sorted(set(rates.round(6))) == pytest.approx([0.005, 0.05, 0.5])
         assert (np.diff(rates) <= 0).all()
         assert list(np.flatnonzero(np.diff(rates))) == [40, 60]
 
     def test_exponential_falls_by_its_factor_each_epoch(self, compose):
-        rates = self.rates(compose, "schedule=exponential", "schedule.decay=0.5")
+        rates = self.rates(compose, "schedule=exponential", "schedule.decay_rate=0.5")
         assert rates[:: self.STEPS] == pytest.approx(0.5 * 0.5 ** np.arange(self.EPOCHS + 1))
 
     def test_onecycle_rises_to_the_peak_and_falls_to_its_end(self, compose):
-        rates = self.rates(compose, "schedule=onecycle", "schedule.rise=0.25", "schedule.initial=0.1",
+        rates = self.rates(compose, "schedule=onecycle", "schedule.warmup_fraction=0.25", "schedule.initial=0.1",
                            "schedule.final=0.01")  # fmt: skip
         peak = rates.argmax()
         assert peak == 0.25 * self.STEPS * self.EPOCHS
@@ -249,7 +249,7 @@ MISTAKES = [
      "schedule.warmup_epochs=3: should be less than the number of epochs, 3"),
     ("schedule=cosine epochs=20 finetune.epochs=1 data=digits",
      "finetune.epochs=1: schedule.warmup_epochs=1: should be less than the number of epochs, 1"),
-    ("schedule=step schedule.milestones=[0.5,0.4]", "schedule.milestones=[0.5, 0.4]: should be increasing"),
+    ("schedule=multistep schedule.milestones=[0.5,0.4]", "schedule.milestones=[0.5, 0.4]: should be increasing"),
     # what does not go together
     ("callbacks.early_stopping.monitor=val/acc", "callbacks.early_stopping.monitor=val/acc: never logged; did you mean "
                                                  "'val/accuracy'? known: train/accuracy, train/loss, val/accuracy"),

@@ -108,7 +108,7 @@ class TestParts:
 class TestCheck:
     """What no single builder can refuse."""
 
-    @pytest.mark.parametrize("schedule", ["cosine", "onecycle", "step", "exponential"])
+    @pytest.mark.parametrize("schedule", ["cosine", "onecycle", "multistep", "exponential"])
     def test_reduce_lr_needs_the_constant_schedule(self, compose, schedule):
         with pytest.raises(InputError, match=rf"^callbacks\.reduce_lr: needs schedule=constant, not .*{schedule}$"):
             experiment.check(compose("callbacks=[reduce_lr]", f"schedule={schedule}"))
