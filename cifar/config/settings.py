@@ -79,7 +79,7 @@ class Settings(Strict):
     augmentation: dict[str, dict[str, Any]] = Field({})
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
-    averaging: dict[str, Any] = Field({"name": "none"})
+    weight_averaging: dict[str, Any] = Field({"name": "none"})
     callbacks: dict[str, dict[str, Any]] = Field({})
 
     @property

@@ -31,14 +31,14 @@ def ema(optimizer: keras.Optimizer, *, decay: Share) -> keras.Optimizer:
 
 
 @AVERAGING.register
-def lookahead(optimizer: keras.Optimizer, *, steps: PositiveInt, rate: Share) -> keras.Optimizer:
-    """Every `steps` steps, slow weights go `rate` of the way to the trained ones, which go on from there.
+def lookahead(optimizer: keras.Optimizer, *, sync_period: PositiveInt, slow_step_size: Share) -> keras.Optimizer:
+    """Every `sync_period` steps, slow weights move by `slow_step_size` towards the trained ones, which are set to them.
 
     Zhang et al. 2019, arXiv:1907.08610.
     """
     from cifar.optim.averaging_optimizers import Lookahead
 
-    return Lookahead(optimizer, steps, rate)
+    return Lookahead(optimizer, sync_period, slow_step_size)
 
 
 def swap(model: keras.Model) -> None:

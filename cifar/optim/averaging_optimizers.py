@@ -112,20 +112,20 @@ class ExponentialMovingAverage(Averaging):
 
 @keras.saving.register_keras_serializable("cifar")
 class Lookahead(Averaging):
-    """Every `steps` steps, the averages go `rate` of the way to the trained weights, which go on from there."""
+    """Every `sync_period` steps, slow weights move by `slow_step_size` towards the trained ones, which are set to them."""
 
-    def __init__(self, inner_optimizer: keras.Optimizer, steps: int, rate: float):
+    def __init__(self, inner_optimizer: keras.Optimizer, sync_period: int, slow_step_size: float):
         super().__init__(inner_optimizer)
-        self.steps, self.rate = steps, rate
+        self.sync_period, self.slow_step_size = sync_period, slow_step_size
 
     def update(self, step):
-        due = ops.equal(step % self.steps, 0)
-        way = ops.cast(due, "float32") * self.rate
+        due = ops.equal(step % self.sync_period, 0)
+        way = ops.cast(due, "float32") * self.slow_step_size
         _assign(self.averages.values, lambda slow, fast: slow + way * (fast - slow), self.averages.weights)
         _assign(self.averages.weights, lambda fast, slow: ops.where(due, slow, fast), self.averages.values)
 
     def get_config(self):
-        return {**super().get_config(), "steps": self.steps, "rate": self.rate}
+        return {**super().get_config(), "sync_period": self.sync_period, "slow_step_size": self.slow_step_size}
 
 
 def _value(variable: keras.Variable, shape: Any, dtype: Any) -> Any:

@@ -34,7 +34,7 @@ def check(settings: Settings) -> None:
     MODELS.check(_backbone(settings.model))
     OPTIMIZERS.check(settings.optimizer)
     SCHEDULES.check(settings.schedule)
-    AVERAGING.check(settings.averaging)
+    AVERAGING.check(settings.weight_averaging)
     for registry, group in ((AUGMENTATIONS, settings.augmentation), (CALLBACKS, settings.callbacks)):
         for name, entry in entries(group):
             registry.check(entry, where=f"{registry.group}.{name}")
@@ -226,7 +226,7 @@ class Experiment:
         optimizer = OPTIMIZERS.build(settings, schedule=self._schedule(phase), head=_last_layers(model))
         spared = [variable for variable in model.trainable_variables if len(variable.shape) < 2]
         optimizer.exclude_from_weight_decay(spared)
-        return AVERAGING.build(self.settings.averaging, optimizer=optimizer)
+        return AVERAGING.build(self.settings.weight_averaging, optimizer=optimizer)
 
     def _schedule(self, phase: Phase) -> Callable[[float], Any]:
         return SCHEDULES.build(self.settings.schedule, steps_per_epoch=self.steps_per_epoch, epochs=phase.epochs)

@@ -23,7 +23,7 @@ from helpers.processes import Completed, run_python
 from helpers.runs import TINY, composed, sqlite
 
 CHOICES = [f"{path.parent.name}={path.stem}" for path in sorted((ROOT / "conf").glob("*/*.yaml"))]
-ROOT_KEYS = "augmentation, averaging, backend, batch_size, callbacks, data, "
+ROOT_KEYS = "augmentation, backend, batch_size, callbacks, data, "
 
 
 class TestComposition:
@@ -279,7 +279,7 @@ MISTAKES = [
     ("model=[]", "model=[]: should be one of the choices, not a list"),
     *((f"{group}=[{choices}]", f"{group}=[{choices}]: should be one of the choices, not a list; --multirun runs")
       for group, choices in {"data": "digits,masks", "task": "classification,detection", "model": "cnn3,vgg",
-                             "optimizer": "adam,sgd", "schedule": "cosine,constant", "averaging": "ema,none",
+                             "optimizer": "adam,sgd", "schedule": "cosine,constant", "weight_averaging": "ema,none",
                              "experiment": "quickstart,cnn3"}.items()),
     ("data=scenes data@data.source=[digits,cifar10]", "data@data.source=[digits,cifar10]: should be one of"),
     ("--multirun optimizer=[adam,sgd],adam", "optimizer=[adam,sgd]: should be one of the choices, not a list"),

@@ -25,7 +25,7 @@ TOLERANCE = 2e-6
 # 273 images in batches of 24 leave 9 for the last, of which two devices get 4 and 5.
 DIGITS = ("data=digits", "data.limit=303", "model.filters=[4]", "model.classifier.units=[]", "batch_size=24",
           "epochs=4", "schedule=constant", "augmentation=[rotation,brightness,mixup]",
-          "averaging=lookahead")  # fmt: skip
+          "weight_averaging=lookahead")  # fmt: skip
 ON_JAX = (*DIGITS, "backend=jax", "distribute=data_parallel")
 
 

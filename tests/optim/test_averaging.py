@@ -56,7 +56,7 @@ def test_lookahead_follows_its_formula(seed, steps, every, rate):
         fast = fast - LR * gradient
         if step % every == 0:
             fast = slow = slow + rate * (fast - slow)
-    found = steps_of(build("lookahead", steps=every, rate=rate), gradients)
+    found = steps_of(build("lookahead", sync_period=every, slow_step_size=rate), gradients)
     np.testing.assert_allclose(found, (fast, slow), atol=1e-5)
 
 
@@ -93,7 +93,9 @@ def test_averages_are_what_is_validated_saved_and_returned(fitted, callbacks, mo
         return result
 
     monkeypatch.setattr(keras.Model, "evaluate", spy)
-    trained, saved = fitted("averaging=ema", "averaging.decay=0.5", "schedule=constant", f"callbacks={callbacks}")
+    trained, saved = fitted(
+        "weight_averaging=ema", "weight_averaging.decay=0.5", "schedule=constant", f"callbacks={callbacks}"
+    )
     assert len(validated) == 3
     for averages, weights in zip(validated, trained_with, strict=True):
         assert all((average != weight).any() for average, weight in zip(averages, weights, strict=True))
@@ -103,12 +105,12 @@ def test_averages_are_what_is_validated_saved_and_returned(fitted, callbacks, mo
 
 def test_ema_changes_nothing_in_how_the_weights_are_trained(fitted):
     plain, _ = fitted("callbacks=none")
-    averaged, _ = fitted("callbacks=none", "averaging=ema")
+    averaged, _ = fitted("callbacks=none", "weight_averaging=ema")
     averaging.swap(averaged)
     assert all(map(np.array_equal, trainable(plain), trainable(averaged)))
 
 
-@pytest.mark.parametrize("averages", ["averaging=ema", "averaging=lookahead"])
+@pytest.mark.parametrize("averages", ["weight_averaging=ema", "weight_averaging=lookahead"])
 def test_stopped_within_an_epoch_and_resumed_it_ends_the_same(compose, averages, undisturbed_and_resumed):
     overrides = ("model.filters=[4,8]", "epochs=3", "augmentation=[alternating_flip,mixup,cutmix]", averages)
     experiment = Experiment.prepare(compose(*TINY, *overrides, "state.minutes=1e-9"))
@@ -118,5 +120,5 @@ def test_stopped_within_an_epoch_and_resumed_it_ends_the_same(compose, averages,
 
 def test_lookahead_starts_from_the_initial_weights(fitted, compose):
     initial = Experiment.prepare(compose(*TINY, "model.filters=[4,8]")).model()
-    slow, _ = fitted("callbacks=none", "averaging=lookahead", "averaging.steps=1000")
+    slow, _ = fitted("callbacks=none", "weight_averaging=lookahead", "weight_averaging.sync_period=1000")
     assert all(map(np.array_equal, trainable(slow), trainable(initial)))

@@ -416,7 +416,7 @@ def test_backbone_learns_32_scenes_by_heart(name, compose):
 
 RUN = ("task=detection", "data=scenes", "data@data.source=digits", "data.size=32", "data.train=40", "data.val=8",
        "data.test=8", "model=cnn3", "model.filters=[4,8]", "task.width=8", "task.depth=1", "batch_size=16",
-       "augmentation=[rotation,flip,brightness]", "averaging=ema", "epochs=3")  # fmt: skip
+       "augmentation=[rotation,flip,brightness]", "weight_averaging=ema", "epochs=3")  # fmt: skip
 
 
 @pytest.mark.slow  # three whole runs

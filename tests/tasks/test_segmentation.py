@@ -410,7 +410,7 @@ class TestRun:
 
     @pytest.mark.slow  # three trainings
     def test_stopped_within_an_epoch_and_resumed_it_ends_the_same(self, prepare, undisturbed_and_resumed):
-        experiment = prepare(*TINY, "data.size=16", "task.loss=cross_entropy_dice", "epochs=2", "averaging=ema",
+        experiment = prepare(*TINY, "data.size=16", "task.loss=cross_entropy_dice", "epochs=2", "weight_averaging=ema",
                              "augmentation=[rotation,flip]", "fill_mode=constant", "state.minutes=1e-9")  # fmt: skip
         ids, digests = zip(*undisturbed_and_resumed(experiment, (1, 1)), strict=True)
         assert digests[0] == digests[1]

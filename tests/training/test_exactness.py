@@ -11,26 +11,28 @@ from helpers.processes import run_python
 from helpers.runs import TINY
 
 CHOICES = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml") if path.stem != "none")
-           for group in ("optimizer", "averaging", "augmentation")}  # fmt: skip
+           for group in ("optimizer", "weight_averaging", "augmentation")}  # fmt: skip
 SCRIPT = f"""
 import hashlib
 from helpers.runs import composed
-from cifar import averaging, config, pipeline, training
-from cifar.experiment import Experiment
+from cifar.config.compose import resolve
+from cifar.optim import averaging
+from cifar.training import pipeline, trainer
+from cifar.training.experiment import Experiment
 
 def experiment(*overrides):
-    return Experiment.prepare(config.resolve(composed(*{TINY}, "model.filters=[4,8]", *overrides)))
+    return Experiment.prepare(resolve(composed(*{TINY}, "model.filters=[4,8]", *overrides)))
 
 def batches(experiment):
     return pipeline.training_batches(experiment.dataset.train, experiment.task, experiment.augmentation(), seed=1,
                                      batch_size=30, epochs=1)
 
-for group, name in {[(group, name) for group in ("optimizer", "averaging") for name in CHOICES[group]]}:
+for group, name in {[(group, name) for group in ("optimizer", "weight_averaging") for name in CHOICES[group]]}:
     run = experiment(f"{{group}}={{name}}")
     model = run.compiled_model()
     model.fit(batches(run), steps_per_epoch=2, verbose=0)
     averaging.swap(model)
-    print("told:", group, name, training.weights_sha256(model))
+    print("told:", group, name, trainer.weights_sha256(model))
 for name in {CHOICES["augmentation"]}:
     run, digest = experiment(f"augmentation={{name}}"), hashlib.sha256()
     for images, targets in batches(run):

@@ -259,18 +259,20 @@ class TestKeptWeights:
         assert trained == pytest.approx(best, rel=1e-6)
         assert loaded == trained
 
-    @pytest.mark.parametrize("averages", ["averaging=none", "averaging=ema", "averaging=lookahead"])
+    @pytest.mark.parametrize(
+        "averages", ["weight_averaging=none", "weight_averaging=ema", "weight_averaging=lookahead"]
+    )
     def test_without_callbacks_those_of_the_last_epoch(self, fitted, averages):
         found = fitted("callbacks=none", averages)
-        if averages == "averaging=none":
+        if averages == "weight_averaging=none":
             assert self.best_by(found[0], "loss") < 6  # or this would show nothing
         self.check(found, 6)
 
     @pytest.mark.parametrize(("metric", "overrides"), [
         ("loss", ["callbacks=[checkpoint]"]),
         ("loss", ["callbacks=[early_stopping]"]),
-        ("loss", ["callbacks=[early_stopping]", "averaging=ema"]),
-        ("loss", [BOTH, "averaging=lookahead"]),
+        ("loss", ["callbacks=[early_stopping]", "weight_averaging=ema"]),
+        ("loss", [BOTH, "weight_averaging=lookahead"]),
         ("accuracy", [BOTH, *BY_ACCURACY]),
         ("loss", [BOTH, BY_ACCURACY[1]]),
         ("loss", ["callbacks=[checkpoint]", *FINETUNE]),

@@ -19,7 +19,7 @@ from helpers.runs import sqlite
 
 SETTINGS = (
     "data=digits", "model.filters=[8,8]", "model.classifier.units=[16]", "batch_size=16", "epochs=5",
-    "augmentation=[rotation,alternating_flip,brightness,mixup,cutmix]", "averaging=ema", "schedule=constant",
+    "augmentation=[rotation,alternating_flip,brightness,mixup,cutmix]", "weight_averaging=ema", "schedule=constant",
     "callbacks=[checkpoint,early_stopping,reduce_lr]", "callbacks.reduce_lr.patience=1", "state.minutes=0.002",
 )  # fmt: skip
 
