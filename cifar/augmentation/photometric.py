@@ -56,22 +56,22 @@ def cutout(*, size: UnitInterval, fill: Level) -> Photometric:
 
 @AUGMENTATIONS.register
 def random_erasing(
-    *, probability: UnitInterval, least_area: UnitInterval, most_area: UnitInterval, least_aspect: Aspect
+    *, probability: UnitInterval, min_area: UnitInterval, max_area: UnitInterval, min_aspect: Aspect
 ) -> Photometric:
     """Replace a random rectangle by noise (Zhong et al. 2017, arXiv:1708.04896, RE-R).
 
-    With `probability`, the rectangle covers a share of the image that is uniform from `least_area` to `most_area`; its
-    aspect is log-uniform from `least_aspect` to 1 / `least_aspect`, within what such an area can have in the image.
+    With `probability`, the rectangle covers a share of the image that is uniform from `min_area` to `max_area`; its
+    aspect is log-uniform from `min_aspect` to 1 / `min_aspect`, within what such an area can have in the image.
     """
-    if least_area > most_area:
-        key = "augmentation.random_erasing.least_area"
-        raise InputError(f"{key}={least_area}: should be at most most_area, which is {most_area}")
+    if min_area > max_area:
+        key = "augmentation.random_erasing.min_area"
+        raise InputError(f"{key}={min_area}: should be at most max_area, which is {max_area}")
 
     def sample(rng):
         height, width, _ = rng.shape
         chance, share, shape, down, across = tf.unstack(rng.uniform(0, 1, 5), axis=1)
-        area = (least_area + (most_area - least_area) * share) * tf.cast(chance < probability, tf.float32)
-        bound = tf.minimum(-math.log(least_aspect), -tf.math.log(tf.maximum(area, 1e-6)))
+        area = (min_area + (max_area - min_area) * share) * tf.cast(chance < probability, tf.float32)
+        bound = tf.minimum(-math.log(min_aspect), -tf.math.log(tf.maximum(area, 1e-6)))
         aspect = tf.exp(bound * (2 * shape - 1))
         tall, wide = tf.round(height * tf.sqrt(area * aspect)), tf.round(width * tf.sqrt(area / aspect))
         top, left = tf.floor(down * (height - tall + 1)), tf.floor(across * (width - wide + 1))

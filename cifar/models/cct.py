@@ -15,40 +15,40 @@ def cct(
     *,
     convolutions: PositiveInt,
     depth: PositiveInt,
-    width: PositiveInt,
-    heads: PositiveInt,
-    units: PositiveInt,
+    embed_dim: PositiveInt,
+    num_heads: PositiveInt,
+    mlp_dim: PositiveInt,
     dropout: Rate,
     stochastic_depth: Rate,
 ) -> keras.Model:
     """CCT-depth/3×convolutions, a compact transformer (Hassani et al. 2021, arXiv:2104.05704).
 
-    Convolutions that pooling follows, which halves, make a token of `width` numbers of each place that is left; blocks
-    of attention with `heads` heads and a perceptron with `units` hidden ones follow. `dropout` is after both, and the
-    share of images that leave out a block grows evenly to `stochastic_depth` at the last. The head's pooling stands
-    for the paper's, a weighted mean over the tokens.
+    Convolutions, each followed by max pooling with stride 2, make a token of `embed_dim` numbers of each location;
+    blocks of attention with `num_heads` heads and a perceptron with `mlp_dim` hidden units follow. `dropout` is after
+    both, and the share of images that skip a block grows linearly to `stochastic_depth` at the last. The head's pooling
+    stands for the paper's, a weighted mean over the tokens.
     """
     from cifar.nn import layers
 
     check_halvings(image_shape, convolutions, f"model.convolutions={convolutions}")
-    if width % heads:
-        raise InputError(f"model.heads={heads}: should divide model.width={width}")
+    if embed_dim % num_heads:
+        raise InputError(f"model.num_heads={num_heads}: should divide model.embed_dim={embed_dim}")
     image, x = image_input(image_shape)
     features = {}
     for level in range(1, convolutions + 1):
-        x = keras.layers.Activation("relu")(convolution(x, width if level == convolutions else 64))
+        x = keras.layers.Activation("relu")(convolution(x, embed_dim if level == convolutions else 64))
         features[f"P{level}"] = x = keras.layers.MaxPooling2D(3, 2, padding="same")(x)
     shape = x.shape[1:]
-    x = _placed(keras.layers.Reshape((shape[0] * shape[1], width))(x))
+    x = _placed(keras.layers.Reshape((shape[0] * shape[1], embed_dim))(x))
     for n in range(1, depth + 1):
-        for branch in (_attention(heads), _perceptron(units)):
+        for branch in (_attention(num_heads), _perceptron(mlp_dim)):
             x = keras.layers.Add()([x, drop_path(layers.Dropout(dropout)(branch(x)), stochastic_depth * n / depth)])
     features[f"P{convolutions}"] = keras.layers.Reshape(shape)(_layer_normalized(x))
     return keras.Model(image, features, name="cct")
 
 
 def _placed(x: keras.KerasTensor) -> keras.KerasTensor:
-    """Tokens (n, places, width) plus what is learned of each place.
+    """Tokens (n, places, embed_dim) plus what is learned of each place.
 
     That is the bias of a layer of Keras's, which must have a kernel too: a factor for each channel, 1 at first.
     """
@@ -62,21 +62,21 @@ def _layer_normalized(x: keras.KerasTensor) -> keras.KerasTensor:
     return keras.layers.LayerNormalization(epsilon=1e-5)(x)
 
 
-def _attention(heads: int):
+def _attention(num_heads: int):
     """A branch in which each token looks at all."""
 
     def branch(x):
         x = _layer_normalized(x)
-        return keras.layers.MultiHeadAttention(heads, x.shape[-1] // heads, kernel_initializer=_small())(x, x)
+        return keras.layers.MultiHeadAttention(num_heads, x.shape[-1] // num_heads, kernel_initializer=_small())(x, x)
 
     return branch
 
 
-def _perceptron(units: int):
+def _perceptron(mlp_dim: int):
     """A branch that treats each token alike."""
 
     def branch(x):
-        hidden = keras.layers.Dense(units, activation="gelu", kernel_initializer=_small())(_layer_normalized(x))
+        hidden = keras.layers.Dense(mlp_dim, activation="gelu", kernel_initializer=_small())(_layer_normalized(x))
         return keras.layers.Dense(x.shape[-1], kernel_initializer=_small())(hidden)
 
     return branch

@@ -24,7 +24,7 @@ class Muon(keras.optimizers.Optimizer):
         learning_rate,
         *,
         momentum: float,
-        steps: int,
+        ns_steps: int,
         head: Collection[str],
         head_lr: float,
         bias_lr: float,
@@ -33,9 +33,9 @@ class Muon(keras.optimizers.Optimizer):
         **options,
     ):
         """`head_lr` and `bias_lr` are multiples of the learning rate; `decay` is the share of a variable that goes at
-        each step, times the learning rate; `steps` are those of `orthogonal`."""
+        each step, times the learning rate; `ns_steps` are the iterations of `orthogonal`."""
         super().__init__(learning_rate, **options)
-        self._momentum, self._steps, self._decay = momentum, steps, decay
+        self._momentum, self._ns_steps, self._decay = momentum, ns_steps, decay
         self._head, self._head_lr, self._bias_lr, self._bias_momentum = head, head_lr, bias_lr, bias_momentum
 
     def build(self, variables):
@@ -54,20 +54,20 @@ class Muon(keras.optimizers.Optimizer):
         if made_orthogonal:
             outputs = variable.shape[-1]
             scaled = variable * (math.sqrt(outputs) / _norm(variable))
-            step = orthogonal(ops.reshape(update, (-1, outputs)), self._steps)
+            step = orthogonal(ops.reshape(update, (-1, outputs)), self._ns_steps)
             self.assign(variable, scaled - learning_rate * ops.reshape(step, variable.shape))
         else:
             share = self._head_lr if of_head else self._bias_lr
             self.assign(variable, variable * (1 - self._decay * learning_rate) - learning_rate * share * update)
 
 
-def orthogonal(matrix, steps: int):
+def orthogonal(matrix, ns_steps: int):
     """The orthogonal matrix next to `matrix` (rows, columns), whose singular values come to lie about 1, within 0.7 to
-    1.2 after 5 `steps` of Newton and Schulz's; in bfloat16, which serves."""
+    1.2 after 5 steps of Newton and Schulz's (`ns_steps`); in bfloat16, which serves."""
     wide = matrix.shape[0] < matrix.shape[1]
     x = ops.cast(matrix if wide else ops.transpose(matrix), "float32")
     x = ops.cast(x / (_norm(x) + 1e-7), "bfloat16")
-    for _ in range(steps):
+    for _ in range(ns_steps):
         square = ops.matmul(x, ops.transpose(x))
         x = 3.4445 * x + ops.matmul(-4.775 * square + 2.0315 * ops.matmul(square, square), x)
     return ops.cast(x if wide else ops.transpose(x), matrix.dtype)

@@ -36,7 +36,7 @@ def muon(
     *,
     lr: PositiveFloat,
     momentum: Rate,
-    steps: PositiveInt,
+    ns_steps: PositiveInt,
     head_lr: PositiveFloat,
     bias_lr: PositiveFloat,
     bias_momentum: Rate,
@@ -49,7 +49,7 @@ def muon(
     return muons.Muon(
         schedule(lr),
         momentum=momentum,
-        steps=steps,
+        ns_steps=ns_steps,
         head=head,
         head_lr=head_lr / lr,
         bias_lr=bias_lr / lr,

@@ -101,7 +101,7 @@ def test_every_transform_draws_by_seed_epoch_and_step_and_can_be_off(name):
         ("cutout", "size", 2),
         ("cutout", "fill", 256),
         ("random_erasing", "probability", -1),
-        ("random_erasing", "least_aspect", 0),
+        ("random_erasing", "min_aspect", 0),
         ("mixup", "alpha", 0),
         ("cutmix", "alpha", "x"),
     ],
@@ -112,8 +112,8 @@ def test_a_setting_out_of_range(name, key, value):
 
 
 def test_random_erasing_needs_an_area_that_is_not_more_than_the_most():
-    with pytest.raises(InputError, match=r"^augmentation\.random_erasing\.least_area=0\.5: should be at most "):
-        build("random_erasing", random_erasing={"least_area": 0.5})
+    with pytest.raises(InputError, match=r"^augmentation\.random_erasing\.min_area=0\.5: should be at most "):
+        build("random_erasing", random_erasing={"min_area": 0.5})
 
 
 def test_no_transform_changes_nothing():
@@ -318,19 +318,19 @@ def test_cutout_covers_a_square_that_the_edge_cuts_off(moment, size, shape):
 @settings(deadline=None, max_examples=20)
 @given(moments, st.floats(0.05, 1), st.floats(0, 1), st.floats(0.1, 1))
 def test_random_erasing_covers_a_share_of_an_image(moment, least, part, aspect):
-    given = {"probability": 1, "least_area": least, "most_area": least + (1 - least) * part, "least_aspect": aspect}
+    given = {"probability": 1, "min_area": least, "max_area": least + (1 - least) * part, "min_aspect": aspect}
     before = np.full((50, 24, 24, 4), 0, np.uint8)
     after = augmented(before, build("random_erasing", random_erasing=given), moment).numpy()
     for erased in (after != before).any(axis=3):
         rows, columns = np.flatnonzero(erased.any(axis=1)), np.flatnonzero(erased.any(axis=0))
         tall, wide = np.ptp(rows) + 1, np.ptp(columns) + 1
         low, high = (tall - 0.5) * (wide - 0.5) / 576, (tall + 0.5) * (wide + 0.5) / 576
-        assert low <= given["most_area"] + 1e-5 and high >= given["least_area"] - 1e-5
+        assert low <= given["max_area"] + 1e-5 and high >= given["min_area"] - 1e-5
         assert (tall + 0.5) / (wide - 0.5) >= aspect - 1e-5 and (wide + 0.5) / (tall - 0.5) >= aspect - 1e-5
 
 
 def test_random_erasing_puts_noise_in_half_of_the_images():
-    settings = {"least_area": 1, "most_area": 1}
+    settings = {"min_area": 1, "max_area": 1}
     after = augmented(np.zeros((400, 16, 16, 3), np.uint8), build("random_erasing", random_erasing=settings)).numpy()
     erased = after.any(axis=(1, 2, 3))
     assert abs(erased.mean() - 0.5) < 0.1

@@ -144,7 +144,7 @@ def settings(request, tmp_path):
     name = request.getfixturevalue("name")
     found = stated(name)
     if name == "scenes":
-        return {**found, "source": stated("digits"), "train": 30, "val": 20, "test": 20}
+        return {**found, "source": stated("digits"), "num_train": 30, "num_val": 20, "num_test": 20}
     sources = {"cifar10": lambda: write_pickled(tmp_path, cifar.CIFAR10),
                "cifar100": lambda: write_archive(tmp_path, cifar.CIFAR100, each=10),
                "folder": lambda: write_folder(tmp_path),
@@ -192,7 +192,7 @@ def test_builds(name, settings):
         assert unique(other.train) | unique(other.val) == unique(dataset.train) | unique(dataset.val)
 
 
-@pytest.mark.parametrize("name", [name for name in DATASETS.names() if "limit" in stated(name)])
+@pytest.mark.parametrize("name", [name for name in DATASETS.names() if "val_fraction" in stated(name)])
 def test_limit(name, settings):
     whole = DATASETS.build(settings, seed=0)
     limit = 4 * len(whole.class_names)

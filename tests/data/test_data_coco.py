@@ -124,7 +124,7 @@ def test_broken_ones_can_be_left_out(root, capsys):
 
     altered(root, add)
     assert "annotation 900" in refusal("coco", root)
-    found = build("coco", root, broken="skip").test.targets
+    found = build("coco", root, on_invalid="skip").test.targets
     assert all(np.array_equal(expected[name], found[name]) for name in expected)
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "annotation 902" in told and "5 of 13 annotations left out" in told

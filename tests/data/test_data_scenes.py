@@ -24,7 +24,7 @@ from helpers.runs import composed
 
 def build(*overrides, seed=0, **counts):
     found = OmegaConf.to_container(composed("data=scenes", "data@data.source=digits", *overrides).data)
-    return DATASETS.build({**found, "train": 40, "val": 3, "test": 3, **counts}, seed=seed)
+    return DATASETS.build({**found, "num_train": 40, "num_val": 3, "num_test": 3, **counts}, seed=seed)
 
 
 def source(images) -> Split:
@@ -87,7 +87,7 @@ def test_enough_of_each_object_is_seen(layout, seed):
 
 def test_a_scene_depends_on_nothing_but_its_number_and_the_seed(monkeypatch):
     dataset = build()
-    for counts in ({"train": 7}, {"train": 300, "val": 9, "test": 2}):
+    for counts in ({"num_train": 7}, {"num_train": 300, "num_val": 9, "num_test": 2}, {"limit": 2}):
         other = build(**counts)
         for mine, others in ((dataset.train, other.train), (dataset.val, other.val), (dataset.test, other.test)):
             common = min(len(mine), len(others))
@@ -111,7 +111,7 @@ print(DATASETS.build(json.loads(sys.argv[1]), seed=5).fingerprint)
 def test_scenes_are_the_same_on_other_processors():
     """Numpy and its BLAS then choose the instructions of other processors, with other last bits."""
     stated = OmegaConf.to_container(composed("data=scenes", "data@data.source=digits").data)
-    settings = json.dumps({**stated, "train": 100, "val": 3, "test": 3})
+    settings = json.dumps({**stated, "num_train": 100, "num_val": 3, "num_test": 3})
     older = {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4", "OPENBLAS_CORETYPE": "Nehalem"}
     found = [run_python("-W", "ignore", "-c", SCRIPT, settings, **variables) for variables in ({}, older)]
     assert [done.code for done in found] == [0, 0], found
@@ -130,14 +130,14 @@ def test_objects_come_from_the_matching_split(monkeypatch):
 
 
 def test_targets():
-    dataset = build("data.objects=1", train=200)
+    dataset = build("data.objects=1", num_train=200)
     targets = dataset.train.targets
     assert {name: (array.dtype, array.shape) for name, array in targets.items()} == {
         "boxes": (np.float32, (200, 1, 4)), "classes": (np.int64, (200, 1)), "crowd": (bool, (200, 1)),
         "mask": (np.uint8, (200, 64, 64)),
     }  # fmt: skip
     assert set(np.unique(targets["classes"])) == set(range(10)) and not targets["crowd"].any()
-    counts = (build(train=300).train.targets["classes"] >= 0).sum(axis=1)
+    counts = (build(num_train=300).train.targets["classes"] >= 0).sum(axis=1)
     assert counts.min() == 1 and (np.bincount(counts, minlength=4)[1:] > 60).all()
 
 

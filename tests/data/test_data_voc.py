@@ -25,12 +25,12 @@ def root(tmp_path):
     return write_voc(tmp_path)
 
 
-@pytest.mark.parametrize("sets", ["Main", "Segmentation"])
-def test_boxes_and_masks(root, sets):
-    dataset = build("voc", root, sets=sets)
+@pytest.mark.parametrize("image_set", ["Main", "Segmentation"])
+def test_boxes_and_masks(root, image_set):
+    dataset = build("voc", root, image_set=image_set)
     assert dataset.class_names == CLASSES and len(CLASSES) == 20
     targets = dataset.test.targets
-    assert ("mask" in targets) == (sets == "Segmentation")
+    assert ("mask" in targets) == (image_set == "Segmentation")
     for row, number in enumerate(range(12, 16)):
         height, width = SIZES[number % 4]
         expected = [whole_box((1, 2, width - 1, height), (height, width), 16)]
@@ -39,7 +39,7 @@ def test_boxes_and_masks(root, sets):
         assert np.abs(targets["boxes"][row, : len(expected)] - expected).max() < 0.5
         assert targets["classes"][row].tolist() == [(14, 7, 17)[number % 3], 11 if number % 2 else -1]
         assert targets["crowd"][row].tolist() == [False, bool(number % 2)]
-        if sets == "Segmentation":
+        if image_set == "Segmentation":
             mask = np.asarray(Image.open(root / "SegmentationClass" / f"2026_{number:06}.png"))
             assert np.array_equal(targets["mask"][row], whole(mask, 16, Image.Resampling.NEAREST, VOID))
 
@@ -179,7 +179,7 @@ def broken_mask(kind, path):
 def test_broken_mask(kind, expected, root):
     path = root / "SegmentationClass" / f"{FIRST}.png"
     broken_mask(kind, path)
-    line = refusal("voc", root, sets="Segmentation")
+    line = refusal("voc", root, image_set="Segmentation")
     assert re.search(expected, line) and str(path) in line, line
 
 

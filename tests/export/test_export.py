@@ -177,7 +177,7 @@ def source(compose):
 
 @pytest.mark.parametrize("overrides", [
     ("model=resnet20", "model.depth=8"), ("model=airbench", "model.widths=[4,4]"),
-    ("model=cct", "model.depth=1", "model.width=16", "model.heads=2"),
+    ("model=cct", "model.depth=1", "model.embed_dim=16", "model.num_heads=2"),
 ], ids=lambda overrides: overrides[0])  # fmt: skip
 def test_models_keep_their_answers(source, tmp_path, overrides):
     built = source(*overrides)

@@ -12,7 +12,7 @@ from helpers.runs import composed
 SMALL = {
     "airbench": ["model.widths=[8,12]"],
     "all_conv": ["model.filters=8", "model.input_dropout=0", "model.dropout=0"],
-    "cct": ["model.width=16", "model.units=16"],
+    "cct": ["model.embed_dim=16", "model.mlp_dim=16"],
     "cnn": ["model.blocks=[{filters:8,pool:max},{filters:8,repeat:2,normalization:none,activation:gelu,pool:average}]"],
     "cnn3": ["model.filters=[8,8]", "model.dropout=0", "model.classifier.units=[]"],
     "convmixer": ["model.width=16", "model.depth=2"],

@@ -125,7 +125,7 @@ COUNTS = [
     ("convmixer", 594_186),
     ("convmixer model.kernel_size=9 model.patch_size=1", 706_570),
     ("cct", 284_490),
-    ("cct model.convolutions=1 model.depth=7 model.width=256 model.heads=4 model.units=512", 3_765_514),
+    ("cct model.convolutions=1 model.depth=7 model.embed_dim=256 model.num_heads=4 model.mlp_dim=512", 3_765_514),
 ]
 """Weights that are trained, with the head for CIFAR-10.
 

@@ -28,7 +28,9 @@ def test_each_kind_of_variable_goes_its_way():
     image = keras.Input((6, 6, 2))
     x = keras.layers.Flatten()(keras.layers.Conv2D(5, 3)(image))
     model = keras.Model(image, keras.layers.Dense(4, name="head")(x))
-    optimizer = Muon(0.1, momentum=0.6, steps=3, head=["head"], head_lr=2.0, bias_lr=3.0, bias_momentum=0.8, decay=0.5)
+    optimizer = Muon(
+        0.1, momentum=0.6, ns_steps=3, head=["head"], head_lr=2.0, bias_lr=3.0, bias_momentum=0.8, decay=0.5
+    )
     optimizer.build(model.trainable_variables)
     random = np.random.default_rng(0)
     momenta = [np.zeros(variable.shape) for variable in model.trainable_variables]

@@ -170,7 +170,7 @@ class TestRoundTrip:
     @settings(deadline=None, max_examples=60)
     def test_truth_that_has_a_place_comes_back(self, seed):
         split = random_split(np.random.default_rng(seed))
-        task = built(split, nms_iou=0.9)
+        task = built(split, nms_iou_threshold=0.9)
         truth = np.asarray(task.encode(split.targets))
         found = task.predictions(perfect(truth))
         for image in range(len(split)):
@@ -347,8 +347,9 @@ BACKBONES = ["cnn3", "resnet", "cct", "vgg"]
 
 def experiment(compose, name, *overrides) -> Experiment:
     return Experiment.prepare(compose(
-        "task=detection", "data=scenes", "data@data.source=digits", "data.size=32", "data.train=32", "data.val=8",
-        "data.test=8", *small(name), "task.width=16", "task.depth=1", "augmentation=none", *overrides))  # fmt: skip
+        "task=detection", "data=scenes", "data@data.source=digits", "data.size=32", "data.num_train=32",
+        "data.num_val=8", "data.num_test=8", *small(name), "task.fpn_channels=16",
+        "task.head_depth=1", "augmentation=none", *overrides))  # fmt: skip
 
 
 @pytest.mark.parametrize("head", ["fcos", "box"])
@@ -399,7 +400,9 @@ def test_outputs_are_float32_in_bfloat16(compose):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BACKBONES)
 def test_backbone_learns_32_scenes_by_heart(name, compose):
-    prepared = experiment(compose, name, "data.size=48", "optimizer.lr=3e-3", "schedule=constant", "task.width=32")
+    prepared = experiment(
+        compose, name, "data.size=48", "optimizer.lr=3e-3", "schedule=constant", "task.fpn_channels=32"
+    )
     model, train = prepared.compiled_model(), prepared.dataset.train
     targets = prepared.task.encode(train.targets)
     for _ in range(10):
@@ -414,9 +417,10 @@ def test_backbone_learns_32_scenes_by_heart(name, compose):
     pytest.fail(f"map50 is {score}")
 
 
-RUN = ("task=detection", "data=scenes", "data@data.source=digits", "data.size=32", "data.train=40", "data.val=8",
-       "data.test=8", "model=cnn3", "model.filters=[4,8]", "task.width=8", "task.depth=1", "batch_size=16",
-       "augmentation=[rotation,flip,brightness]", "weight_averaging=ema", "epochs=3")  # fmt: skip
+RUN = ("task=detection", "data=scenes", "data@data.source=digits", "data.size=32", "data.num_train=40",
+       "data.num_val=8", "data.num_test=8", "model=cnn3", "model.filters=[4,8]", "task.fpn_channels=8",
+       "task.head_depth=1", "batch_size=16", "augmentation=[rotation,flip,brightness]", "weight_averaging=ema",
+       "epochs=3")  # fmt: skip
 
 
 @pytest.mark.slow  # three whole runs
@@ -478,12 +482,12 @@ def test_runs_are_listed_and_compared_by_their_own_metrics(compose, command, tmp
         (["data=digits"], "data=digits: its images have no boxes, which this task needs; they have label"),
         (["task.levels=[3,2]"], "task.levels=[3, 2]: should go up, each level once"),
         (["task.box_loss=iou"], "task.box_loss=iou: should be 'ciou', 'diou', 'giou' or 'smooth_l1'"),
-        (["task.min_score=0.01"], "task.min_score=0.01: should be greater than or equal to 0.05"),
-        (["task.depht=1"], "task.depht=1: unknown setting; did you mean 'depth'?"),
+        (["task.score_threshold=0.01"], "task.score_threshold=0.01: should be greater than or equal to 0.05"),
+        (["task.head_dept=1"], "task.head_dept=1: unknown setting; did you mean 'head_depth'?"),
         (["callbacks.checkpoint.monitor=val/map"], "callbacks.checkpoint.monitor=val/map: never logged; "),
     ],
 )
 def test_refused(mistake, overrides, line):
-    scenes = [] if "data=digits" in overrides else ["data=scenes", "data@data.source=digits", "data.size=32",
-                                                    "data.train=9", "data.val=3", "data.test=3"]  # fmt: skip
+    tiny = ["data=scenes", "data@data.source=digits", "data.size=32", "data.limit=9"]
+    scenes = [] if "data=digits" in overrides else tiny
     assert mistake("task=detection", *scenes, *overrides).startswith(line)

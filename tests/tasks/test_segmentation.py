@@ -31,12 +31,12 @@ from cifar.training.experiment import Experiment
 from helpers.processes import run_python
 from helpers.runs import composed, finished_run, metric_history, sqlite, weight_arrays
 
-SCENES = ("task=segmentation", "data=scenes", "data@data.source=digits", "data.size=32", "data.train=32", "data.val=8",
-          "data.test=8", "augmentation=none", "batch_size=16", "epochs=1")  # fmt: skip
+SCENES = ("task=segmentation", "data=scenes", "data@data.source=digits", "data.size=32", "data.num_train=32",
+          "data.num_val=8", "data.num_test=8", "augmentation=none", "batch_size=16", "epochs=1")  # fmt: skip
 BACKBONES = {
     "cnn3": ["model=cnn3", "model.filters=[8,16]", "model.dropout=0"],
     "resnet": ["model=resnet", "model.depth=8", "model.filters=[8,16,32]"],
-    "cct": ["model=cct", "model.width=16", "model.units=16", "model.depth=1", "model.stochastic_depth=0"],
+    "cct": ["model=cct", "model.embed_dim=16", "model.mlp_dim=16", "model.depth=1", "model.stochastic_depth=0"],
     "vgg": ["model=vgg", "model.depth=11", "model.filters=[8,8,16,16,16]"],
 }  # fmt: skip
 TINY = BACKBONES["cnn3"]
@@ -421,7 +421,7 @@ class TestRun:
 
 
 # 29 images in batches of 8 leave 5 for the last, of which two devices get 2 and 3; what turns in from outside is void.
-WITH_VOID = (*SCENES, *TINY, "data.train=29", "batch_size=8", "task.dropout=0", "task.loss=cross_entropy_dice",
+WITH_VOID = (*SCENES, *TINY, "data.num_train=29", "batch_size=8", "task.dropout=0", "task.loss=cross_entropy_dice",
              "augmentation=[rotation]", "fill_mode=constant", "schedule=constant", "optimizer=sgd", "optimizer.lr=0.01",
              "optimizer.momentum=0", "tracking.experiment=digits")  # fmt: skip
 TWO_DEVICES = """

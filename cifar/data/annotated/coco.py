@@ -92,7 +92,7 @@ def coco(
     test: str,
     annotations: str,
     images: str,
-    broken: Literal["refuse", "skip"],
+    on_invalid: Literal["refuse", "skip"],
     size: PositiveInt,
     val_fraction: Share,
     limit: PositiveInt | None,
@@ -102,7 +102,7 @@ def coco(
     `train`, `val` and `test` name splits; that of a name has the file `annotations` and the folder `images`, with the
     name in the place of `{split}`. Without `val`, it is cut from the training images. The classes are the categories in
     the order of their ids. `iscrowd` makes a crowd. In the mask, a pixel of objects of several classes is void. Raises
-    `InputError` for what does not agree with the format or with itself; `broken=skip` leaves out, with a warning,
+    `InputError` for what does not agree with the format or with itself; `on_invalid=skip` leaves out, with a warning,
     annotations whose box, segmentation or ids make no sense. Settings and errors else are those of `annotated`.
     """
     root = Path(path).expanduser()
@@ -111,7 +111,7 @@ def coco(
     for file in found.values():
         if file.class_names != class_names:
             raise InputError(f"{file.path}: its categories are not those of {found[train].path}; accepted: the same")
-    things = {split: file.things(skip=broken == "skip") for split, file in found.items()}
+    things = {split: file.things(skip=on_invalid == "skip") for split, file in found.items()}
     every = [thing for photos in things.values() for here in photos.values() for thing in here]
     masks = any(thing.area is not None for thing in every)
     if masks and not all(thing.area is not None for thing in every):

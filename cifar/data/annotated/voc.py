@@ -55,7 +55,7 @@ def voc(
     seed: int,
     *,
     path: str,
-    sets: Literal["Main", "Segmentation"],
+    image_set: Literal["Main", "Segmentation"],
     train: str,
     val: str | None,
     test: str,
@@ -66,16 +66,16 @@ def voc(
 ) -> Dataset:
     """The photos of PASCAL VOC at `path`, the folder of a year, as (size, size, 3), with boxes.
 
-    `train`, `val` and `test` name lists in `ImageSets/SETS/`; without `val`, it is cut from the training images. With
-    `sets=Segmentation` there are masks too, of `SegmentationClass`. The files count pixels from 1, and their boxes
-    contain the last one; difficult objects are a crowd. `classes` are those of VOC, if it says nothing else. Raises
-    `InputError` for what does not agree with the format or with itself. Settings and errors else are those of
+    `train`, `val` and `test` name lists in `ImageSets/IMAGE_SET/`; without `val`, it is cut from the training images.
+    With `image_set=Segmentation` there are masks too, of `SegmentationClass`. The files count pixels from 1, and their
+    boxes contain the last one; difficult objects are a crowd. `classes` are those of VOC, if it says nothing else.
+    Raises `InputError` for what does not agree with the format or with itself. Settings and errors else are those of
     `annotated`.
     """
     root = Path(path).expanduser()
     class_names = checked_classes(CLASSES if classes is None else classes, "data.classes")
-    masks = sets == "Segmentation"
-    parts = {split: _examples(root, member(root, f"ImageSets/{sets}/{split}.txt"), class_names, masks)
+    masks = image_set == "Segmentation"
+    parts = {split: _examples(root, member(root, f"ImageSets/{image_set}/{split}.txt"), class_names, masks)
              for split in (train, val, test) if split is not None}  # fmt: skip
     return annotated(root.resolve().name, parts[train], None if val is None else parts[val], parts[test], class_names,
                      seed=seed, size=size, val_fraction=val_fraction, limit=limit)  # fmt: skip

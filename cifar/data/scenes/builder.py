@@ -76,14 +76,16 @@ def scenes(
     min_scale: Scale,
     max_scale: Scale,
     min_visible: UnitInterval,
-    train: PositiveInt,
-    val: PositiveInt,
-    test: PositiveInt,
+    num_train: PositiveInt,
+    num_val: PositiveInt,
+    num_test: PositiveInt,
+    limit: PositiveInt | None = None,
 ) -> Dataset:
     """Images (size, size, channels) of textures with 1 to `objects` cut-outs of images of the data set `source`.
 
     `source` holds the settings of a data set for classification, whose splits give the objects of the matching splits,
-    of `train`, `val` and `test` scenes. The longer side of an object's image is `min_scale` to `max_scale` of `size`.
+    of `num_train`, `num_val` and `num_test` scenes, or `limit` where that is less. The
+    longer side of an object's image is `min_scale` to `max_scale` of `size`.
     Later objects lie in front of earlier ones, and leave at least `min_visible` of the pixels of each to be seen; one
     that finds no such place is left out. Boxes and mask are of the pixels that are seen, as COCO annotates (Lin et al.,
     2014, https://arxiv.org/abs/1405.0312). A scene depends on the seed, its number and the split of the source alone;
@@ -99,6 +101,7 @@ def scenes(
         )
     origin = _source(source, seed)
     layout = Layout(size, objects, min_scale * size, max_scale * size, min_visible)
+    train, val, test = (count if limit is None else min(count, limit) for count in (num_train, num_val, num_test))
     return Dataset(
         f"{origin.name}_scenes",
         _compose(origin.train, layout, train, (seed, 0)),

@@ -55,18 +55,18 @@ class FCOSHead:
 
     classes: int
     grid: Grid
-    width: int
-    depth: int
+    fpn_channels: int
+    head_depth: int
     box_loss: str
     box_weight: float
     focal_gamma: float
     focal_alpha: float
-    nms_iou: float
+    nms_iou_threshold: float
     max_detections: int
 
     def outputs(self, backbone: keras.Model) -> keras.KerasTensor:
         """float32 (n, places, classes + 5)."""
-        maps = pyramid(backbone, self.grid.levels, self.width)
+        maps = pyramid(backbone, self.grid.levels, self.fpn_channels)
         seen, measured = (self._tower(maps) for _ in ("classes", "boxes"))
         prior = keras.initializers.Constant(-math.log((1 - PRIOR) / PRIOR))
         logits = output_convolution(self.classes, "class_logits", prior)
@@ -82,8 +82,8 @@ class FCOSHead:
         """Convolutions that all levels share, each with a normalization for each level."""
         from cifar.nn import layers
 
-        for _ in range(self.depth):
-            shared = layers.Conv2D(self.width, 3, padding="same", use_bias=False, kernel_initializer="he_normal")
+        for _ in range(self.head_depth):
+            shared = layers.Conv2D(self.fpn_channels, 3, padding="same", use_bias=False, kernel_initializer="he_normal")
             maps = [layers.BatchNormalization(momentum=0.9, epsilon=1.001e-5)(shared(x)) for x in maps]
             maps = [keras.layers.Activation("relu")(x) for x in maps]
         return maps
@@ -137,9 +137,14 @@ class FCOSHead:
             edges = tf.concat([locations - outputs[..., -4:-2], locations + outputs[..., -2:]], axis=-1)
             edges = tf.clip_by_value(edges, 0.0, tf.constant([width, height, width, height], tf.float32))
             found = tf.image.combined_non_max_suppression(
-                edges[:, :, None], scores, self.max_detections, self.max_detections, self.nms_iou, LEAST_SCORE,
+                edges[:, :, None],
+                scores,
+                max_output_size_per_class=self.max_detections,
+                max_total_size=self.max_detections,
+                iou_threshold=self.nms_iou_threshold,
+                score_threshold=LEAST_SCORE,
                 clip_boxes=False,
-            )  # fmt: skip
+            )
         valid = np.arange(self.max_detections) < found.valid_detections.numpy()[:, None]
         numbers = np.where(valid, found.nmsed_classes.numpy(), -1).astype(np.int64)
         return {"boxes": found.nmsed_boxes.numpy(), "scores": found.nmsed_scores.numpy(), "classes": numbers}

@@ -14,8 +14,8 @@ def map_size(image_size: Sequence[int], level: int) -> tuple[int, int]:
     return height, width
 
 
-def pyramid(backbone: keras.Model, levels: Sequence[int], width: int) -> list[keras.KerasTensor]:
-    """Maps of the `levels`, each (n, *map_size, `width`): Lin et al. 2017, arXiv:1612.03144, with batch normalization.
+def pyramid(backbone: keras.Model, levels: Sequence[int], channels: int) -> list[keras.KerasTensor]:
+    """Maps of the `levels`, each (n, *map_size, channels): Lin et al. 2017, arXiv:1612.03144, with batch normalization.
 
     From the deepest map of the backbone on, what is known is carried to the finer ones; levels beyond it are made by
     convolutions that halve, as in FCOS (Tian et al. 2019, arXiv:1904.01355).
@@ -25,15 +25,15 @@ def pyramid(backbone: keras.Model, levels: Sequence[int], width: int) -> list[ke
     x, maps = None, {}
     for level in range(deepest, min(*levels, deepest) - 1, -1):
         if level in given:
-            lateral = convolved(given[level], width, 1, activation="linear")
+            lateral = convolved(given[level], channels, 1, activation="linear")
             x = lateral if x is None else keras.layers.Add()([lateral, _doubled(x, map_size(size, level))])
         else:
             x = _doubled(x, map_size(size, level))
         maps[level] = x
     needed = {*levels, *([deepest] if deepest < max(levels) else [])}
-    maps = {level: convolved(x, width) for level, x in maps.items() if level in needed}
+    maps = {level: convolved(x, channels) for level, x in maps.items() if level in needed}
     for level in range(deepest + 1, max(levels) + 1):
-        maps[level] = convolved(maps[level - 1], width, strides=2)
+        maps[level] = convolved(maps[level - 1], channels, strides=2)
     return [maps[level] for level in levels]
 
 

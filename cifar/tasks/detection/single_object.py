@@ -17,8 +17,8 @@ class SingleObjectHead:
 
     classes: int
     grid: Grid
-    width: int
-    depth: int
+    fpn_channels: int
+    head_depth: int
     box_loss: str
     box_weight: float
 
@@ -30,10 +30,10 @@ class SingleObjectHead:
         of the places themselves (Sun et al. 2018, arXiv:1711.08229), which no pooling could tell.
         """
         (level,) = self.grid.levels
-        (x,) = pyramid(backbone, self.grid.levels, self.width)
+        (x,) = pyramid(backbone, self.grid.levels, self.fpn_channels)
         seen = measured = x
-        for _ in range(self.depth):
-            seen, measured = convolved(seen, self.width), convolved(measured, self.width)
+        for _ in range(self.head_depth):
+            seen, measured = convolved(seen, self.fpn_channels), convolved(measured, self.fpn_channels)
         share = keras.layers.Softmax(axis=1, dtype="float32")(_flat(output_convolution(1, "share_logit")(measured)))
         features = keras.ops.sum(share * _flat(seen), axis=1)
         logits = keras.layers.Dense(self.classes, dtype="float32", name="class_logits")(features)

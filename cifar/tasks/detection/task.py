@@ -28,22 +28,22 @@ def detection(
     *,
     head: Literal["fcos", "box"],
     levels: Annotated[list[NonNegativeInt], Field(min_length=1)],
-    width: PositiveInt,
-    depth: NonNegativeInt,
+    fpn_channels: PositiveInt,
+    head_depth: NonNegativeInt,
     box_loss: Literal["ciou", "diou", "giou", "smooth_l1"],
     box_weight: PositiveFloat,
     focal_gamma: NonNegativeFloat,
     focal_alpha: Share,
-    nms_iou: UnitInterval,
+    nms_iou_threshold: UnitInterval,
     max_detections: Annotated[int, Field(ge=1, le=100)],
-    min_score: Annotated[float, Field(ge=LEAST_SCORE, lt=1)],
+    score_threshold: Annotated[float, Field(ge=LEAST_SCORE, lt=1)],
 ) -> Task:
     """Boxes and classes, of any number of objects (`fcos`: `FCOSHead`) or of one an image (`box`: `SingleObjectHead`).
 
-    `levels` are those of the feature pyramid, where level n has stride 2ⁿ, of which `box` takes the first; `width` is
-    that of all its maps, and `depth` counts the convolutions before each output. Focal loss, suppression of what
-    overlaps by `nms_iou` and `max_detections` are of `fcos` alone. What has at least `min_score` is drawn, told as an
-    answer and counted in the confusion matrix. Raises `InputError` where the data or the levels do not fit.
+    `levels` are those of the feature pyramid, where level n has stride 2ⁿ, of which `box` takes the first. All its maps
+    have `fpn_channels`, and `head_depth` counts the convolutions before each output. Focal loss, `nms_iou_threshold`
+    and `max_detections` are of `fcos` alone. Detections with a score of at least `score_threshold` are drawn, returned
+    as answers and counted in the confusion matrix. Raises `InputError` where the data or the levels do not fit.
     """
     dataset.require_targets(*Detection.targets)
     if levels != sorted({*levels}):
@@ -56,21 +56,21 @@ def detection(
         )
     size, classes = dataset.image_shape[:2], len(dataset.class_names)
     if head == "box":
-        one = SingleObjectHead(classes, Grid(size, levels[:1]), width, depth, box_loss, box_weight)
-        return Detection(one, dataset.class_names, min_score)
+        one = SingleObjectHead(classes, Grid(size, levels[:1]), fpn_channels, head_depth, box_loss, box_weight)
+        return Detection(one, dataset.class_names, score_threshold)
     fcos = FCOSHead(
         classes,
         Grid(size, levels),
-        width,
-        depth,
+        fpn_channels,
+        head_depth,
         box_loss,
         box_weight,
         focal_gamma,
         focal_alpha,
-        nms_iou,
+        nms_iou_threshold,
         max_detections,
     )
-    return Detection(fcos, dataset.class_names, min_score)
+    return Detection(fcos, dataset.class_names, score_threshold)
 
 
 class Detection(Task):
@@ -79,10 +79,10 @@ class Detection(Task):
     targets = ("boxes", "classes", "crowd")
     metric_names = ("accuracy", "iou")
 
-    def __init__(self, head: FCOSHead | SingleObjectHead, class_names: tuple[str, ...], min_score: float):
+    def __init__(self, head: FCOSHead | SingleObjectHead, class_names: tuple[str, ...], score_threshold: float):
         self.head = head
         self.class_names = class_names
-        self.min_score = min_score
+        self.score_threshold = score_threshold
 
     def check_head(self, head):
         return {}  # what the model's YAML says is of heads that classify
@@ -104,7 +104,7 @@ class Detection(Task):
 
     def answers(self, predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The `predictions` less those that are unsure, or that a surer one of whatever class stands for."""
-        classes = np.where(predictions["scores"] >= self.min_score, predictions["classes"], -1)
+        classes = np.where(predictions["scores"] >= self.score_threshold, predictions["classes"], -1)
         for own, found, scores in zip(classes, predictions["boxes"], predictions["scores"], strict=True):
             sure = np.flatnonzero(own >= 0)
             sure = sure[np.argsort(-scores[sure], kind="stable")]
@@ -183,5 +183,5 @@ class Detection(Task):
         return plots.found_and_true(
             rows,
             f"Mean quality {quality.mean():.3f}: what is there, and what was found "
-            f"with a score of at least {self.min_score:g}",
+            f"with a score of at least {self.score_threshold:g}",
         )
