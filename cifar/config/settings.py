@@ -50,7 +50,7 @@ class FinetuneSettings(Strict):
 
     epochs: NonNegativeInt = 0
     lr: PositiveFloat = 1e-4
-    from_layer: str | None = None
+    unfreeze_from: str | None = None
 
 
 class Settings(Strict):

@@ -56,7 +56,7 @@ def show_costs(experiment: Experiment, model: keras.Model) -> None:
                 experiment.compile(model, phase)
             step, epoch = _measured(experiment, model, validation)
             phases.append((
-                f"from {phase.from_layer or 'the first layer'} on" if number else "training",
+                f"from {phase.unfreeze_from or 'the first layer'} on" if number else "training",
                 f"{phase.epochs}", f"{trainable_parameters(model):,}", f"{1000 * step:,.1f}", f"{batch / step:,.0f}",
                 f"{epoch:,.1f}", terminal.duration(phase.epochs * epoch),
             ))  # fmt: skip

@@ -51,13 +51,13 @@ def load(settings: Settings) -> Dataset:
 class Phase:
     """A part of the training with an optimizer of its own.
 
-    With `unfreeze`, the layers from `from_layer` on learn, all where that is `None`; else those that the model says.
+    With `unfreeze`, the layers from `unfreeze_from` on learn, all where that is `None`; else those that the model says.
     """
 
     epochs: int
     lr: float
     unfreeze: bool = False
-    from_layer: str | None = None
+    unfreeze_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,9 @@ class Experiment:
         """The parts of the training, in their order."""
         finetune = self.settings.finetune
         first = Phase(self.settings.epochs, self.settings.optimizer["lr"])
-        return [first, Phase(finetune.epochs, finetune.lr, True, finetune.from_layer)] if finetune.epochs else [first]
+        return (
+            [first, Phase(finetune.epochs, finetune.lr, True, finetune.unfreeze_from)] if finetune.epochs else [first]
+        )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -246,17 +248,17 @@ def _policy(settings: Settings) -> str:
 
 def _first_layer(model: keras.Model, phase: Phase) -> int:
     """The number of the first layer that learns in `phase`; raises `InputError` where there is none."""
-    if phase.from_layer is None:
+    if phase.unfreeze_from is None:
         return 0
     names = [layer.name for layer in model.layers]
-    if phase.from_layer not in names:
+    if phase.unfreeze_from not in names:
         raise InputError(
-            f"finetune.from_layer={phase.from_layer}: no layer of the model; "
-            f"{closest(phase.from_layer, names)}dry_run=true lists them"
+            f"finetune.unfreeze_from={phase.unfreeze_from}: no layer of the model; "
+            f"{closest(phase.unfreeze_from, names)}dry_run=true lists them"
         )
-    first = names.index(phase.from_layer)
+    first = names.index(phase.unfreeze_from)
     if not any(layer.weights for layer in model.layers[first:]):
-        raise InputError(f"finetune.from_layer={phase.from_layer}: no layer from there on has weights")
+        raise InputError(f"finetune.unfreeze_from={phase.unfreeze_from}: no layer from there on has weights")
     return first
 
 

@@ -105,7 +105,7 @@ class Loop(keras.callbacks.Callback):
     def _begin(self, number: int, phase: Phase) -> None:
         if number:
             self._experiment.compile(self.model, phase)
-            first = phase.from_layer or "the first layer"
+            first = phase.unfreeze_from or "the first layer"
             print(f"fine-tuning from {first} on: {trainable_parameters(self.model):,} trainable parameters")
         is_restored = number == self._phase and bool(self._checkpoints.state.arrays)
         if not is_restored:

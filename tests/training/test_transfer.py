@@ -351,15 +351,17 @@ class TestPhases:
         ],
     )
     def test_layer_that_is_not_there(self, given, told):
-        experiment = Experiment.prepare(resolve(composed(*TINY, "finetune.epochs=1", f"finetune.from_layer={given}")))
+        experiment = Experiment.prepare(
+            resolve(composed(*TINY, "finetune.epochs=1", f"finetune.unfreeze_from={given}"))
+        )
         with pytest.raises(InputError) as error:
             experiment.compiled_model()
-        assert str(error.value) == f"finetune.from_layer={given}: {told}"
+        assert str(error.value) == f"finetune.unfreeze_from={given}: {told}"
 
     def test_mistakes(self, mistake):
         assert mistake("finetune.epochs=-1").startswith("finetune.epochs=-1: should be greater than or equal to 0")
         assert mistake("finetune.lr=0").startswith("finetune.lr=0: should be greater than 0")
-        assert "did you mean 'from_layer'" in mistake("finetune.from_layers=x")
+        assert "did you mean 'unfreeze_from'" in mistake("finetune.unfreeze_form=x")
 
 
 class TestDryRun:
