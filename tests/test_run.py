@@ -30,7 +30,7 @@ from helpers.processes import Completed, run_and_signal, run_python, slowdown
 from helpers.runs import TINY, composed, sqlite
 
 FOLLOWED = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr", "images_per_second")
-TESTED = ("loss", "accuracy", "kappa", "calibration_error", "precision_macro", "recall_macro", "f1_macro",
+TESTED = ("loss", "accuracy", "kappa", "ece", "precision_macro", "recall_macro", "f1_macro",
           "precision_weighted", "recall_weighted", "f1_weighted", "top5_accuracy")  # fmt: skip
 PICTURES = ("augmentation", "confident_mistakes", "confusion_matrix", "learning_curves", "per_class", "reliability")
 

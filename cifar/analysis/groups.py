@@ -14,8 +14,8 @@ from cifar.runtime.paths import COMMAND
 from cifar.tracking import queries, store
 from cifar.tracking.queries import StoredRun
 
-RANKED_BY = "best/accuracy"
-"""The best are chosen by validation, so that the test images choose nothing."""
+RANKED_BY = ("best/accuracy", "best/positive_accuracy")
+"""The first of these that a run has. The best are chosen by validation, so that the test images choose nothing."""
 COMMIT = "git commit"
 CODE = "code"
 """What a user calls it."""
@@ -116,7 +116,10 @@ def _settings(run: StoredRun, ignored: Collection[str] = ()) -> dict[str, str]:
 
 
 def _validation(runs: Sequence[StoredRun]) -> float:
-    return sum(run.metrics.get(RANKED_BY, -math.inf) for run in runs) / len(runs)
+    def score(run: StoredRun) -> float:
+        return next((run.metrics[name] for name in RANKED_BY if name in run.metrics), -math.inf)
+
+    return sum(map(score, runs)) / len(runs)
 
 
 def _labels(members: Sequence[Sequence[StoredRun]], settings: Sequence[Mapping[str, str]]) -> list[str]:

@@ -17,7 +17,7 @@ from cifar.metrics.statistics import Interval, bootstrap_interval, wilson_interv
 from cifar.runtime import terminal
 
 MAIN = ("test/accuracy", "test/map", "test/map50", "test/iou", "test/mean_iou", "test/f1_macro", "test/loss",
-        "best/accuracy")  # fmt: skip
+        "best/accuracy", "best/positive_accuracy")  # fmt: skip
 """Of which runs have those of their task; the first that they have is the one that is told with its deviation."""
 PROPORTIONS = ("test/accuracy", "test/top5_accuracy")
 """Metrics that are a share of the test images."""
@@ -61,7 +61,13 @@ def results(groups: Sequence[Group], answers: Answers) -> Table:
     best = {(row, list(columns).index(name)) for name in names for row in _best(groups, name)}
     rows = [list(columns), *zip(*columns.values(), strict=True)]
     note = "; of one: ".join(notes)
-    return Table("Results", rows, note, frozenset(best), optional=("best/accuracy", "test/loss", "test/f1_macro"))
+    return Table(
+        "Results",
+        rows,
+        note,
+        frozenset(best),
+        optional=("best/accuracy", "best/positive_accuracy", "test/loss", "test/f1_macro"),
+    )
 
 
 def settings(groups: Sequence[Group], ignored: Sequence[str] = ()) -> Table:

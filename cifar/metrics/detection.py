@@ -13,9 +13,9 @@ from cifar.runtime.quiet import silenced
 if TYPE_CHECKING:
     from pycocotools.cocoeval import COCOeval
 
-STATISTICS = {"map": 0, "map50": 1, "map75": 2, "map_small": 3, "map_medium": 4, "map_large": 5, "recall": 8}
+STATISTICS = {"map": 0, "map50": 1, "map75": 2, "map_small": 3, "map_medium": 4, "map_large": 5, "ar100": 8}
 """Where `COCOeval.stats` has mean average precision: over IoU 0.5 to 0.95, at 0.5, at 0.75, and of objects of less than
-32², of less than 96² and of more pixels; and average recall."""
+32², of less than 96² and of more pixels; and average recall with at most 100 detections an image."""
 MATCHED = 0.5
 """The IoU from which on a detection is one of an object."""
 
@@ -86,7 +86,7 @@ class Scores:
         annotations = self.evaluation.cocoGt.dataset["annotations"]
         counts = np.bincount([one["category_id"] - 1 for one in annotations if not one["iscrowd"]],
                              minlength=len(class_names))  # fmt: skip
-        columns = {"map": precision, "map50": precision[0], "map75": precision[5], "recall": recall}
+        columns = {"ap": precision, "ap50": precision[0], "ap75": precision[5], "ar100": recall}
         rows = []
         for k, name in enumerate(class_names):
             scores = {column: round(float(values[..., k].mean()), 6) if counts[k] else ""

@@ -51,7 +51,7 @@ def tolerance(height: int, width: int) -> int:
     return int(np.ceil(SHARE_OF_DIAGONAL * np.hypot(height, width)))
 
 
-def boundary_f(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+def boundary_f1(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """float (classes,): the boundary F1 of each class in an image (Csurka et al. 2013, doi:10.5244/C.27.32).
 
     Precision is the share of the prediction's boundary that lies within `tolerance` of the true one, and recall that

@@ -211,7 +211,7 @@ class Classification(Task):
         scores = {
             "accuracy": report["accuracy"],
             "kappa": float(kappa),
-            "calibration_error": expected_calibration_error(outputs.max(axis=1), predicted == labels),
+            "ece": expected_calibration_error(outputs.max(axis=1), predicted == labels),
         }
         for average in ("macro", "weighted"):
             for name in SCORES:

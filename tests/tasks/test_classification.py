@@ -79,16 +79,16 @@ class TestEvaluate:
         if len(classes) >= 10:
             expected["top5_accuracy"] = sk.top_k_accuracy_score(labels, outputs, k=5, labels=classes)
         assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-4, abs=1e-6)
-        assert 0 <= found["calibration_error"] <= 1
+        assert 0 <= found["ece"] <= 1
         kappa = sk.cohen_kappa_score(labels, guesses, labels=classes)
         assert found["kappa"] == pytest.approx(kappa, nan_ok=True)
-        assert found.keys() - expected.keys() == {"kappa", "calibration_error"}
+        assert found.keys() - expected.keys() == {"kappa", "ece"}
 
     def test_perfect_predictions(self):
         labels = np.arange(10).repeat(3)
         perfect = {"probabilities": np.eye(10, dtype="float32")[labels]}
         found = Classification(names(10)).evaluate(perfect, split(labels)).metrics
-        assert found.pop("calibration_error") == 0
+        assert found.pop("ece") == 0
         assert set(found.values()) == {1.0}
 
     def test_class_without_images_has_no_scores_and_no_part_in_the_averages(self):

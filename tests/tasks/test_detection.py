@@ -265,7 +265,7 @@ class TestEvaluation:
         evaluation.accumulate()
         evaluation.summarize()
         names = ("map", "map50", "map75", "map_small", "map_medium", "map_large")
-        return {**dict(zip(names, evaluation.stats[:6], strict=True)), "recall": evaluation.stats[8]}
+        return {**dict(zip(names, evaluation.stats[:6], strict=True)), "ar100": evaluation.stats[8]}
 
     @pytest.mark.parametrize("seed", range(3))
     def test_figures_are_pycocotools_of_the_written_predictions(self, seed, tmp_path):
@@ -277,7 +277,7 @@ class TestEvaluation:
         for name, value in expected.items():
             assert evaluation.metrics.get(name, -1) == pytest.approx(value, abs=1e-6), name
         rows = evaluation.tables["average_precision.csv"]
-        assert np.mean([row["map"] for row in rows]) == pytest.approx(expected["map"], abs=1e-5)
+        assert np.mean([row["ap"] for row in rows]) == pytest.approx(expected["map"], abs=1e-5)
         counted = (split.targets["classes"] >= 0) & ~split.targets["crowd"]
         assert sum(row["objects"] for row in rows) == counted.sum()
 
@@ -285,7 +285,7 @@ class TestEvaluation:
         split = random_split(np.random.default_rng(3), 12)
         scores = np.ones(split.targets["classes"].shape, "float32")
         best = built(split).evaluate({**split.targets, "scores": scores}, split)
-        assert {round(value, 9) for name, value in best.metrics.items() if name != "recall"} == {1.0}
+        assert {round(value, 9) for name, value in best.metrics.items() if name != "ar100"} == {1.0}
         nothing = {**split.targets, "scores": scores, "classes": np.full_like(split.targets["classes"], -1)}
         worst = built(split).evaluate(nothing, split)
         assert set(worst.metrics.values()) == {0.0}

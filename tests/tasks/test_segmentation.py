@@ -18,7 +18,7 @@ from sklearn import metrics as sk
 from cifar.config.compose import resolve
 from cifar.config.registry import MODELS
 from cifar.interfaces import VOID, Dataset, Split
-from cifar.metrics.segmentation import boundary_f, confusion, counts, mean, scores, tolerance
+from cifar.metrics.segmentation import boundary_f1, confusion, counts, mean, scores, tolerance
 from cifar.nn import layers
 from cifar.runtime.errors import InputError
 from cifar.runtime.paths import ROOT
@@ -205,7 +205,7 @@ class TestScores:
             around = beside[:-2, 1:-1] | beside[2:, 1:-1] | beside[1:-1, :-2] | beside[1:-1, 2:]
             return np.argwhere(own & around & (truth != VOID))
 
-        for k, value in enumerate(boundary_f(truth, predicted, 4)):
+        for k, value in enumerate(boundary_f1(truth, predicted, 4)):
             true, found = edge(truth, k), edge(predicted, k)
             if not len(true) or not len(found):
                 assert value == 0 if len(true) or len(found) else np.isnan(value)
@@ -218,7 +218,7 @@ class TestScores:
     def test_a_boundary_a_pixel_beside_is_met_at_64_pixels_and_one_two_beside_is_not(self):
         truth = np.zeros((64, 64), np.uint8)
         truth[20:40, 20:40] = 1
-        found = [boundary_f(truth, np.roll(truth, shift, axis=1), 2)[1] for shift in (1, 2)]
+        found = [boundary_f1(truth, np.roll(truth, shift, axis=1), 2)[1] for shift in (1, 2)]
         assert found[0] == 1
         assert found[1] < 0.6
 
@@ -345,7 +345,7 @@ class TestRun:
         flat = truth.ravel(), predicted.ravel()
         seen = np.union1d(*flat)
         metrics = evaluation.metrics
-        assert list(metrics) == ["loss", "accuracy", "mean_iou", "dice", "boundary_f", "foreground_iou"]
+        assert list(metrics) == ["loss", "accuracy", "mean_iou", "dice", "boundary_f1", "foreground_iou"]
         expected = {
             "loss": -np.log(np.take_along_axis(outputs, truth[..., None].astype(int), axis=-1)).mean(),
             "accuracy": sk.accuracy_score(*flat),
@@ -355,7 +355,7 @@ class TestRun:
         }
         for name, value in expected.items():
             assert metrics[name] == pytest.approx(value, rel=1e-5), name
-        assert 0 <= metrics["boundary_f"] <= 1
+        assert 0 <= metrics["boundary_f1"] <= 1
 
     def test_tables_and_pictures(self, tested):
         prepared, _, evaluation = tested
@@ -375,7 +375,7 @@ class TestRun:
         share, classes = (truth == 0).mean(), len(np.unique(truth))
         assert metrics == pytest.approx({
             "accuracy": share, "mean_iou": share / classes, "dice": 2 * share / (1 + share) / classes,
-            "boundary_f": 0, "foreground_iou": 0,
+            "boundary_f1": 0, "foreground_iou": 0,
         })  # fmt: skip
 
     def test_what_is_void_counts_for_nothing(self, tested):
@@ -446,7 +446,7 @@ def test_two_devices_train_as_one_does(tmp_path):
         assert ours.keys() == theirs.keys()
         for name in ours:
             # A pixel whose class is a tie may fall to either side.
-            tolerance = 1e-4 if name.endswith(("accuracy", "iou", "dice", "boundary_f")) else 1e-5
+            tolerance = 1e-4 if name.endswith(("accuracy", "iou", "dice", "boundary_f1")) else 1e-5
             np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=tolerance, err_msg=name)
 
 
@@ -457,7 +457,7 @@ def test_trains_on_jax(tmp_path, head):
     done = run_python(ROOT / "run.py", *overrides, cwd=tmp_path)
     assert (done.code, done.stderr) == (0, "")
     metrics = finished_run(tmp_path).data.metrics
-    assert {"train/mean_iou", "val/mean_iou", "test/boundary_f", "model/flops"} <= metrics.keys()
+    assert {"train/mean_iou", "val/mean_iou", "test/boundary_f1", "model/flops"} <= metrics.keys()
     assert 0 < metrics["train/mean_iou"] < 1
 
 

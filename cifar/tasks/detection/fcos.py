@@ -63,6 +63,7 @@ class FCOSHead:
     focal_alpha: float
     nms_iou_threshold: float
     max_detections: int
+    metric_names = ("positive_accuracy", "iou")
 
     def outputs(self, backbone: keras.Model) -> keras.KerasTensor:
         """float32 (n, places, classes + 5)."""

@@ -126,7 +126,7 @@ class ForegroundMean(keras.metrics.Mean):
 def place_metrics() -> list[keras.metrics.Metric]:
     """Of the places with an object: the share whose likeliest class is right, and the mean IoU of their boxes."""
     return [
-        ForegroundMean("accuracy", lambda true, found: _is_right(true, found[..., :-5])),
+        ForegroundMean("positive_accuracy", lambda true, found: _is_right(true, found[..., :-5])),
         ForegroundMean("iou", lambda true, found: iou(corners(true[..., 1:]), corners(found[..., -4:]))),
     ]
 

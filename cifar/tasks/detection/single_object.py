@@ -21,6 +21,7 @@ class SingleObjectHead:
     head_depth: int
     box_loss: str
     box_weight: float
+    metric_names = ("accuracy", "iou")
 
     def outputs(self, backbone: keras.Model) -> keras.KerasTensor:
         """float32 (n, classes + 4).

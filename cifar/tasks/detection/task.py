@@ -77,10 +77,10 @@ class Detection(Task):
     """Targets `boxes`, `classes` and `crowd`; outputs and their encoding are those of the `head`."""
 
     targets = ("boxes", "classes", "crowd")
-    metric_names = ("accuracy", "iou")
 
     def __init__(self, head: FCOSHead | SingleObjectHead, class_names: tuple[str, ...], score_threshold: float):
         self.head = head
+        self.metric_names = head.metric_names
         self.class_names = class_names
         self.score_threshold = score_threshold
 

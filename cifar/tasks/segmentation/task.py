@@ -137,7 +137,7 @@ class Segmentation(Task):
 
     def evaluate(self, predictions, split):
         from cifar import plots
-        from cifar.metrics.segmentation import boundary_f, confusion, mean, scores
+        from cifar.metrics.segmentation import boundary_f1, confusion, mean, scores
 
         truth, predicted, classes = split.targets["mask"], predictions["mask"], len(self.class_names)
         matrix, images, boundaries = np.zeros((classes, classes), np.int64), [], []
@@ -145,7 +145,7 @@ class Segmentation(Task):
             own = confusion(true, found, classes)
             matrix += own
             images.append((np.trace(own) / max(1, own.sum()), mean(scores(own)["iou"])))
-            boundaries.append(boundary_f(true, found, classes))
+            boundaries.append(boundary_f1(true, found, classes))
         images, boundaries = np.array(images), np.array(boundaries)
         rows = self._rows(matrix, mean(boundaries, axis=0))
         report = {row["class"]: row for row in rows if not np.isnan(row["iou"])}
@@ -168,7 +168,7 @@ class Segmentation(Task):
         """What is to be said of each class; `support` counts the pixels that are truly of it."""
         from cifar.metrics.segmentation import scores
 
-        columns = {**scores(matrix), "boundary_f": boundaries}
+        columns = {**scores(matrix), "boundary_f1": boundaries}
         return [
             {"class": name, **{column: round(float(values[k]), 6) for column, values in columns.items()},
              "support": int(matrix[k].sum())}
@@ -203,7 +203,7 @@ def _scores(matrix: np.ndarray, boundaries: np.ndarray) -> dict[str, float]:
         "accuracy": float(np.trace(matrix) / max(1, matrix.sum())),
         "mean_iou": float(mean(each["iou"])),
         "dice": float(mean(each["dice"])),
-        "boundary_f": float(mean(mean(boundaries, axis=1))),
+        "boundary_f1": float(mean(mean(boundaries, axis=1))),
         "foreground_iou": float(inside / max(1, matrix.sum() - outside)),
     }
 
