@@ -8,8 +8,9 @@ import re
 from collections.abc import Sequence
 
 from cifar.config.objective import lower_is_better
+from cifar.config.renamed import unknown_metric
 from cifar.runtime import terminal
-from cifar.runtime.errors import InputError, did_you_mean
+from cifar.runtime.errors import InputError
 from cifar.tracking.queries import StoredRun, search_runs
 
 COMPARISONS = {">=": operator.ge, "<=": operator.le, "!=": operator.ne, ">": operator.gt, "<": operator.lt,
@@ -40,7 +41,7 @@ def check_metric(name: str, runs: Sequence[StoredRun]) -> None:
     """Raises `InputError` where no run has a metric of this name."""
     names = {metric for run in runs for metric in run.metrics}
     if runs and name not in names:
-        raise InputError(f"metric {name}: no run has it; {did_you_mean(name, names)}")
+        raise InputError(f"metric {name}: no run has it; {unknown_metric(name, names)}")
 
 
 def ranked(runs: Sequence[StoredRun], metric: str) -> list[StoredRun]:

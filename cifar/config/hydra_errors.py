@@ -15,8 +15,8 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError, safe_load
 
 from cifar.config import command_line
-from cifar.config.renamed import unknown_setting
-from cifar.runtime.errors import InputError, did_you_mean
+from cifar.config.renamed import new_group, unknown_choice, unknown_setting
+from cifar.runtime.errors import InputError
 from cifar.runtime.paths import CONF
 
 if TYPE_CHECKING:
@@ -53,7 +53,10 @@ def explain(error: Exception) -> InputError:
     if missing := getattr(error, "missing_cfg_file", None):
         group, _, choice = str(missing).rpartition("/")
         choices = [path.stem for path in (CONF / group).glob("*.yaml")]
-        return InputError(f"{group or '--config-name'}={choice}: unknown choice; {did_you_mean(choice, choices)}")
+        return InputError(f"{group or '--config-name'}={choice}: {unknown_choice(group, choice, choices)}")
+    overridden = re.search(r"Could not override '(\w+)", str(error))
+    if overridden and (group := new_group(overridden[1])):
+        return InputError(f"{overridden[1]} is called {group} now")
     if given := next(filter(_is_no_choice, sys.argv[1:]), None):
         return InputError(f"{given}: should be one of the choices{', or a list of them' * _takes_several(given)}")
     override, config = _applied(error)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cifar.runtime.errors import InputError, did_you_mean
+from cifar.config.renamed import unknown_metric
+from cifar.runtime.errors import InputError
 
 COSTS = ("model/parameters", "model/flops")
 """Logged metrics besides those of the validation that a sweep may look for the least of."""
@@ -17,10 +18,10 @@ def check(objectives: Iterable[str], logged: Iterable[str]) -> None:
         if name.startswith("test/"):
             raise InputError(
                 f"objective={name}: the test images judge the chosen run, they do not choose it; "
-                f"{did_you_mean(name.replace('test/', 'val/', 1), allowed)}"
+                f"{unknown_metric(name.replace('test/', 'val/', 1), allowed)}"
             )
         if name not in allowed:
-            raise InputError(f"objective={name}: not a validation metric or a cost; {did_you_mean(name, allowed)}")
+            raise InputError(f"objective={name}: not a validation metric or a cost; {unknown_metric(name, allowed)}")
 
 
 def lower_is_better(metric: str) -> bool:

@@ -14,8 +14,9 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cifar.config.renamed import unknown_choice
 from cifar.config.schema import settings_of, validate
-from cifar.runtime.errors import InputError, did_you_mean
+from cifar.runtime.errors import InputError
 
 
 class Registry:
@@ -75,7 +76,8 @@ class Registry:
         key = "builder" if "builder" in settings else "name"
         name = settings.get(key)
         if name not in self.names():
-            raise InputError(f"{where}.{key}={name}: unknown {self.group}; {did_you_mean(name, self._builders)}")
+            message = unknown_choice(self.group, name, self._builders, kind=self.group)
+            raise InputError(f"{where}.{key}={name}: {message}")
         return self._builders[name]
 
 

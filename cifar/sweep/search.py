@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
+from cifar.config import renamed
 from cifar.config.registry import PRUNERS, SAMPLERS
 from cifar.config.schema import PositiveInt, Strict
-from cifar.config.settings import Settings, identity
+from cifar.config.settings import Settings, flatten, identity
 from cifar.runtime.errors import InputError
 from cifar.search import storage
 from cifar.sweep.space import Choice, Space
@@ -80,6 +81,8 @@ def fingerprint(options: Options, space: Space, settings: Settings) -> str:
     sampler and pruner.
     """
     own = [options.study_name] if options.study_name else [options.sampler, options.pruner]
-    searched = sorted((name, repr(dimension)) for name, dimension in space.items())
-    parts = [identity(settings), settings.epochs, settings.objectives, searched, own]
+    searched = sorted((renamed.oldest_key(name), repr(dimension)) for name, dimension in space.items())
+    flat = flatten(settings)
+    objectives = [renamed.old_metric(name, flat) or name for name in settings.objectives]
+    parts = [identity(settings), settings.epochs, objectives, searched, own]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

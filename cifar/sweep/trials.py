@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from optuna.trial import FrozenTrial
 
 from cifar import tracking
+from cifar.config import renamed
 from cifar.config.settings import Settings
 from cifar.runtime.errors import warn
 from cifar.search.trial import variables
@@ -33,10 +34,11 @@ class Trials:
     """
 
     def __init__(
-        self, study: Study, key: str, experiment: str, *, space: Space, options: Options, epochs: int,
+        self, study: Study, key: str, settings: Settings, *, space: Space, options: Options, epochs: int,
         overrides: Overrides,
     ):  # fmt: skip
-        self.experiments = [experiment]
+        """`settings` are those of any job."""
+        self.experiments, self._params = [settings.tracking.experiment], flatten(settings)
         self.name = f"study {options.study_name}" if options.study_name else f"search of {', '.join(space)}"
         self.key = key
         self.total = int(min(options.n_trials, size(space))) if options.sampler["name"] == "grid" else options.n_trials
@@ -131,13 +133,15 @@ class Trials:
             self._tell()
 
     def _job(self, trial: FrozenTrial) -> Job:
-        values = {name: dimension.exact(trial.params[name]) for name, dimension in self._space.items()}
-        shown = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in values.items()}
+        keys = {name: name if name in trial.params else renamed.oldest_key(name) for name in self._space}
+        values = {name: dimension.exact(trial.params[keys[name]]) for name, dimension in self._space.items()}
+        shown = {keys[name]: f"{value:.4g}" if isinstance(value, float) else value for name, value in values.items()}
         name = " ".join([f"trial {trial.user_attrs[JOB]}", *(f"{name}={value}" for name, value in shown.items())])
         return Job(name, self._overrides(values))
 
     def _outcome(self, trial: FrozenTrial) -> Outcome:
-        return Outcome(self._job(trial), **trial.user_attrs[OUTCOME])
+        told = trial.user_attrs[OUTCOME]
+        return Outcome(self._job(trial), **{**told, "metrics": renamed.metrics(told["metrics"], self._params)})
 
     def _environment(self, trial: FrozenTrial) -> dict[str, str]:
         if not self._options.prunes:
@@ -160,8 +164,6 @@ def run(
     if options.study_name:
         study.open(options.study_name, key, anew=not launcher.resume)
     tracking.connect(shared.tracking.uri)
-    source = Trials(
-        study, key, shared.tracking.experiment, space=space, options=options, epochs=epochs, overrides=overrides
-    )
+    source = Trials(study, key, shared, space=space, options=options, epochs=epochs, overrides=overrides)
     with study.kept_alive():
         engine.run(source, shared.tracking, shared.objectives, launcher)

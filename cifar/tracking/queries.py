@@ -9,7 +9,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,8 +20,8 @@ import mlflow
 import numpy as np
 from mlflow.entities import LifecycleStage, Run, ViewType
 
+from cifar.config import renamed
 from cifar.config.compose import read
-from cifar.config.renamed import of_params
 from cifar.config.settings import Settings
 from cifar.files.safe_io import read_file, refusing
 from cifar.runtime import processes
@@ -60,6 +60,11 @@ class StoredRun:
         """What tells whether two runs were evaluated on the same images."""
         return self.tags.get("test_fingerprint") or self.tags.get("dataset_fingerprint", "")
 
+    def has(self, names: Iterable[str]) -> bool:
+        """True where all `names` are metrics, settings or groups of settings of the run."""
+        known = {*self.metrics, *self.params, *(key.partition(".")[0] for key in self.params)}
+        return known.issuperset(names)
+
 
 class Predictions(NamedTuple):
     """A run's answers on its test images, (n,) each: class names, and the probability that it gives the label."""
@@ -85,7 +90,14 @@ def search_runs(experiment: str | None = None, filter_string: str = "") -> list[
     names = _experiments()
     if experiment is not None and experiment not in names.values():
         raise InputError(f"experiment {experiment}: unknown; {did_you_mean(experiment, names.values())}")
-    return [_stored(run, names) for run in _search(filter_string, experiment)]
+    found = [_stored(run, names) for run in _search(filter_string, experiment)]
+    old_filter, new_names = renamed.old_filter(filter_string)
+    if new_names:
+        earlier = [_stored(run, names) for run in _search(old_filter, experiment)]
+        known = {run.id for run in found}
+        found += [run for run in earlier if run.id not in known and run.has(new_names)]
+        found.sort(key=lambda run: run.start, reverse=True)
+    return found
 
 
 def children(run: StoredRun) -> list[StoredRun]:
@@ -97,9 +109,16 @@ def history(run: StoredRun, metrics: Sequence[str]) -> dict[str, list[float]]:
     """The values of each of `metrics` at epochs 1, 2, …, NaN where one is missing."""
     client = mlflow.MlflowClient()
     with _told(f"run {run.id}"):
-        points = {name: {point.step: point.value for point in client.get_metric_history(run.id, name)}
-                  for name in metrics if name in run.metrics}  # fmt: skip
+        points = {name: metric_history(client, run.id, run.params, name) for name in metrics if name in run.metrics}
     return {name: [values.get(step, math.nan) for step in range(1, max(values) + 1)] for name, values in points.items()}
+
+
+def metric_history(
+    client: mlflow.MlflowClient, run_id: str, params: Mapping[str, str], metric: str
+) -> dict[int, float]:
+    """The values of a metric by epoch; `params` are those of the run, which decide how old records call it."""
+    names = (renamed.old_metric(metric, params), metric)
+    return {point.step: point.value for name in names if name for point in client.get_metric_history(run_id, name)}
 
 
 def settings(run: StoredRun) -> Settings:
@@ -164,8 +183,8 @@ def _stored(run: Run, experiments: Mapping[str, str]) -> StoredRun:
         parent=tags.get(PARENT),
         start=start,
         seconds=end / 1000 - start.timestamp() if end else (datetime.now() - start).total_seconds(),
-        params=of_params(params),
-        metrics=run.data.metrics,
+        params=renamed.of_params(params),
+        metrics=renamed.metrics(run.data.metrics, params),
         tags=tags,
     )
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import mlflow
 from mlflow.exceptions import MlflowException
 
+from cifar.config import renamed
 from cifar.config.settings import Settings, TrackingSettings, flatten, identity
 from cifar.files import ownership
 from cifar.runtime import interrupts, processes
 from cifar.runtime.errors import InputError, TrainingError
 from cifar.runtime.terminal import unescaped
-from cifar.tracking import addresses, locks, store
+from cifar.tracking import addresses, locks, queries, store
 from cifar.tracking.names import FAILURE, PROCESS, SWEEP
 from cifar.tracking.run import INTERRUPTIONS, Run, recorded, recorded_status
 from cifar.tracking.runs import newest_sweep
@@ -40,7 +41,8 @@ class Child:
             status = "KILLED"
         if status == "KILLED" and reason.startswith("pruned"):
             status = "PRUNED"
-        return cls(run.info.run_id, run.info.run_name, status, reason, run.data.metrics)
+        metrics = renamed.metrics(run.data.metrics, run.data.params)
+        return cls(run.info.run_id, run.info.run_name, status, reason, metrics)
 
 
 class SweepRun(Run):
@@ -77,8 +79,11 @@ class SweepRun(Run):
 
     def child_history(self, run_id: str, metric: str) -> list[float]:
         """A metric of a child, epoch by epoch."""
-        history = self._try(lambda client: client.get_metric_history(run_id, metric))
-        return [point.value for point in sorted(history, key=lambda point: point.step)]
+
+        def history(client: mlflow.MlflowClient) -> dict[int, float]:
+            return queries.metric_history(client, run_id, client.get_run(run_id).data.params, metric)
+
+        return [value for _, value in sorted(self._try(history).items())]
 
     def end_child(self, run_id: str, status: str, reason: str, console: Path) -> dict[str, float]:
         """Record how a child has ended, where it has not done so itself, and its console; the metrics of the child."""
@@ -95,7 +100,7 @@ class SweepRun(Run):
                     client.set_tag(run_id, FAILURE, reason)
                 client.set_terminated(run_id, recorded_status(status))
             client.log_artifact(run_id, str(console))
-            return child.data.metrics
+            return renamed.metrics(child.data.metrics, child.data.params)
 
         return self._try(end)
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from cifar.augmentation import Mixing, transforms_of
 from cifar.config import objective
 from cifar.config.registry import AUGMENTATIONS, AVERAGING, CALLBACKS, DATASETS, MODELS, OPTIMIZERS, SCHEDULES, TASKS
+from cifar.config.renamed import unknown_metric
 from cifar.config.settings import Settings, entries
 from cifar.distributed import devices
 from cifar.distributed.shard import Shard
 from cifar.interfaces import Dataset, Task
 from cifar.runtime import machine
-from cifar.runtime.errors import InputError, closest, did_you_mean
+from cifar.runtime.errors import InputError, closest
 from cifar.runtime.lazy import keras, tf
 from cifar.training import pipeline
 
@@ -284,6 +285,6 @@ def _check_metrics(settings: Settings, task: Task) -> None:
     for name, entry in settings.callbacks.items():
         if "monitor" in entry and entry["monitor"] not in logged:
             raise InputError(
-                f"callbacks.{name}.monitor={entry['monitor']}: never logged; {did_you_mean(entry['monitor'], logged)}"
+                f"callbacks.{name}.monitor={entry['monitor']}: never logged; {unknown_metric(entry['monitor'], logged)}"
             )
     objective.check(settings.objectives, logged)

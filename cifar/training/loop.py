@@ -8,6 +8,8 @@ import time
 
 import keras
 
+from cifar.config import renamed
+from cifar.config.settings import flatten
 from cifar.distributed import devices
 from cifar.optim import averaging
 from cifar.runtime import interrupts
@@ -55,7 +57,7 @@ class Loop(keras.callbacks.Callback):
         self._phase, self._first_epoch = state.values.get("phase", 0), state.values.get("first_epoch", 0)
         self._stopped = state.values.get("stopped", False)
         monitor = settings.callbacks[keeper(settings.callbacks)]["monitor"] if self._keeper else None
-        self.history = History(state.values.get("history", {}), monitor)
+        self.history = History(renamed.metrics(state.values.get("history", {}), flatten(settings)), monitor)
         self._progress = Progress(settings.batch_size, self._steps)
         self._save_interval, self._saved = 60 * settings.state.minutes, time.perf_counter()
         self._signal_interval = SIGNAL_INTERVAL if devices.is_distributed() else 1
