@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 
 from cifar import tracking
 from cifar.config import renamed
-from cifar.config.settings import Settings
+from cifar.config.settings import Settings, flatten
 from cifar.runtime.errors import warn
 from cifar.search.trial import variables
 from cifar.sweep import engine, jobs, search
