@@ -112,7 +112,7 @@ class ExponentialMovingAverage(Averaging):
 
 @keras.saving.register_keras_serializable("cifar")
 class Lookahead(Averaging):
-    """Every `sync_period` steps, slow weights move by `slow_step_size` towards the trained ones, which are set to them."""
+    """Every `sync_period` steps, slow weights move by `slow_step_size` to the trained ones, which then equal them."""
 
     def __init__(self, inner_optimizer: keras.Optimizer, sync_period: int, slow_step_size: float):
         super().__init__(inner_optimizer)
