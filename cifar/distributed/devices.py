@@ -98,6 +98,8 @@ def start(settings: Settings, dataset: Dataset) -> None:
     """
     if settings.backend == "jax" and settings.deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
+    if (platforms := os.environ.get("JAX_PLATFORMS")) and "cpu" not in platforms.split(","):
+        os.environ["JAX_PLATFORMS"] = f"{platforms},cpu"  # where FLOPs are counted
     lazy.load_tensorflow(settings.backend)
     if (loaded := keras.backend.backend()) != settings.backend:
         raise InputError(f"backend={settings.backend}: this process has loaded Keras on {loaded}")

@@ -127,5 +127,6 @@ def _on_jax(operation: keras.Operation, arguments: tuple, keywords: dict[str, An
 
     values = [[variable.value for variable in group] for group in groups]
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (values, tensors))
-    flops = jax.jit(alone).lower(*shapes).cost_analysis().get("flops", 0)
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):  # on a GPU, JAX counts nothing before it compiles
+        flops = jax.jit(alone).lower(*shapes).cost_analysis().get("flops", 0)
     return operation(*arguments, **keywords), int(flops)
