@@ -69,7 +69,7 @@ def grouped(runs: Sequence[StoredRun], top: int | None = None, ignored: Collecti
     for a name to be ignored that none of them has.
     """
     _check_ignored(runs, ignored)
-    by_settings: dict[tuple, list[StoredRun]] = {}
+    by_settings: dict[tuple[tuple[str, str], ...], list[StoredRun]] = {}
     for run in runs:
         by_settings.setdefault(tuple(sorted(_settings(run, ignored).items())), []).append(run)
     members = list(by_settings.values())

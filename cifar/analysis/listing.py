@@ -27,9 +27,10 @@ ID = 8
 def select(experiment: str | None, status: str | None, condition: str) -> list[StoredRun]:
     """The runs that meet all conditions, newest first; `condition` is `METRIC>VALUE` or a filter string of MLflow's."""
     bound = BOUND.fullmatch(condition)
-    is_bound = bound and not bound[1].startswith(("metrics.", "params.", "tags.", "attributes."))
-    runs = search_runs(experiment, "" if is_bound else condition)
-    if is_bound:
+    if bound and bound[1].startswith(("metrics.", "params.", "tags.", "attributes.")):
+        bound = None
+    runs = search_runs(experiment, "" if bound else condition)
+    if bound:
         name, relation, value = bound.groups()
         check_metric(name, runs)
         holds = COMPARISONS[relation.replace("==", "=")]

@@ -110,9 +110,11 @@ def _pairs(groups: Sequence[Group]) -> Iterator[tuple[tuple[Group, StoredRun], t
 
 def _share_right(group: Group, answers: Answers) -> np.ndarray:
     """(n,): the share of a group's runs that are right on each image."""
-    return np.mean([answers[run.id].correct for run in group.runs], axis=0)
+    share: np.ndarray = np.mean([answers[run.id].correct for run in group.runs], axis=0)
+    return share
 
 
 def _certainty(group: Group, answers: Answers) -> np.ndarray:
     """(n,): the mean probability that a group's runs give the label of each image."""
-    return np.mean([answers[run.id].label_probability for run in group.runs], axis=0)
+    certainty: np.ndarray = np.mean([answers[run.id].label_probability for run in group.runs], axis=0)
+    return certainty

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -94,7 +94,7 @@ def cost(groups: Sequence[Group], histories: Histories) -> Table:
         rows.append(
             [
                 group.letter,
-                terminal.duration(np.mean([run.seconds for run in group.runs])),
+                terminal.duration(float(np.mean([run.seconds for run in group.runs]))),
                 _average([max(map(len, history.values()), default=0) for history in known], ",.1f"),
                 _average(epoch, ",.1f"),
                 _average([speed for history in known for speed in history.get("images_per_second", ())], ",.0f"),
@@ -203,7 +203,8 @@ def verdict(groups: Sequence[Group], answers: Answers, pairs: Sequence[Pair]) ->
     tested = (f"{found} of {len(pairs)} pairs of runs differ significantly in their answers (McNemar's test, "
               f"Holm-corrected p < {ALPHA}).")  # fmt: skip
     if len(groups) == 2 and min(len(group.runs) for group in groups) > 1:
-        return f"{_told(*groups, *_difference(*groups, answers), 'seeds')}. {tested}"
+        first, second = groups
+        return f"{_told(first, second, *_difference(first, second, answers), 'seeds')}. {tested}"
     return tested
 
 
@@ -219,7 +220,7 @@ def _difference(first: Group, second: Group, answers: Answers) -> tuple[float, I
     return float(np.mean(there) - np.mean(here)), bootstrap_interval(there, here)
 
 
-def _average(values: Sequence[float], form: str) -> str:
+def _average(values: Iterable[float], form: str) -> str:
     finite = [value for value in values if math.isfinite(value)]
     return format(np.mean(finite), form).removesuffix(".0") if finite else "—"
 

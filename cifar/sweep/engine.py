@@ -30,9 +30,14 @@ class Source(Protocol):
     name: str
     key: str
     """What tells this sweep from others: the same key is the same sweep, which is gone on with."""
-    total: int | None
-    experiments: Sequence[str]
-    """Where the jobs are recorded."""
+
+    @property
+    def total(self) -> int | None:
+        """The number of jobs; `None` where it is not known."""
+
+    @property
+    def experiments(self) -> Sequence[str]:
+        """Where the jobs are recorded."""
 
     def begin(self, parent: tracking.SweepRun) -> None:
         """Get ready; `parent` is the run whose children the jobs become."""

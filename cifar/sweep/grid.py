@@ -24,7 +24,8 @@ class Grid:
     """
 
     def __init__(self, name: str, key: str, jobs: Mapping[Job, Settings]):
-        self.name, self.key, self.total = name, key, len(jobs)
+        self.name, self.key = name, key
+        self.total = len(jobs)
         self.experiments = list(dict.fromkeys(settings.tracking.experiment for settings in jobs.values()))
         self._waiting = dict(jobs)
         self._locks: dict[str, tracking.Lock] = {}

@@ -154,7 +154,8 @@ class LocalProcess(Process):
     def __init__(self, job: Job, folder: Path, slot: Slot, timeout: float | None):
         super().__init__(job, folder)
         self.report.unlink(missing_ok=True)
-        self._timeout, self._timed_out, self._told_to_end = timeout, "", None
+        self._timeout, self._timed_out = timeout, ""
+        self._told_to_end: float | None = None
         inherited = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR" or DEBUG}
         told = {job_report.REPORT: str(self.report), job_report.SWEEP: str(os.getpid())}
         with self.console.open("wb") as console:

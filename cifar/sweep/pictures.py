@@ -50,10 +50,10 @@ def importances(params: Columns, values: Sequence[float]) -> dict[str, float]:
     if len(params) < 2 or len(values) < ENOUGH or len(set(values)) == 1:
         return {}
     import optuna
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
     silence("optuna")
-    distributions = {
+    distributions: dict[str, BaseDistribution] = {
         name: CategoricalDistribution(tuple(dict.fromkeys(column)))
         if isinstance(column[0], str)
         else FloatDistribution(min(column), max(column))
@@ -96,7 +96,8 @@ def _of_objective(outcomes: Sequence[Outcome], metric: str) -> Iterator[tuple[st
 def _values(outcome: Outcome, objectives: Sequence[str]) -> list[float]:
     """The objectives of a job; none where one is missing or not finite."""
     values = [objective.value(name, outcome.metrics) for name in objectives] if outcome.status == "FINISHED" else []
-    return [] if any(value is None or not math.isfinite(value) for value in values) else values
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    return finite if len(finite) == len(values) else []
 
 
 def _split(override: str) -> tuple[str, str]:

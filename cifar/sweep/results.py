@@ -149,7 +149,7 @@ def _cell(key: str, value: Any) -> str:
         case "seconds":
             return terminal.duration(value) if value else ""
         case "run":
-            return value[:8]
+            return str(value)[:8]
         case "best/epoch":
             return str(value).removesuffix(".0")
     return terminal.number(value) if isinstance(value, float) else value

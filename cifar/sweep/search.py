@@ -37,7 +37,7 @@ class Options(Strict):
 
     @property
     def prunes(self) -> bool:
-        return self.pruner["name"] != "none"
+        return bool(self.pruner["name"] != "none")
 
 
 def check(options: Options, space: Space, settings: Sequence[Settings]) -> None:

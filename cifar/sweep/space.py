@@ -45,7 +45,7 @@ class Steps:
     log: bool
 
     @property
-    def ends(self) -> Sequence[Value]:
+    def ends(self) -> tuple[Number, Number]:
         return self.values[0], self.values[-1]
 
     def distribution(self) -> BaseDistribution:
@@ -53,10 +53,11 @@ class Steps:
 
         low, high = self.ends
         if isinstance(low, int):
-            return IntDistribution(low, high, log=self.log, step=self.values[1] - low if high > low else 1)
+            step = int(self.values[1]) - low if high > low else 1
+            return IntDistribution(low, int(high), log=self.log, step=step)
         return FloatDistribution(low, high, step=float(f"{self.values[1] - low:.12g}") if high > low else None)
 
-    def exact(self, value: Value) -> Value:
+    def exact(self, value: Number) -> Value:
         low, high = self.ends
         return self.values[round((value - low) / (high - low) * (len(self.values) - 1))] if high > low else low
 
@@ -72,16 +73,18 @@ class Interval:
     @property
     def values(self) -> Sequence[Value] | None:
         """All of them, `None` where there is no end of them."""
-        return range(self.low, self.high + 1) if isinstance(self.low, int) else None
+        return range(self.low, self.high + 1) if isinstance(self.low, int) and isinstance(self.high, int) else None
 
     @property
-    def ends(self) -> Sequence[Value]:
+    def ends(self) -> tuple[Number, Number]:
         return self.low, self.high
 
     def distribution(self) -> BaseDistribution:
         from optuna.distributions import FloatDistribution, IntDistribution
 
-        return (IntDistribution if isinstance(self.low, int) else FloatDistribution)(self.low, self.high, log=self.log)
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return IntDistribution(self.low, self.high, log=self.log)
+        return FloatDistribution(self.low, self.high, log=self.log)
 
     def exact(self, value: Value) -> Value:
         return value

@@ -17,6 +17,7 @@ from dataclasses import asdict
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import fail_stale_trials
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import create_engine, inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -59,7 +60,10 @@ class Study:
 
     def open(self, name: str, search: str, *, anew: bool = False) -> None:
         """The study of this `name`, made where it is not there; raises `InputError` where it is of another `search`."""
-        directions = ["minimize" if objective.lower_is_better(metric) else "maximize" for metric in self._objectives]
+        directions = [
+            StudyDirection.MINIMIZE if objective.lower_is_better(metric) else StudyDirection.MAXIMIZE
+            for metric in self._objectives
+        ]
         with locked(self.url, "studies"):
             known = name in {study.study_name for study in optuna.get_all_study_summaries(self._storage, False)}
             if known and anew:
@@ -115,8 +119,9 @@ class Study:
             return
         state, values = STATES.get(outcome.status, TrialState.FAIL), None
         if state == TrialState.COMPLETE:
-            values = [objective.value(name, outcome.metrics) for name in self._objectives]
-            if any(value is None or not math.isfinite(value) for value in values):
+            reached = [objective.value(name, outcome.metrics) for name in self._objectives]
+            values = [value for value in reached if value is not None and math.isfinite(value)]
+            if len(values) < len(reached):
                 state, values = TrialState.FAIL, None
         told = {name: value for name, value in asdict(outcome).items() if name != "job"}
         self._storage.set_trial_user_attr(trial_id, OUTCOME, told)
@@ -151,6 +156,7 @@ class Study:
 
     def _queue_abandoned(self) -> None:
         queue_again = self._storage.get_heartbeat_stale_trial_callback()
+        assert queue_again
         self._show_life()
         fail_stale_trials(self._study)
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):

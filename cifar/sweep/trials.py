@@ -41,7 +41,8 @@ class Trials:
         self.experiments, self._params = [settings.tracking.experiment], flatten(settings)
         self.name = f"study {options.study_name}" if options.study_name else f"search of {', '.join(space)}"
         self.key = key
-        self.total = int(min(options.n_trials, size(space))) if options.sampler["name"] == "grid" else options.n_trials
+        is_grid = options.sampler["name"] == "grid"
+        self.total = int(min(options.n_trials, size(space))) if is_grid else options.n_trials
         self._study, self._space, self._options = study, space, options
         self._epochs, self._overrides = epochs, overrides
         self._asked: FrozenTrial | None = None

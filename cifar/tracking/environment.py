@@ -12,13 +12,16 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cifar.runtime.lazy import Lazy
 from cifar.runtime.machine import _processor, cores
 from cifar.runtime.paths import IS_INSTALLED, ROOT
 
-metadata = Lazy("importlib.metadata")
+if TYPE_CHECKING:
+    from importlib import metadata
+else:
+    metadata = Lazy("importlib.metadata")
 
 CODE = ("run.py", "cifar", "conf", "hydra_plugins")
 """The files and folders that decide a run; a new file elsewhere does not."""
@@ -61,7 +64,7 @@ def version(library: str) -> str:
     try:
         return metadata.version(library)
     except metadata.PackageNotFoundError:
-        return getattr(sys.modules.get(library), "__version__", "not installed")
+        return str(getattr(sys.modules.get(library), "__version__", "not installed"))
 
 
 def code() -> Code:

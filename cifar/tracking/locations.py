@@ -46,7 +46,9 @@ def resolved(location: str, folder: Path) -> str:
 
 
 def _resolve(row: SqlExperiment | SqlRun | SqlLoggedModel, *_: object) -> None:
-    engine, column = object_session(row).get_bind(), COLUMNS[type(row)]
+    session = object_session(row)
+    assert session
+    engine, column = session.get_bind().engine, COLUMNS[type(row)]
     location, database = getattr(row, column), engine.url.database or ":memory:"
     if engine.dialect.name == "sqlite" and database != ":memory:" and location:
         folder = addresses.folder(addresses.sqlite(Path(database)))

@@ -52,6 +52,7 @@ def lock(uri: str, name: str, *, wait: bool = False) -> Lock | None:
 def locked(uri: str, name: str) -> Iterator[None]:
     """Inside the `with`, no other process is inside one of this `name`."""
     held = lock(uri, name, wait=True)
+    assert held
     try:
         yield
     finally:

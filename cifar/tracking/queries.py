@@ -76,7 +76,8 @@ class Predictions(NamedTuple):
     @property
     def correct(self) -> np.ndarray:
         """(n,) bool."""
-        return self.label == self.predicted
+        is_right: np.ndarray = self.label == self.predicted
+        return is_right
 
 
 def find_runs(run_ids: Sequence[str]) -> list[StoredRun]:

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mlflow
 import numpy as np
@@ -62,7 +62,7 @@ class Run:
         self._params: frozenset[str] = frozenset()
         self._id = run_id or self._try(self._create)
         self.id = self._id
-        self.folder = store.folder(uri) / self.id / "work"
+        self.folder = addresses.folder(uri) / self.id / "work"
         if run_id:
             stored = self._try(lambda client: client.get_run(self._id)).data
             self.is_described, self._final = DESCRIBED in stored.tags, dict(stored.metrics)
@@ -157,7 +157,9 @@ class Run:
 
     def log_dataset(self, dataset: Dataset) -> None:
         """Name, classes, shape and fingerprints of the data: with the settings, all that its model is built from."""
-        described = mlflow.data.from_numpy(
+        from mlflow.data.numpy_dataset import from_numpy
+
+        described = from_numpy(
             dataset.train.images,
             name=unescaped(dataset.name),
             digest=dataset.fingerprint[:36],
@@ -245,7 +247,10 @@ class Run:
         """Copy the files that the run left in its folder to the artifacts; a tag tells what its weights are."""
         self.log_tags({WEIGHTS_FILE: hashing.file_sha256(self.folder / WEIGHTS)})
         for path in sorted(path for path in self.folder.iterdir() if _is_to_keep(path)):
-            self._try(lambda client, path=path: client.log_artifact(self._id, str(path)))
+            self._keep_file(path)
+
+    def _keep_file(self, path: Path) -> None:
+        self._try(lambda client: client.log_artifact(self._id, str(path)))
 
     def end(self, status: str, reason: str = "") -> None:
         self._try(lambda client: client.set_terminated(self._id, recorded_status(status)))
@@ -262,7 +267,9 @@ class Run:
     def claim_itself(self) -> locks.Lock:
         """The lock on this run, which nobody else knows of yet."""
         with store.reported(InputError, f"run {self._id}", self._uri):
-            return store.claim_run(self._uri, self._id)
+            lock = store.claim_run(self._uri, self._id)
+        assert lock
+        return lock
 
     def _create(self, client: mlflow.MlflowClient) -> str:
         tags = {PROCESS: processes.this_process()}
@@ -271,7 +278,7 @@ class Run:
         experiment = store.experiment_id(self._uri, unescaped(self._settings.experiment))
         name = unescaped(self._settings.name) if self._settings.name else None
         end_stale(client, experiment)
-        return client.create_run(experiment, run_name=name, tags=resolve_tags(tags)).info.run_id
+        return str(client.create_run(experiment, run_name=name, tags=resolve_tags(tags)).info.run_id)
 
     def _try(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
         """Call with a client of the store; raises `InputError` before the run has started, then `TrainingError`."""
@@ -280,7 +287,7 @@ class Run:
 
     def _call(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
         """Call with a client of the store, the local one from when the server is away."""
-        if store.is_local(self._uri):
+        if addresses.is_local(self._uri):
             return call(mlflow.MlflowClient(self._uri))
         try:
             return call(mlflow.MlflowClient(self._uri))
@@ -294,7 +301,7 @@ class Run:
         server_run = getattr(self, "_id", "")
         self._id = self._create(mlflow.MlflowClient(self._uri))
         self.log_tags({SYNC_URI: server, SYNC_RUN: server_run})
-        return self._id if call == self._create else call(mlflow.MlflowClient(self._uri))
+        return cast("Result", self._id) if call == self._create else call(mlflow.MlflowClient(self._uri))
 
 
 class Unrecorded(Run):
@@ -305,10 +312,10 @@ class Unrecorded(Run):
 
     store = ""
 
-    def log_start(self, settings, epoch, step):
+    def log_start(self, settings: Settings, epoch: int, step: int) -> None:
         pass
 
-    def _try(self, call):
+    def _try(self, call: Callable[[mlflow.MlflowClient], Any]) -> Any:
         pass
 
 
@@ -327,6 +334,7 @@ def start(settings: TrackingSettings, unfinished: Unfinished | None = None) -> I
     """
     run = Run(mlflow.get_tracking_uri(), settings, unfinished.id if unfinished else None)
     lock = unfinished.lock if unfinished else run.claim_itself()
+    assert lock
     try:
         with recorded(run), _system_metrics(run):
             yield run
@@ -412,4 +420,4 @@ def _as_text(name: str, table: Any) -> str:
         writer.writeheader()
         writer.writerows({key: "" if value != value else value for key, value in row.items()} for row in table)  # NaN
         return buffer.getvalue()
-    return table
+    return str(table)

@@ -106,7 +106,7 @@ def weights_of(run_id: str) -> Path:
     found, recorded = file_sha256(weights), run.data.tags.get(WEIGHTS_FILE)
     if found != recorded:
         raise InputError(f"run {run_id}: the SHA-256 of its {WEIGHTS} is {found}, recorded is {recorded or 'none'}")
-    return weights
+    return Path(weights)
 
 
 def end_stale(client: mlflow.MlflowClient, experiment: str) -> None:
@@ -161,9 +161,11 @@ def _send(local: mlflow.MlflowClient, server: mlflow.MlflowClient, run: Run, exp
     ]
     params = [Param(key, value) for key, value in run.data.params.items() if key not in there.params]
     tags = [RunTag(key, value) for key, value in run.data.tags.items() if key not in (SYNC_URI, SYNC_RUN)]
-    for kind, items in (("metrics", rows), ("params", params), ("tags", tags)):
-        for first in range(0, len(items), 100):  # the most that MLflow takes at once of any kind
-            server.log_batch(target, **{kind: items[first : first + 100]})
+    for first in range(
+        0, max(len(rows), len(params), len(tags)), 100
+    ):  # the most that MLflow takes at once of any kind
+        part = slice(first, first + 100)
+        server.log_batch(target, rows[part], params[part], tags[part])
     files = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, tracking_uri=local.tracking_uri)
     server.log_artifacts(target, files)
     server.set_terminated(target, run.info.status, run.info.end_time)
@@ -177,7 +179,8 @@ def _missing(here: Iterable[Any], there: Iterable[Any]) -> list[Any]:
 
 def stored(run_id: str, *names: str) -> tuple[Any, ...]:
     """A recorded run, and the paths of its artifacts of those `names`; raises `InputError` where one is missing."""
-    run, paths = queries.find_training(run_id), []
+    run = queries.find_training(run_id)
+    paths: list[Path] = []
     for name in names:
         try:
             paths.append(Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=name)))

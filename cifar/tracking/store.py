@@ -191,7 +191,7 @@ def _active(uri: str, name: str) -> str | None:
             f"MLFLOW_TRACKING_URI={shlex.quote(shown(uri))} mlflow experiments restore --experiment-id "
             f"{experiment.experiment_id}"
         )
-    return experiment and experiment.experiment_id
+    return experiment.experiment_id if experiment else None
 
 
 @contextmanager

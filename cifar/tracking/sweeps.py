@@ -62,7 +62,7 @@ class SweepRun(Run):
         Or else the newest that was made of these `settings`, which an earlier version may have named otherwise.
         """
 
-        def search(client: mlflow.MlflowClient):
+        def search(client: mlflow.MlflowClient) -> list[mlflow.entities.Run]:
             found = client.get_experiment_by_name(experiment)
             if found is None:
                 return []
@@ -131,7 +131,7 @@ def sweep(settings: TrackingSettings, key: str, experiments: Collection[str], re
         run.log_tags({SWEEP: key})
     with recorded(run):
         yield run
-    ownership.remove_folder(store.folder(uri) / ".claims" / run.id)
+    ownership.remove_folder(addresses.folder(uri) / ".claims" / run.id)
 
 
 def _is_of(run: mlflow.entities.Run, settings: Settings) -> bool:

@@ -39,7 +39,7 @@ class Unfinished:
 
     @property
     def id(self) -> str:
-        return self.run.info.run_id
+        return str(self.run.info.run_id)
 
     def check_epochs(self, settings: Settings) -> None:
         """Raises `InputError` where `settings` want a number of epochs that the run is beyond."""

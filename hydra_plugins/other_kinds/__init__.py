@@ -4,6 +4,8 @@ OmegaConf merges containers of one kind and refuses those of two, with no option
 either, such as `data.classes`, could not be changed from its default. Its private `_map_merge` is what merges files.
 """
 
+from typing import Any
+
 from omegaconf import AnyNode, DictConfig, ListConfig, OmegaConf
 from omegaconf.basecontainer import BaseContainer
 
@@ -12,11 +14,11 @@ CONTAINERS = (dict, list, DictConfig, ListConfig)
 merge_mappings, update = BaseContainer._map_merge, OmegaConf.update
 
 
-def _merge_mappings(dest: DictConfig, src: DictConfig) -> None:
+def _merge_mappings(dest: DictConfig, src: DictConfig, *arguments: Any, **options: Any) -> None:
     if isinstance(dest._content, dict) and isinstance(src._content, dict):  # neither is `null`, `???` or a reference
         for key in [key for key in src._content if _differ(dest._content.get(key), src._content[key])]:
             dest._content[key] = AnyNode(None, key=key, parent=dest)
-    merge_mappings(dest, src)
+    merge_mappings(dest, src, *arguments, **options)
 
 
 def _update(cfg, key, value=None, *, merge=True, force_add=False):

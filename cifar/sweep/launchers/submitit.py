@@ -111,16 +111,17 @@ class SubmititJob(RemoteJob):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(self._sent.job_id), signal.SIGTERM)
 
-    def _known(self) -> tuple[submitit.Job, str] | None:
+    def _known(self) -> tuple[submitit.Job[None], str] | None:
         """The job that was sent before, where it has not ended."""
         if not self._note.exists() or any(CODE in line for line in job_report.read(self.report, 0)[0]):
             return None
         known = json.loads(self._note.read_text())
         kind = submitit.SlurmJob if self._options.cluster == "slurm" else submitit.LocalJob
-        job, process = kind(self._place, known["job"]), known["process"]
+        job: submitit.Job[None] = kind(self._place, known["job"])
+        process = known["process"]
         return None if self._is_done(job, process) else (job, process)
 
-    def _send(self) -> tuple[submitit.Job, str]:
+    def _send(self) -> tuple[submitit.Job[None], str]:
         given = self._arguments()
         with contextlib.chdir(PACKAGE.parent):  # the job imports this module from there
             sent = self._options.executor(self._place).submit(run, *given)
@@ -131,7 +132,7 @@ class SubmititJob(RemoteJob):
     def _has_ended(self) -> bool:
         return CODE in self.told or self._is_done(self._sent, self._process)
 
-    def _is_done(self, job: submitit.Job, process: str) -> bool:
+    def _is_done(self, job: submitit.Job[None], process: str) -> bool:
         # Of a local job that another process has sent, submitit knows nothing.
         return job.done() and (self._options.cluster == "slurm" or processes.is_gone(process))
 
@@ -185,9 +186,9 @@ def _failure(command: Sequence[str]) -> str:
     try:
         subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     except OSError as error:
-        return error.strerror
+        return error.strerror or str(error)
     except subprocess.CalledProcessError as error:
-        return (error.stderr.splitlines() or [f"exit code {error.returncode}"])[0]
+        return str((error.stderr.splitlines() or [f"exit code {error.returncode}"])[0])
     except subprocess.TimeoutExpired:
         return "within a minute"
     return ""
