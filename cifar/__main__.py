@@ -137,9 +137,10 @@ def runs(arguments: argparse.Namespace) -> None:
 def compare(arguments: argparse.Namespace) -> None:
     """Print what tells the runs apart, and write it as a page with its pictures."""
     from cifar import analysis, tracking
+    from cifar.analysis import html
     from cifar.runtime import terminal
 
-    analysis.check_path(arguments.html)
+    html.check_path(arguments.html)
     tracking.connect_existing(arguments.tracking_uri)
     if arguments.run_ids:
         chosen, top = analysis.named(arguments.run_ids), arguments.top
@@ -149,7 +150,7 @@ def compare(arguments: argparse.Namespace) -> None:
     else:
         chosen, top = analysis.of_experiment(arguments.experiment), arguments.top or 10
     found = analysis.Comparison.of(analysis.grouped(chosen, top, arguments.ignore), arguments.ignore)
-    analysis.write(found, arguments.html)
+    html.write(found, arguments.html)
     print(analysis.as_text(found, terminal.width()))
     print(f"\n{arguments.html} has the whole comparison, with its pictures")
 

@@ -1,7 +1,6 @@
 """Recorded runs against each other: settings, results, cost, tests, and the images that tell them apart."""
 
 from cifar.analysis.groups import grouped, named, of_experiment, of_sweep
-from cifar.analysis.html import check_path, write
 from cifar.analysis.report import Comparison, as_text
 
-__all__ = ["Comparison", "as_text", "check_path", "grouped", "named", "of_experiment", "of_sweep", "write"]
+__all__ = ["Comparison", "as_text", "grouped", "named", "of_experiment", "of_sweep"]

@@ -133,7 +133,7 @@ class TestStatus:
         script = """
 import os, sys
 from cifar import tracking
-from cifar.config import TrackingSettings
+from cifar.config.settings import TrackingSettings
 tracking.connect(sys.argv[1])
 with tracking.start(TrackingSettings(uri=sys.argv[1], experiment=sys.argv[2], name="a run", parent=None)) as run:
     print(run.id, flush=True)
@@ -371,7 +371,7 @@ class TestStore:
         script = """
 import sys
 from cifar import tracking
-from cifar.config import TrackingSettings
+from cifar.config.settings import TrackingSettings
 tracking.connect(sys.argv[1])
 with tracking.start(TrackingSettings(uri=sys.argv[1], experiment="digits", name=sys.argv[2], parent=None)) as run:
     for step in range(1, 201):
