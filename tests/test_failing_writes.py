@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from cifar.runtime.paths import ROOT
-from helpers.warm import ANY, CREATE, FLUSH, NAME, OPEN, WRITE, Ended, Server, Watch
+from helpers.warm import ANY, CREATE, FLUSH, NAME, OPEN, WRITE, Completed, Server, Watch
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("gcc"), reason="preload.c needs gcc")]
 
@@ -96,17 +96,17 @@ class Prepared:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("warm"))
+    server = Server(tmp_path_factory.mktemp("warm"), watches_writes=True)
     yield server
     server.close()
 
 
-def train(server: Server, store: Store, *overrides: str, watch: Watch | None = None) -> Ended:
+def train(server: Server, store: Store, *overrides: str, watch: Watch | None = None) -> Completed:
     uri = f"tracking.uri={store.uri}"
     return server.run(ROOT / "run.py", *SETTINGS, *overrides, uri, cwd=store.folder, watch=watch)
 
 
-def run_id(ended: Ended) -> str:
+def run_id(ended: Completed) -> str:
     return ended.stdout.split()[1].rstrip(":")
 
 

@@ -17,12 +17,12 @@ that led there are in its output.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
@@ -44,9 +44,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from helpers.processes import wait_for
+from helpers.processes import run_python, wait_for
 from helpers.projects import SETTINGS, Recorded, World, add_pictures, begun, draw_pictures, recorded, save
-from helpers.warm import NAME, Ended, Watch, clean
+from helpers.warm import NAME, Completed, Watch
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("gcc"), reason="preload.c needs gcc")]
 
@@ -298,39 +298,37 @@ class Project(RuleBasedStateMachine):
     def settings(self) -> tuple[str, ...]:
         return (*SETTINGS, f"data.path='{self.data}'")
 
-    def python(self, *arguments, is_cold: bool = False, kill: tuple[int, int] | None = None) -> Ended:
+    def python(self, *arguments, is_cold: bool = False, kill: tuple[int, int] | None = None) -> Completed:
         """A process in the project; negative codes as a shell tells them."""
         start, before, self.is_step = time.monotonic(), self.all_files().keys(), True
         if is_cold:
-            done = subprocess.run([sys.executable, *map(str, arguments)], cwd=self.home, env=clean(), check=False,
-                                  capture_output=True, text=True, timeout=300)  # fmt: skip
-            ended = Ended(done.returncode, done.stdout, done.stderr)
+            ended = run_python(*arguments, cwd=self.home)
         else:
             log = str(self.root / "writes.log")
             watch = Watch(str(self.home), log, at=kill[1], signum=kill[0]) if kill else None
             ended = self.world.server.run(*arguments, cwd=self.home, watch=watch, timeout=300)
-        ended.code = ended.code if ended.code >= 0 else 128 - ended.code
+        ended = dataclasses.replace(ended, code=ended.code if ended.code >= 0 else 128 - ended.code)
         self.tell([*arguments, kill or "", f"{time.monotonic() - start:.1f} s"], ended)
         if ended.code == 2:
             made = {path for path in self.all_files().keys() - before if not MAY_GO.fullmatch(path)}
             assert made <= {"mlflow.db"}, f"refused, but {sorted(made)} made"
         return ended
 
-    def tell(self, what, ended: Ended) -> None:
+    def tell(self, what, ended: Completed) -> None:
         Project.processes += 1
         told = [str(part) for part in what if str(part) not in SETTINGS]
         print(*told, "->", ended.code, *ended.stderr.splitlines()[:4], flush=True)
 
-    def expect(self, ended: Ended, codes: set[int]) -> None:
+    def expect(self, ended: Completed, codes: set[int]) -> None:
         self.one_line(ended)
         assert ended.code in codes, ended
 
-    def one_line(self, ended: Ended) -> None:
+    def one_line(self, ended: Completed) -> None:
         assert ended.code in CODES | {128 + signal.SIGKILL}, ended
         assert len(ended.stderr.splitlines()) <= 3 and "Traceback" not in ended.stdout + ended.stderr, ended
         assert ended.code in (0, 137) or ended.stderr, ended
 
-    def ask(self, ended: Ended, seed: int) -> None:
+    def ask(self, ended: Completed, seed: int) -> None:
         """Remember what the run that a process has named was asked to be; a resumed one stays what it is."""
         if run := begun(ended):
             self.asked.setdefault(run, Asked(seed, self.rate, self.extra))
@@ -441,7 +439,7 @@ def test_copy_of_a_project_under_another_name_is_used_throughout(world, tmp_path
     save(tmp_path / "photo.png", np.random.default_rng(9), 100)
     settings = (*SETTINGS, f"data.path='{data}'")
 
-    def run(home: Path, *arguments, watch: Watch | None = None, code: int = 0) -> Ended:
+    def run(home: Path, *arguments, watch: Watch | None = None, code: int = 0) -> Completed:
         ended = world.server.run(*arguments, cwd=home, watch=watch, timeout=300)
         assert ended.code == code and (code or not ended.stderr), ended
         return ended

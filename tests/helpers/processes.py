@@ -2,56 +2,59 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from cifar.runtime.paths import ROOT
+from helpers.warm import Completed, Server, clean_environment
 
 
-@dataclass(frozen=True)
-class Completed:
-    """A process that has ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
-def clean_environment() -> dict[str, str]:
-    """The variables of this process but those that change what the commands show, without a GPU."""
-    dropped = ("HYDRA_", "MLFLOW_", "PYTHON", "TF_", "KERAS_", "PYTEST_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-    return {**kept, "CUDA_VISIBLE_DEVICES": "-1"}
-
-
-def run_python(*arguments: object, cwd: Path | None = None, **variables: str) -> Completed:
+def run_python(*arguments: object, cwd: Path = ROOT, **variables: str) -> Completed:
     """`python ARGUMENTS…` in a clean environment, until it ends."""
     done = subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=cwd or ROOT, env={**clean_environment(), **variables},
+        [sys.executable, *map(str, arguments)], cwd=cwd, env={**clean_environment(), **variables},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     return Completed(done.returncode, done.stdout, done.stderr)
 
 
+@functools.cache
+def warm_server() -> Server:
+    """The server of `run_warm`, which ends with this process."""
+    folder = Path(tempfile.mkdtemp(prefix="warm"))
+    server = Server(folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(server.close)
+    return server
+
+
+def run_warm(*arguments: object, cwd: Path = ROOT, **variables: str) -> Completed:
+    """`python run.py …` or `python -m cifar …` as `run_python` runs it, without the seconds to load the libraries.
+
+    Not for tests of the start: the loading, its messages, or variables that libraries read when they load.
+    """
+    return warm_server().run(*arguments, cwd=cwd, timeout=300, **variables)
+
+
 def run_and_signal(signum: int, *arguments: str, cwd: Path) -> tuple[float, Completed]:
     """`python run.py ARGUMENTS…` that gets a signal after its first epoch, and the seconds from there to its end."""
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "run.py", *arguments], cwd=cwd, env=clean_environment(), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    process = warm_server().start(ROOT / "run.py", *arguments, cwd=cwd)
     if "--multirun" in arguments:
         wait_for(lambda: any('"epoch"' in path.read_text() for path in cwd.rglob("report.jsonl")))
     else:
-        next(line for line in process.stdout if line.startswith("epoch"))
-    process.send_signal(signum)
+        wait_for(lambda: "\nepoch" in process.stdout())
+    process.signal(signum)
     sent = time.monotonic()
-    out, err = process.communicate(timeout=120)
-    return time.monotonic() - sent, Completed(process.returncode, out, err)
+    completed = process.wait()
+    return time.monotonic() - sent, completed
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from cifar.runtime.paths import ROOT
-from helpers.warm import Ended, Server
+from helpers.warm import Completed, Server
 
 EPOCHS = 3
 SETTINGS = (f"epochs={EPOCHS}", "data=folder", "data.size=8", "data.val_fraction=0.2", "model.filters=[4]",
@@ -72,7 +72,7 @@ def _recorded(connection: sqlite3.Connection, run_id: str, status: str) -> Recor
     return Recorded(metrics, weights, fingerprint, run_id, status, params, tags)
 
 
-def begun(ended: Ended) -> str:
+def begun(ended: Completed) -> str:
     """The id of the run, or of the sweep, that a process has said to begin; empty where it was ended before."""
     found = re.match("(run|sweep) ([0-9a-f]{32}):", ended.stdout)
     return found[2] if found else ""
@@ -98,7 +98,7 @@ class World:
     def __init__(self, folder: Path):
         self.folder = folder
         (folder / "server").mkdir()
-        self.server = Server(folder / "server")
+        self.server = Server(folder / "server", watches_writes=True)
         self.project = folder / "original"
         self.project.mkdir()
         for name in ("cifar", "conf", "hydra_plugins"):

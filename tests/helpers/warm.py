@@ -2,7 +2,8 @@
 
 A server loads the libraries, but no code of the project, and forks a process for each request. That process ends as any
 `python` does; only its modules are there already. A sweep's jobs are such processes too: what the sweep takes for
-`python` is a small client of the server. The server preloads `preload.c`, so that writes can be counted and fail.
+`python` is a small client of the server. A server that watches writes preloads `preload.c`, so that they can be counted
+and fail. This file imports nothing of the project, for its clients must start fast.
 
     python tests/helpers/warm.py SERVE SOCKET     the server
     python tests/helpers/warm.py SOCKET ARGUMENT… a client that stands for `python ARGUMENT…`, as jobs of sweeps use it
@@ -47,8 +48,8 @@ class Watch:
     signum: int = 0
 
 
-@dataclass
-class Ended:
+@dataclass(frozen=True)
+class Completed:
     """A process that has ended; `code` is negative where a signal has ended it."""
 
     code: int
@@ -58,23 +59,31 @@ class Ended:
 
 @dataclass
 class Server:
-    """Where warm processes come from; `close` ends it and all of them."""
+    """Where warm processes come from; it ends with this process at the latest, and `close` ends it and all of them."""
 
     folder: Path
+    watches_writes: bool = False
     _process: subprocess.Popen = field(init=False)
 
     def __post_init__(self):
-        library, self.socket, self.python = self.folder / "preload.so", self.folder / "socket", self.folder / "python"
+        self.socket, self.python = self.folder / "socket", self.folder / "python"
         here = Path(__file__).resolve()
-        subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, here.with_name("preload.c"), "-ldl"],
-                       check=True)  # fmt: skip
         self.python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{here}" "{self.socket}" "$@"\n')
         self.python.chmod(0o755)
+        log = self.folder / "server.log"
         self._process = subprocess.Popen(
-            [sys.executable, here, "SERVE", self.socket, self.python], stdout=subprocess.PIPE,
-            stderr=(self.folder / "server.log").open("w"), env={**clean(), "LD_PRELOAD": str(library)},
-        )  # fmt: skip
-        assert self._process.stdout.readline() == b"ready\n", (self.folder / "server.log").read_text()
+            [sys.executable, here, "SERVE", self.socket, self.python],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log.open("w"),
+            env={**clean_environment(), **(self._preload(here) if self.watches_writes else {})},
+        )
+        assert self._process.stdout.readline() == b"ready\n", log.read_text()
+
+    def _preload(self, here: Path) -> dict[str, str]:
+        library, source = self.folder / "preload.so", here.with_name("preload.c")
+        subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+        return {"LD_PRELOAD": str(library)}
 
     def start(self, *arguments: object, cwd: Path, watch: Watch | None = None, **variables: str) -> Process:
         """`python ARGUMENTS…` in `cwd`, in a clean environment with `variables`."""
@@ -94,7 +103,7 @@ class Process:
 
     def __init__(self, server: Server, arguments: list[str], cwd: Path, watch: Watch | None, variables: dict[str, str]):
         self._out, self._err = (tempfile.NamedTemporaryFile("w+b", dir=server.folder) for _ in (1, 2))  # noqa: SIM115
-        self._connection = request(server.socket, arguments, str(cwd), {**clean(), **variables},
+        self._connection = request(server.socket, arguments, str(cwd), {**clean_environment(), **variables},
                                    {1: self._out.fileno(), 2: self._err.fileno()}, watch)  # fmt: skip
         self.pid = int(self._connection.readline())
 
@@ -106,13 +115,13 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signum)
 
-    def wait(self, timeout: float = 120) -> Ended:
+    def wait(self, timeout: float = 120) -> Completed:
         self._connection.timeout(timeout)
         try:
             code = int(self._connection.readline())
         finally:
             self._connection.close()
-        ended = Ended(code, self.stdout(), Path(self._err.name).read_text(errors="replace"))
+        ended = Completed(code, self.stdout(), Path(self._err.name).read_text(errors="replace"))
         self._out.close()
         self._err.close()
         return ended
@@ -140,7 +149,7 @@ class Connection:
         self._socket.close()
 
 
-def clean() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """The variables of this process but those that change what the project shows, without a GPU."""
     dropped = ("HYDRA_", "MLFLOW_", "PYTHON", "TF_", "KERAS_", "PYTEST_", "MPL", "LD_PRELOAD", "GIT_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
@@ -193,6 +202,9 @@ def serve(path: str, python: str) -> dict | None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     print("ready", flush=True)
     while True:
+        ready, _, _ = select.select([listening, 0], [], [])
+        if 0 in ready:  # its end: the process that started the server is gone
+            sys.exit()
         connected, _ = listening.accept()
         if os.fork():
             connected.close()
