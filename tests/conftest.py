@@ -15,7 +15,7 @@ from cifar.config.compose import resolve
 from cifar.config.settings import Settings
 from cifar.runtime.paths import ROOT
 from cifar.training.experiment import Experiment
-from helpers.processes import Completed, run_python
+from helpers.processes import Completed, run_warm
 from helpers.runs import Recorded, composed, sqlite
 
 
@@ -122,8 +122,6 @@ def undisturbed_and_resumed(monkeypatch):
 def quickstart(tmp_path_factory) -> Recorded:
     """The recipe of the quickstart, cut to three epochs."""
     store = tmp_path_factory.mktemp("quickstart")
-    process = run_python(
-        ROOT / "run.py", "experiment=quickstart", "epochs=3", f"tracking.uri={sqlite(store)}", cwd=store
-    )
+    process = run_warm(ROOT / "run.py", "experiment=quickstart", "epochs=3", f"tracking.uri={sqlite(store)}", cwd=store)
     assert process.code == 0, process.stderr
     return Recorded(process, sqlite(store), process.stdout.split()[1].rstrip(":"))

@@ -26,7 +26,7 @@ from cifar.config.registry import DATASETS
 from cifar.config.settings import flatten
 from cifar.runtime.paths import ROOT
 from cifar.training import trainer
-from helpers.processes import Completed, run_and_signal, run_python, slowdown
+from helpers.processes import Completed, run_and_signal, run_python, run_warm, slowdown
 from helpers.runs import TINY, composed, sqlite
 
 FOLLOWED = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr", "images_per_second")
@@ -155,7 +155,7 @@ print(json.dumps(model.predict(np.load("images.npy")).tolist()))
 """
         data = read(artifact("config.yaml").read_text()).data
         np.save(tmp_path / "images.npy", DATASETS.build(data, seed=0).test.images)
-        done = run_python("-c", script, quickstart.uri, quickstart.id, cwd=tmp_path)
+        done = run_warm("-c", script, quickstart.uri, quickstart.id, cwd=tmp_path)
         assert done.code == 0, done.stderr
         outputs = np.array(json.loads(done.stdout.splitlines()[-1]))
         assert outputs.sum(axis=1) == pytest.approx(1, abs=1e-5)
@@ -164,7 +164,7 @@ print(json.dumps(model.predict(np.load("images.npy")).tolist()))
         assert [str(k) for k in outputs.argmax(axis=1)] == [row["predicted"] for row in rows]
 
     def test_evaluate_prints_what_is_stored(self, quickstart, finished):
-        done = run_python("-m", "cifar", "--tracking-uri", quickstart.uri, "evaluate", quickstart.id)
+        done = run_warm("-m", "cifar", "--tracking-uri", quickstart.uri, "evaluate", quickstart.id)
         assert (done.code, done.stderr) == (0, "")
         printed = dict(line.split(" ") for line in done.stdout.splitlines() if line.startswith("test/"))
         assert printed == {f"test/{name}": f"{finished.data.metrics[f'test/{name}']:.4f}" for name in TESTED}

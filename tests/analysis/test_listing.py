@@ -14,7 +14,7 @@ from cifar.analysis import listing
 from cifar.config.settings import TrackingSettings
 from cifar.runtime import terminal
 from cifar.runtime.paths import ROOT
-from helpers.processes import clean_environment, error_line, run_python
+from helpers.processes import clean_environment, error_line, run_python, run_warm
 from helpers.runs import record, sqlite
 
 
@@ -49,7 +49,7 @@ with tracking.start(TrackingSettings(uri=sys.argv[1], experiment="digits", name=
     print(run.id, flush=True)
     os._exit(9)
 """
-    ids["gone"] = run_python("-c", script, uri).stdout.strip()
+    ids["gone"] = run_warm("-c", script, uri).stdout.strip()
     return Store(uri, ids)
 
 
@@ -131,7 +131,7 @@ class TestFilters:
 class TestTable:
     def test_ids_are_whole_on_a_wide_terminal_and_in_a_pipe(self, runs, stored):
         assert runs()[1].startswith(stored.ids["gone"])
-        done = run_python("-m", "cifar", "--tracking-uri", stored.uri, "runs")
+        done = run_warm("-m", "cifar", "--tracking-uri", stored.uri, "runs")
         assert done.stdout.splitlines()[1].startswith(stored.ids["gone"])
 
     def test_fits_80_columns_with_ids_that_commands_take(self, runs, stored):

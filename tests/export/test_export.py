@@ -31,7 +31,7 @@ from cifar.runtime.paths import ROOT
 from cifar.tracking import queries
 from cifar.training import trainer
 from cifar.training.experiment import Experiment
-from helpers.processes import Completed, clean_environment, error_line, run_python
+from helpers.processes import Completed, clean_environment, error_line, run_python, run_warm
 from helpers.runs import TINY, record, sqlite
 
 
@@ -55,7 +55,7 @@ class Exported:
 def exported(quickstart, tmp_path_factory) -> Exported:
     """The quickstart's run in all formats."""
     folder = tmp_path_factory.mktemp("export")
-    process = run_python("-m", "cifar", "--tracking-uri", quickstart.uri, "export", quickstart.id[:8], folder)
+    process = run_warm("-m", "cifar", "--tracking-uri", quickstart.uri, "export", quickstart.id[:8], folder)
     assert (process.code, process.stderr) == (0, ""), process
     experiment, model = trainer.restore(*tracking.stored_run(quickstart.uri, quickstart.id))
     images = experiment.dataset.test.images

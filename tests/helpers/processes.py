@@ -37,7 +37,7 @@ def warm_server() -> Server:
 
 
 def run_warm(*arguments: object, cwd: Path = ROOT, **variables: str) -> Completed:
-    """`python run.py …` or `python -m cifar …` as `run_python` runs it, without the seconds to load the libraries.
+    """`python ARGUMENTS…` as `run_python` runs it, without the seconds to load the libraries.
 
     Not for tests of the start: the loading, its messages, or variables that libraries read when they load.
     """

@@ -304,7 +304,11 @@ def _become(asked: dict) -> None:
         ctypes.CDLL(None).arm(os.fsencode(watch.folder), os.fsencode(watch.part), os.fsencode(watch.log), watch.kinds,
                               ctypes.c_long(watch.at), watch.error, int(watch.lasting), watch.signum)  # fmt: skip
     first, *rest = asked["arguments"]
-    if first == "-m":
+    if first == "-c":
+        sys.argv, sys.path[0] = ["-c", *rest[1:]], asked["cwd"]
+        sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+        exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
+    elif first == "-m":
         sys.argv, sys.path[0] = rest, asked["cwd"]
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
     else:

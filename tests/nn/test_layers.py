@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cifar.nn import layers
-from helpers.processes import run_python
+from helpers.processes import run_warm
 
 SEEDS = st.integers(0, 2**32 - 1)
 POLICIES = {"float32": 1e-5, "mixed_bfloat16": 2**-7, "mixed_float16": 2**-10}
@@ -237,7 +237,7 @@ print(hashlib.sha256(layers.Dropout(0.25, seed=1)(tf.ones((64, 64, 64)), trainin
 
 
 def test_dropout_does_not_depend_on_threads():
-    done = run_python("-c", MASK, TF_NUM_INTRAOP_THREADS="1")
+    done = run_warm("-c", MASK, TF_NUM_INTRAOP_THREADS="1")
     mask = layers.Dropout(0.25, seed=1)(tf.ones((64, 64, 64)), training=True).numpy()
     assert done.stdout.strip() == hashlib.sha256(mask).hexdigest(), done.stderr
 
@@ -293,6 +293,6 @@ def test_portable_loads_without_the_project(tmp_path):
     assert not any(type(layer).__module__ == layers.__name__ for layer in copy._flatten_layers())
     copy.save(tmp_path / "model.keras")
     np.save(tmp_path / "x.npy", x)
-    done = run_python("-c", PLAIN, tmp_path / "model.keras", tmp_path / "x.npy", tmp_path / "y.npy", cwd=tmp_path)
+    done = run_warm("-c", PLAIN, tmp_path / "model.keras", tmp_path / "x.npy", tmp_path / "y.npy", cwd=tmp_path)
     assert done.code == 0, done.stderr
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model(x), atol=1e-5)

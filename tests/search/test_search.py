@@ -24,7 +24,7 @@ from cifar.search.trial import TRIAL, variables
 from cifar.sweep import space
 from cifar.sweep.search import Options
 from cifar.sweep.studies import JOB, OUTCOME, PROCESS
-from helpers.processes import Completed, clean_environment, run_python
+from helpers.processes import Completed, clean_environment, run_warm
 from helpers.runs import TINY, sqlite
 from helpers.searches import SPACE, draw_trials, open_study, outcome_of, search_options
 from hydra_plugins.optuna_sweeper import _dimension, _encoded
@@ -361,7 +361,7 @@ def sweep(tmp_path_factory) -> Sweep:
     """A search that is ended after its first trial and begun again, and again when it is done."""
     folder = tmp_path_factory.mktemp("search")
     command = (ROOT / "run.py", *PRUNED, f"tracking.uri={sqlite(folder)}")
-    processes = [run_python(*command, more, cwd=folder) for more in ("hydra.sweeper.n_trials=1", "seed=0", "seed=0")]
+    processes = [run_warm(*command, more, cwd=folder) for more in ("hydra.sweeper.n_trials=1", "seed=0", "seed=0")]
     client = mlflow.MlflowClient(sqlite(folder))
     runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id], order_by=["start_time ASC"])
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]

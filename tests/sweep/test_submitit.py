@@ -16,7 +16,7 @@ from cifar.runtime import job_report
 from cifar.runtime.paths import ROOT
 from cifar.sweep.jobs import Job, Outcome, Process
 from cifar.sweep.launchers.submitit import SubmititJob, Submitted
-from helpers.processes import Completed, clean_environment, run_python, wait_for
+from helpers.processes import Completed, clean_environment, run_warm, wait_for
 from helpers.runs import TINY, sqlite
 from helpers.sweeps import recorded_sweep
 
@@ -162,7 +162,7 @@ def test_sweep_that_is_killed_is_gone_on_with_while_its_job_runs(tmp_path):
     killed.kill()
     killed.wait()
     before = recorded_sweep(Completed(-9, "", ""), tmp_path)
-    after = recorded_sweep(run_python(*command, cwd=tmp_path), tmp_path)
+    after = recorded_sweep(run_warm(*command, cwd=tmp_path), tmp_path)
     assert after.process.code == 0, after.process
     assert after.parent.info.run_id == before.parent.info.run_id
     assert {name: run.info.status for name, run in after.children.items()} == {

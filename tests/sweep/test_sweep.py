@@ -15,14 +15,14 @@ import mlflow
 import pytest
 
 from cifar.runtime.paths import ROOT
-from helpers.processes import clean_environment, run_and_signal, run_python, slowdown
+from helpers.processes import clean_environment, run_and_signal, run_warm, slowdown
 from helpers.runs import TINY, composed, sqlite
 from helpers.sweeps import Sweep, recorded_sweep
 
 
 def swept(folder: Path, *overrides: str) -> Sweep:
     arguments = ("--multirun", *TINY, f"tracking.uri={sqlite(folder)}", *overrides)
-    return recorded_sweep(run_python(ROOT / "run.py", *arguments, cwd=folder), folder)
+    return recorded_sweep(run_warm(ROOT / "run.py", *arguments, cwd=folder), folder)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ class TestSameCommandAgain:
 def test_two_terminals_share_the_jobs(tmp_path):
     overrides = ("--multirun", *TINY, "seed=1,2,3", f"tracking.uri={sqlite(tmp_path)}")
     with ThreadPoolExecutor() as pool:
-        both = list(pool.map(lambda _: run_python(ROOT / "run.py", *overrides, cwd=tmp_path), range(2)))
+        both = list(pool.map(lambda _: run_warm(ROOT / "run.py", *overrides, cwd=tmp_path), range(2)))
     assert [done.code for done in both] == [0, 0], both
     sweep = recorded_sweep(both[0], tmp_path)
     assert {name: run.info.status for name, run in sweep.children.items()} == dict.fromkeys(
@@ -174,7 +174,7 @@ def test_jobs_that_end_badly_leave_the_others_alone_and_are_healed_by_the_same_c
         ROOT / "run.py", "--multirun", *TINY, "seed=1,2,3,4,5", "callbacks=none", "hydra.launcher.n_jobs=2",
         f"tracking.uri={sqlite(tmp_path)}",
     )  # fmt: skip
-    sweep = recorded_sweep(run_python(*command, cwd=tmp_path, PYTHONPATH=str(sabotage)), tmp_path)
+    sweep = recorded_sweep(run_warm(*command, cwd=tmp_path, PYTHONPATH=str(sabotage)), tmp_path)
     assert sweep.process.code == 1
     assert {row["job"]: (row["status"], row["reason"]) for row in sweep.results} == {
         "seed=1": ("FINISHED", ""),
@@ -187,7 +187,7 @@ def test_jobs_that_end_badly_leave_the_others_alone_and_are_healed_by_the_same_c
         child = sweep.children[row["job"]]
         assert (child.info.status, child.data.tags.get("failure", "")) == (row["status"], row["reason"])
 
-    healed = recorded_sweep(run_python(*command, cwd=tmp_path), tmp_path)
+    healed = recorded_sweep(run_warm(*command, cwd=tmp_path), tmp_path)
     assert (healed.process.code, healed.parent.info.run_id) == (0, sweep.parent.info.run_id)
     assert {run.info.status for run in healed.children.values()} == {"FINISHED"}
     assert not [run for run in healed.children.values() if "failure" in run.data.tags]
@@ -244,7 +244,7 @@ def test_a_sweep_touches_no_folder_that_hydra_is_given(tmp_path, value):
     own.write_text("years of work")
     before = sorted(kept.rglob("*"))
     overrides = (*TINY, f"optimizer.lr={value}", f"tracking.uri={sqlite(tmp_path)}", f"hydra.sweep.dir={kept}")
-    done = run_python(ROOT / "run.py", "--multirun", *overrides, cwd=tmp_path)
+    done = run_warm(ROOT / "run.py", "--multirun", *overrides, cwd=tmp_path)
     assert done.code == (2 if "-1" in value else 0), done.stderr
     assert sorted(kept.rglob("*")) == before
     assert own.read_text() == "years of work"
@@ -252,7 +252,7 @@ def test_a_sweep_touches_no_folder_that_hydra_is_given(tmp_path, value):
 
 def test_hydras_own_sweeper_is_refused_before_it_writes(tmp_path):
     overrides = (*TINY, "optimizer.lr=1e-3,1e-2", "hydra/sweeper=basic", "hydra.sweep.dir=folder")
-    done = run_python(ROOT / "run.py", "--multirun", *overrides, cwd=tmp_path)
+    done = run_warm(ROOT / "run.py", "--multirun", *overrides, cwd=tmp_path)
     assert done.code == 2
     assert done.stderr.startswith("error: hydra/sweeper=basic: ")
     assert done.stderr.count("\n") == 1

@@ -27,7 +27,7 @@ from cifar.config.settings import TrackingSettings
 from cifar.runtime.errors import InputError, TrainingError
 from cifar.runtime.paths import ROOT
 from cifar.tracking import addresses, queries, store
-from helpers.processes import clean_environment, error_line, run_python
+from helpers.processes import clean_environment, error_line, run_warm
 from helpers.runs import TINY, composed, record, sqlite
 
 ODD = "what? [1]{2} 100% ü#"
@@ -153,7 +153,7 @@ class TestChoice:
 
     def test_variable(self, tmp_path):
         run_id = record(sqlite(tmp_path), "a run")
-        done = run_python("-m", "cifar", "runs", MLFLOW_TRACKING_URI=sqlite(tmp_path))
+        done = run_warm("-m", "cifar", "runs", MLFLOW_TRACKING_URI=sqlite(tmp_path))
         assert run_id in done.stdout, done
 
 

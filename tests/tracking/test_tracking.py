@@ -30,7 +30,7 @@ from cifar.runtime.errors import InputError, Interrupted, Pruned, TrainingError
 from cifar.runtime.paths import ROOT
 from cifar.tracking import addresses, queries, store
 from cifar.tracking.sweeps import SweepRun
-from helpers.processes import clean_environment, run_python, wait_for
+from helpers.processes import clean_environment, run_warm, wait_for
 from helpers.runs import composed, sqlite
 
 
@@ -139,7 +139,7 @@ with tracking.start(TrackingSettings(uri=sys.argv[1], experiment=sys.argv[2], na
     print(run.id, flush=True)
     os._exit(9)
 """
-        gone = run_python("-c", script, settings.uri, settings.experiment).stdout.strip()
+        gone = run_warm("-c", script, settings.uri, settings.experiment).stdout.strip()
         client = mlflow.MlflowClient(settings.uri)
         assert client.get_run(gone).info.status == "RUNNING"
         with tracking.start(settings) as run:
@@ -379,7 +379,7 @@ with tracking.start(TrackingSettings(uri=sys.argv[1], experiment="digits", name=
 """
         names = "12345678"
         with ThreadPoolExecutor(8) as pool:
-            ended = list(pool.map(lambda name: run_python("-c", script, sqlite(tmp_path / "new"), name), names))
+            ended = list(pool.map(lambda name: run_warm("-c", script, sqlite(tmp_path / "new"), name), names))
         assert [(done.code, done.stderr) for done in ended] == [(0, "")] * 8
         client = mlflow.MlflowClient(sqlite(tmp_path / "new"))
         runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])

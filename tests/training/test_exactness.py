@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cifar.runtime.paths import ROOT
-from helpers.processes import run_python
+from helpers.processes import run_warm
 from helpers.runs import TINY
 
 CHOICES = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml") if path.stem != "none")
@@ -45,7 +45,7 @@ for name in {CHOICES["augmentation"]}:
 def told() -> list[dict[tuple[str, str], str]]:
     """What two processes tell of each choice."""
     with ThreadPoolExecutor() as pool:
-        both = list(pool.map(lambda _: run_python("-c", SCRIPT, PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}"), range(2)))
+        both = list(pool.map(lambda _: run_warm("-c", SCRIPT, PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}"), range(2)))
     assert [done.code for done in both] == [0, 0], both[0].stderr
     lines = [[line.split()[1:] for line in done.stdout.splitlines() if line.startswith("told:")] for done in both]
     return [{(group, name): digest for group, name, digest in process} for process in lines]

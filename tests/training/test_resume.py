@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import mlflow
 import pytest
 
 from cifar.runtime.paths import ROOT
-from helpers.processes import KILLED_WRITING, Completed, clean_environment, run_python
+from helpers.processes import KILLED_WRITING, Completed, run_warm, slowdown, wait_for, warm_server
 from helpers.runs import sqlite
 
 SETTINGS = (
@@ -25,17 +23,16 @@ SETTINGS = (
 
 
 def run(store: Path, *overrides: str) -> Completed:
-    return run_python(ROOT / "run.py", *overrides, f"tracking.uri={sqlite(store)}", cwd=store)
+    return run_warm(ROOT / "run.py", *overrides, f"tracking.uri={sqlite(store)}", cwd=store)
 
 
 def kill(store: Path, *overrides: str, after: float) -> int:
     """Start a run and SIGKILL it `after` seconds from its first line on; its exit code."""
-    command = [sys.executable, "-u", ROOT / "run.py", *overrides, f"tracking.uri={sqlite(store)}"]
-    with subprocess.Popen(command, cwd=store, env=clean_environment(), stdout=subprocess.PIPE, text=True) as process:
-        process.stdout.readline()
-        time.sleep(after)
-        process.kill()
-    return process.returncode
+    process = warm_server().start(ROOT / "run.py", *overrides, f"tracking.uri={sqlite(store)}", cwd=store)
+    wait_for(process.stdout)
+    time.sleep(after)
+    process.signal(signal.SIGKILL)
+    return process.wait().code
 
 
 def only_run(store: Path) -> mlflow.entities.Run:
@@ -72,18 +69,15 @@ def assert_same(store: Path, undisturbed: Path) -> None:
 
 
 def test_ctrl_c_within_an_epoch_and_resume(tmp_path, undisturbed):
-    command = [sys.executable, "-u", ROOT / "run.py", *SETTINGS, f"tracking.uri={sqlite(tmp_path)}"]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        run_id = process.stdout.readline().split()[1].rstrip(":")
-        process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        start = time.monotonic()
-        _, stderr = process.communicate()
+    process = warm_server().start(ROOT / "run.py", *SETTINGS, f"tracking.uri={sqlite(tmp_path)}", cwd=tmp_path)
+    wait_for(lambda: "\nepoch" in process.stdout())
+    process.signal(signal.SIGINT)
+    start = time.monotonic()
+    done = process.wait()
+    run_id = done.stdout.split()[1].rstrip(":")
     way = f"python run.py resume={run_id} tracking.uri={sqlite(tmp_path)}"
-    assert (process.returncode, stderr) == (130, f"interrupted by SIGINT; {way} resumes the run\n")
-    assert time.monotonic() - start < 10
+    assert (done.code, done.stderr) == (130, f"interrupted by SIGINT; {way} resumes the run\n")
+    assert time.monotonic() - start < 10 * slowdown()
     assert only_run(tmp_path).info.status == "KILLED"
 
     refused = run(tmp_path, f"resume={run_id}", "optimizer.lr=0.5")
@@ -108,7 +102,7 @@ def test_sigkill_at_20_points(tmp_path, undisturbed):
             writing = tmp_path / "killed_writing.py"
             writing.write_text(KILLED_WRITING)
             overrides = (*SETTINGS, "resume=auto", f"tracking.uri={sqlite(tmp_path)}")
-            done = run_python(writing, dice.randint(1, 12), ROOT / "run.py", *overrides, cwd=tmp_path)
+            done = run_warm(writing, dice.randint(1, 12), ROOT / "run.py", *overrides, cwd=tmp_path)
             assert done.code == 0 or not done.stderr, done.stderr
             code = done.code
         else:
