@@ -11,7 +11,7 @@ quickstart: $(MAIN)
 	$(BIN)/python run.py experiment=quickstart
 
 test: $(DEV)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(DEV)
 	$(BIN)/python -m pytest -m slow

@@ -19,6 +19,10 @@ from helpers.processes import Completed, run_warm
 from helpers.runs import Recorded, composed, sqlite
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rewrite-golden", action="store_true", help="rewrite tests/training/golden.json")
+
+
 @pytest.fixture
 def compose(tmp_path) -> Callable[..., Settings]:
     """compose(*overrides): the settings of a run that would be recorded under `tmp_path`."""
