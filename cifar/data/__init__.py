@@ -1,1 +1,1 @@
-"""Data sets, one file a family: each builder returns a `Dataset`."""
+"""Data sets, one file per family; each builder returns a `Dataset`."""

@@ -21,12 +21,12 @@ from cifar.runtime.lazy import np
 
 if TYPE_CHECKING:
     Part = tuple[np.ndarray, np.ndarray]
-    """Images, uint8 (n, 3, 32, 32) and not always contiguous, and labels, int64 (n,)."""
+    """Images, uint8 (n, 3, 32, 32), possibly not contiguous, and labels, int64 (n,)."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One of the two forms that a version is published in: a folder with files of images."""
+    """One of the two published formats: a folder with files of images."""
 
     folder: str
     train: tuple[str, ...]
@@ -46,16 +46,16 @@ class Version:
     sha256: str
     class_names: tuple[str, ...]
     label_key: str
-    """The labels in a pickled batch."""
+    """Key of the labels in a pickled batch."""
     label_bytes: int
-    """Bytes before an image's pixels in a binary batch; the last of them is the label."""
+    """Bytes before an image's pixels in a binary batch; the last one is the label."""
     pickled: Layout
     binary: Layout
 
     @property
     def accepted(self) -> str:
         return (
-            f"the folder {self.pickled.folder} or {self.binary.folder} or the one it lies in, "
+            f"the folder {self.pickled.folder} or {self.binary.folder} or its parent, "
             f"{self.url.rsplit('/', 1)[-1]}, or an .npz of x_train, y_train, x_test, y_test"
         )
 
@@ -64,9 +64,9 @@ class Version:
 def cifar10(seed: int, *, path: str | None, val_fraction: Share, limit: PositiveInt | None) -> Dataset:
     """CIFAR-10: 10 classes, images (32, 32, 3).
 
-    `path` is the folder `cifar-10-batches-py` or `cifar-10-batches-bin` or the one it lies in, the `.tar.gz` of the
-    former, or an `.npz` of x_train, y_train, x_test, y_test. None is the published archive, downloaded once. Raises
-    `InputError` for files that are not such.
+    `path` is the folder `cifar-10-batches-py` or `cifar-10-batches-bin` or its parent, the `.tar.gz` of the former, or
+    an `.npz` with x_train, y_train, x_test, y_test. None stands for the published archive, downloaded once. Raises
+    `InputError` for other files.
     """
     return _dataset(CIFAR10, seed, path, val_fraction, limit)
 
@@ -85,7 +85,7 @@ def _dataset(version: Version, seed: int, path: str | None, val_fraction: float,
 
 
 def _read(source: Path, version: Version) -> tuple[Split, Split]:
-    """The training and the test images at `source`."""
+    """Read the training and the test images at `source`."""
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; accepted for data.path: {version.accepted}")
     if source.name.endswith(".npz"):
@@ -96,7 +96,7 @@ def _read(source: Path, version: Version) -> tuple[Split, Split]:
         for folder in (source, source / layout.folder):
             if (folder.name == layout.folder and folder.is_dir()) or (folder / layout.test).is_file():
                 return _join(_folder_members(folder, layout), layout, version, source)
-    raise InputError(f"{source}: holds no CIFAR data; accepted for data.path: {version.accepted}")
+    raise InputError(f"{source}: contains no CIFAR data; accepted for data.path: {version.accepted}")
 
 
 def _folder_members(folder: Path, layout: Layout) -> Iterator[tuple[str, bytes]]:
@@ -125,7 +125,7 @@ def _split(parts: list[Part]) -> Split:
     images = np.empty((sum(len(labels) for _, labels in parts), 32, 32, 3), np.uint8)
     start = 0
     for planes, labels in parts:
-        for channel in range(3):  # four times as fast as one transposed copy
+        for channel in range(3):  # four times faster than one transposed copy
             images[start : start + len(labels), ..., channel] = planes[:, channel]
         start += len(labels)
     return Split(images, {"label": np.concatenate([labels for _, labels in parts])})
@@ -134,7 +134,7 @@ def _split(parts: list[Part]) -> Split:
 def _parse_pickled(content: bytes, where: str, version: Version) -> Part:
     batch = unpickle(content)
     if not isinstance(batch, dict):
-        raise ValueError(f"{type(batch).__name__} where a dict should be")
+        raise ValueError(f"{type(batch).__name__} instead of a dict")
     batch = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}
     for key in ("data", version.label_key):
         if key not in batch:
@@ -143,14 +143,14 @@ def _parse_pickled(content: bytes, where: str, version: Version) -> Part:
     if pixels.ndim != 2 or pixels.shape[1] != 3072:
         raise InputError(f"{where}: data has shape {pixels.shape}; accepted: uint8 (n, 3072)")
     if not isinstance(labels, list) or any(type(label) is not int for label in labels):
-        raise InputError(f"{where}: {version.label_key} is not a list of integers; accepted: one integer an image")
+        raise InputError(f"{where}: {version.label_key} is not a list of integers; accepted: one integer per image")
     return pixels.reshape(-1, 3, 32, 32), np.array(labels, np.int64)
 
 
 def _parse_binary(content: bytes, where: str, version: Version) -> Part:
     size = version.label_bytes + 3072
     if not content or len(content) % size:
-        raise InputError(f"{where}: {len(content)} bytes are no whole images; accepted: {size} bytes an image")
+        raise InputError(f"{where}: size of {len(content)} bytes; accepted: a multiple of {size} bytes, one per image")
     records = np.frombuffer(content, np.uint8).reshape(-1, size)
     return records[:, version.label_bytes :].reshape(-1, 3, 32, 32), records[:, version.label_bytes - 1]
 

@@ -1,20 +1,20 @@
-"""Handwritten digits that come with scikit-learn: real data that needs no download."""
+"""The handwritten digits included in scikit-learn; no download needed."""
 
 from __future__ import annotations
 
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
-from cifar.data.splits import assemble, stratified_cut
+from cifar.data.splits import assemble, stratified_split
 from cifar.interfaces import Dataset, Split
 from cifar.runtime.lazy import np
 
 
 @DATASETS.register
 def digits(seed: int, *, test_fraction: Share, val_fraction: Share, limit: PositiveInt | None) -> Dataset:
-    """1,797 gray images (8, 8, 1) of the digits 0 to 9; their 17 levels become 0 to 255.
+    """1,797 gray images (8, 8, 1) of the digits 0 to 9; their 17 levels are scaled to 0 to 255.
 
     The test split is `test_fraction` of each class, the same for every seed. Source: Alpaydin and Kaynak, "Optical
-    Recognition of Handwritten Digits", 1998, https://doi.org/10.24432/C50P49. Raises `InputError` where a class of a
+    Recognition of Handwritten Digits", 1998, https://doi.org/10.24432/C50P49. Raises `InputError` if a class of a
     split would be empty.
     """
     from sklearn.datasets import load_digits
@@ -23,6 +23,6 @@ def digits(seed: int, *, test_fraction: Share, val_fraction: Share, limit: Posit
     images = np.round(images * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     source = Split(images, {"label": labels.astype(np.int64)})
     class_names = tuple("0123456789")
-    rest, cut = stratified_cut(labels, test_fraction, 0, class_names, "data.test_fraction")
+    rest, cut = stratified_split(labels, test_fraction, 0, class_names, "data.test_fraction")
     return assemble("digits", source.take(rest), source.take(cut), class_names, seed=seed, val_fraction=val_fraction,
                     limit=limit)  # fmt: skip

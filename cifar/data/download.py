@@ -1,4 +1,4 @@
-"""Published archives, downloaded once into a cache folder and checked against their SHA-256 at every use."""
+"""Download of published archives into a cache folder, verified by SHA-256 at every use."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ pooch = Lazy("pooch")
 
 
 def cached(url: str, sha256: str) -> Path:
-    """The file at `url`, in the cache folder, downloaded if it is not there.
+    """Return the cached file of `url`, downloading it if it is missing.
 
-    Raises `InputError` where no file with this SHA-256 can be downloaded, and for another file in its place: what is
-    written here has the right SHA-256, so that the other file is the user's.
+    Raises `InputError` if no file with this SHA-256 can be downloaded, or if the cached file has another SHA-256: it is
+    then a file of the user's, since only verified files are written.
     """
     target = cache_folder() / url.rsplit("/", 1)[-1]
     try:
         if not target.exists():
             _download(url, sha256, target)
-        found = pooch.file_hash(target)
-    except (OSError, ValueError) as error:  # no space or no network, with `requests`' exceptions; another SHA-256
+        actual = pooch.file_hash(target)
+    except (OSError, ValueError) as error:  # no space, no network (exceptions of `requests`), another SHA-256
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"{url}: cannot be downloaded ({reason}); put the file with SHA-256 {sha256} at {target}, or "
             f"set data.path to a copy of the data"
         ) from None
-    if found != sha256:
+    if actual != sha256:
         raise InputError(
-            f"{target}: its SHA-256 is {found}, not the published {sha256}; delete it to download it "
-            "again, or name it by data.path to use it as it is"
+            f"{target}: its SHA-256 is {actual}, not the published {sha256}; delete it to download it "
+            "again, or set data.path to it to use it anyway"
         )
     return target
 
 
 def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/cifar`, or `~/.cache/cifar`."""
+    """Return `$XDG_CACHE_HOME/cifar` or `~/.cache/cifar`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cifar"
 
 
 def _download(url: str, sha256: str, target: Path) -> None:
-    """Write the file at `target`, with a progress bar on a terminal; raises `OSError` and `ValueError`.
+    """Download a file to `target`, with a progress bar on a terminal; raises `OSError` and `ValueError`.
 
-    Not by `pooch.retrieve`, whose temporary file would stay after a SIGKILL.
+    `pooch.retrieve` is not used, as it leaves a temporary file after a SIGKILL.
     """
     fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**18, timeout=30)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -57,12 +57,12 @@ def _download(url: str, sha256: str, target: Path) -> None:
     with atomic.replacing(target) as temporary:
         with _Bounded(io.FileIO(temporary, "w")) as file:
             fetch(url, file, None)
-        if (found := pooch.file_hash(temporary)) != sha256:
-            raise ValueError(f"the SHA-256 of what came is {found}")
+        if (actual := pooch.file_hash(temporary)) != sha256:
+            raise ValueError(f"the SHA-256 of the downloaded file is {actual}")
 
 
 class _Bounded(io.BufferedWriter):
-    """A file of at most `LIMIT` bytes, so that no server fills the disk."""
+    """A file of at most `LIMIT` bytes, so that a server cannot fill the disk."""
 
     def write(self, data: bytes) -> int:
         if self.tell() + len(data) > LIMIT:

@@ -1,4 +1,4 @@
-"""Image files of one's own: a folder for each class."""
+"""Your own images for classification: a folder for each class."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 
 @DATASETS.register
 def folder(seed: int, *, path: str, size: PositiveInt, val_fraction: Share, limit: PositiveInt | None) -> Dataset:
-    """The images at `path`, in `train/CLASS/` and `test/CLASS/`, as (size, size, 3).
+    """The images in `train/CLASS/` and `test/CLASS/` of `path`, as (size, size, 3).
 
-    The classes are the folders of `train`, sorted. An image's shorter side is resized to `size` pixels, then its
-    center is cut out. Raises `InputError` where a folder is missing, for a class that only `test` has, and for a file
-    that is no image.
+    The classes are the folders of `train`, sorted. An image's shorter side is resized to `size` pixels, then it is
+    center-cropped. Raises `InputError` for a missing folder, a class that only `test` has, and a file that is no image.
     """
     root = Path(path).expanduser()
     folders = [child.name for child in _folders(root / "train")]
     for child in _folders(root / "test"):
         if child.name not in folders:
-            raise InputError(f"{child}: a class that train does not have; {did_you_mean(child.name, folders)}")
+            raise InputError(f"{child}: class missing in train; {did_you_mean(child.name, folders)}")
     train, test = (_read(root / part, folders, size, limit) for part in ("train", "test"))
     names = [unescaped(name) for name in folders]
     return assemble(root.resolve().name, train, test, names, seed=seed, val_fraction=val_fraction, limit=limit)
@@ -39,23 +38,23 @@ def folder(seed: int, *, path: str, size: PositiveInt, val_fraction: Share, limi
 
 def _folders(parent: Path) -> list[Path]:
     with refusing(parent, ACCEPTED):
-        found = sorted(child for child in parent.iterdir() if child.is_dir())
-    if not found:
-        raise InputError(f"{parent}: holds no classes; accepted for data.path: {ACCEPTED}")
-    return found
+        folders = sorted(child for child in parent.iterdir() if child.is_dir())
+    if not folders:
+        raise InputError(f"{parent}: contains no class folders; accepted for data.path: {ACCEPTED}")
+    return folders
 
 
 def _read(part: Path, folders: Sequence[str], size: int, limit: int | None) -> Split:
-    """The images that `limit` leaves, in the order of their paths."""
-    found = [
+    """Read at most `limit` images, in the order of their paths."""
+    files = [
         (file, label)
         for label, name in enumerate(folders)
         for file in sorted((part / name).glob("*"))
         if file.suffix.lower() in SUFFIXES
     ]
-    labels = np.array([label for _, label in found], np.int64)
+    labels = np.array([label for _, label in files], np.int64)
     keep = subset(labels, limit)
     images = np.empty((len(keep), size, size, 3), np.uint8)
     for row, position in enumerate(keep):
-        images[row] = read_image(found[position][0], (size, size, 3))
+        images[row] = read_image(files[position][0], (size, size, 3))
     return Split(images, {"label": labels[keep]})

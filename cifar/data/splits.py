@@ -1,4 +1,4 @@
-"""Labels that are checked, a stratified validation cut, and the `Dataset` that comes of them."""
+"""Checks of labels, stratified splits, and assembly of a `Dataset`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cifar.runtime.lazy import np
 
 
 def checked_labels(labels: np.ndarray, images: int, classes: int, where: object) -> np.ndarray:
-    """`labels` as (n,) int64, if there is one for each of `images` images and each is a class from 0 to `classes` - 1.
+    """Return `labels` as int64 (n,).
 
-    Raises `InputError` about `where` otherwise.
+    Raises `InputError` about `where` unless there is one for each of `images` images, from 0 to `classes` - 1.
     """
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise InputError(f"{where}: labels are {labels.dtype} {labels.shape}; accepted: integers of shape (n,)")
     if len(labels) != images:
-        raise InputError(f"{where}: {images} images but {len(labels)} labels; accepted: one label an image")
+        raise InputError(f"{where}: {images} images but {len(labels)} labels; accepted: one label per image")
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
         raise InputError(
@@ -37,25 +37,23 @@ def assemble(
     val_fraction: float,
     limit: int | None,
 ) -> Dataset:
-    """A `Dataset` of the source's `train` and `test` images, with `val_fraction` of the former held out by `seed`.
+    """Assemble a `Dataset`; `val_fraction` of the training images become the validation split, chosen by `seed`.
 
-    With `limit`, at most so many training images (before the cut) and at most so many test images are kept: see
-    `subset`. Raises `InputError` where the test split, or a class of the training or of the validation split, would be
-    empty.
+    `limit` bounds the number of training images (before the split) and of test images: see `subset`. Raises
+    `InputError` if the test split, or a class of the training or validation split, would be empty.
     """
     if not len(test):
-        raise InputError(f"data.name={name}: the source holds no test images; accepted: at least one")
+        raise InputError(f"data.name={name}: no test images; accepted: at least one")
     keep = subset(train.targets["label"], limit)
-    rest, cut = stratified_cut(train.targets["label"][keep], val_fraction, seed, class_names, "data.val_fraction")
+    rest, cut = stratified_split(train.targets["label"][keep], val_fraction, seed, class_names, "data.val_fraction")
     shown = subset(test.targets["label"], limit)
     return Dataset(name, train.take(keep[rest]), train.take(keep[cut]), test.take(shown), tuple(class_names))
 
 
 def subset(labels: np.ndarray, limit: int | None) -> np.ndarray:
-    """Sorted positions of at most `limit` images; all of them for None.
+    """Return sorted positions of at most `limit` images; all for None.
 
-    The rule is fixed: the first images of each class, of each class the same share. A smaller subset lies within a
-    larger one.
+    Takes the first images of each class, the same share of each. A smaller subset is contained in a larger one.
     """
     if limit is None:
         return np.arange(len(labels))
@@ -63,20 +61,20 @@ def subset(labels: np.ndarray, limit: int | None) -> np.ndarray:
     return np.sort(np.argsort(share, kind="stable")[:limit])
 
 
-def stratified_cut(
+def stratified_split(
     labels: np.ndarray, fraction: float, seed: int, class_names: Sequence[str], setting: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted positions of the rest and of the cut, which takes `fraction` of each class, rounded to whole images.
+    """Split off `fraction` of each class, rounded to whole images; return sorted positions of the rest and that part.
 
-    Which images are cut is drawn by `seed`, and is the same on every machine and version of numpy: the raw numbers of
-    PCG64 are the only random numbers that numpy promises never to change. Raises `InputError` naming `setting` where a
-    class has no image in one of the parts.
+    The choice depends on `seed` alone and is the same on every machine and version of NumPy: raw PCG64 numbers are the
+    only random numbers that NumPy guarantees never to change. Raises `InputError` naming `setting` if a class would
+    have no image in one of the parts.
     """
     counts = np.bincount(labels, minlength=len(class_names))
     smallest = int(counts.argmin())
     if counts[smallest] < 2:
         raise InputError(
-            f"{setting}={fraction}: class {class_names[smallest]!r} has {counts[smallest]} images to cut; "
+            f"{setting}={fraction}: class {class_names[smallest]!r} has {counts[smallest]} images to split; "
             f"accepted: at least 2 of each class (see data.limit)"
         )
     taken = _taken(counts, fraction)
@@ -86,23 +84,23 @@ def stratified_cut(
             f"{setting}={fraction}: leaves one part of class {class_names[smallest]!r}, which has "
             f"{counts[smallest]} images, empty; accepted: {least} to {1 - least:.4g}"
         )
-    return proportional_cut(labels, fraction, seed)
+    return proportional_split(labels, fraction, seed)
 
 
-def proportional_cut(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """As `stratified_cut`, but a class with few images may be missing in one of the parts."""
+def proportional_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split like `stratified_split`, but allow classes with few images to be missing in one of the parts."""
     taken = _taken(np.bincount(labels), fraction)
     is_cut = _rank_in_class(labels, np.random.PCG64(seed).random_raw(len(labels))) < taken[labels]
     return np.flatnonzero(~is_cut), np.flatnonzero(is_cut)
 
 
 def _taken(counts: np.ndarray, fraction: float) -> np.ndarray:
-    """How many of each class a cut takes."""
+    """Number of images of each class that are split off."""
     return np.floor(counts * fraction + 0.5).astype(np.int64)
 
 
 def _rank_in_class(labels: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """The place of each image, from 0, among those of its class in the order of `key`."""
+    """Rank of each image, from 0, among those of its class in the order of `key`."""
     order = np.lexsort((key, labels))
     counts = np.bincount(labels)
     rank = np.empty_like(order)

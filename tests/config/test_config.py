@@ -244,7 +244,7 @@ MISTAKES = [
     ("data.val_fraction=0", "data.val_fraction=0: should be greater than 0"),
     ("data.val_fraction=1", "data.val_fraction=1: should be less than 1"),
     ("data.test_fraction=1.5", "data.test_fraction=1.5: should be less than 1"),
-    ("data.limit=5", "data.val_fraction=0.1: class '0' has 0 images to cut; accepted: at least 2"),
+    ("data.limit=5", "data.val_fraction=0.1: class '0' has 0 images to split; accepted: at least 2"),
     ("schedule=cosine epochs=3 schedule.warmup_epochs=3",
      "schedule.warmup_epochs=3: should be less than the number of epochs, 3"),
     ("schedule=cosine epochs=20 finetune.epochs=1 data=digits",

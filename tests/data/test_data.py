@@ -32,7 +32,7 @@ from PIL import Image
 from cifar.config.registry import DATASETS
 from cifar.config.schema import settings_of
 from cifar.data import cifar, download
-from cifar.data.splits import stratified_cut, subset
+from cifar.data.splits import stratified_split, subset
 from cifar.files import safe_io
 from cifar.runtime.errors import InputError
 from helpers.annotated_files import WRITERS
@@ -217,18 +217,18 @@ LABELS = arrays.arrays(np.int64, st.integers(20, 200), elements=st.integers(0, 4
 
 @given(LABELS, st.floats(0.15, 0.85), st.integers(0, 2**32))
 def test_cut_is_stratified(labels, fraction, seed):
-    rest, cut = stratified_cut(labels, fraction, seed, "abcde", "data.val_fraction")
+    rest, cut = stratified_split(labels, fraction, seed, "abcde", "data.val_fraction")
     assert np.array_equal(np.sort(np.concatenate([rest, cut])), np.arange(len(labels)))
     assert (np.diff(rest) > 0).all() and (np.diff(cut) > 0).all()
     counts = np.bincount(labels)
     assert (np.abs(np.bincount(labels[cut]) - counts * fraction) < 1).all()
-    again = stratified_cut(labels, fraction, seed, "abcde", "data.val_fraction")
+    again = stratified_split(labels, fraction, seed, "abcde", "data.val_fraction")
     assert np.array_equal(rest, again[0]) and np.array_equal(cut, again[1])
 
 
 def test_cut_depends_on_the_seed_and_on_nothing_else():
     labels = np.arange(12) % 2
-    cut = [stratified_cut(labels, 0.5, seed, "ab", "data.val_fraction")[1].tolist() for seed in range(3)]
+    cut = [stratified_split(labels, 0.5, seed, "ab", "data.val_fraction")[1].tolist() for seed in range(3)]
     assert cut == [[1, 2, 3, 6, 8, 11], [0, 2, 4, 5, 7, 9], [0, 3, 6, 7, 8, 11]]
 
 
@@ -236,7 +236,7 @@ def test_cut_depends_on_the_seed_and_on_nothing_else():
 def test_cut_refuses_empty_parts(fraction, count):
     labels = np.array([0] * 100 + [1] * count)
     with pytest.raises(InputError, match=f"data.val_fraction={fraction}: .*class 'b'.* {count} images.*accepted"):
-        stratified_cut(labels, fraction, 0, "ab", "data.val_fraction")
+        stratified_split(labels, fraction, 0, "ab", "data.val_fraction")
 
 
 @given(LABELS, st.integers(1, 300))
@@ -373,7 +373,7 @@ def test_wrong_binary(version, tmp_path):
     folder = write_binary(tmp_path, version)
     file = folder / version.binary.test
     whole = file.read_bytes()
-    for content, expected in ((whole[:-1], "no whole images"), (b"", "no whole images"),
+    for content, expected in ((whole[:-1], "accepted: a multiple of 307"), (b"", "accepted: a multiple of 307"),
                               (b"\xff" * len(whole), "label 255 of image 0")):  # fmt: skip
         file.write_bytes(content)
         assert expected in refused(version.name, folder)
@@ -389,7 +389,7 @@ WRONG_ARRAYS = {
     "labels are float64": {"y_train": np.zeros(100)},
     "20 images but 21 labels": {"y_test": np.zeros(21, np.int64)},
     "label 18446744073709551615 of image 0": {"y_test": np.full(20, 2**64 - 1, np.uint64)},
-    "holds no test images": {"x_test": np.zeros((0, 32, 32, 3), np.uint8), "y_test": np.zeros(0, np.int64)},
+    "no test images": {"x_test": np.zeros((0, 32, 32, 3), np.uint8), "y_test": np.zeros(0, np.int64)},
     "'airplane' has 0 images": {"y_train": np.arange(100) % 9 + 1},
 }
 
@@ -430,9 +430,9 @@ def test_bombs(tmp_path, monkeypatch):
 
 def test_wrong_path(tmp_path):
     assert "no such file" in refused("cifar10", tmp_path / "nothing")
-    assert "holds no CIFAR data" in refused("cifar10", tmp_path)
+    assert "contains no CIFAR data" in refused("cifar10", tmp_path)
     (tmp_path / "data.zip").write_bytes(b"")
-    assert "holds no CIFAR data" in refused("cifar10", tmp_path / "data.zip")
+    assert "contains no CIFAR data" in refused("cifar10", tmp_path / "data.zip")
     assert "is missing" in refused("cifar100", write_archive(tmp_path, cifar.CIFAR10))
     folder = write_pickled(tmp_path, cifar.CIFAR100)
     (folder / "train").unlink()
@@ -626,10 +626,10 @@ def test_folder_cuts_the_center(tmp_path):
 def test_folder_errors(tmp_path):
     assert "nowhere/train" in refused("folder", tmp_path / "nowhere", size=8)
     (tmp_path / "train").mkdir()
-    assert "no classes" in refused("folder", tmp_path, size=8)
+    assert "contains no class folders" in refused("folder", tmp_path, size=8)
     root = write_folder(tmp_path)
     (root / "test" / "bees").mkdir()
-    with pytest.raises(InputError, match="test/bees: a class that train does not have; did you mean 'bee'"):
+    with pytest.raises(InputError, match="test/bees: class missing in train; did you mean 'bee'"):
         folder_of(root)
     (root / "test" / "bees").rmdir()
     (root / "train" / "dog").mkdir()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cifar.data.annotated.base import cut, rarest
+from cifar.data.annotated.base import rarest, split_off
 from cifar.images.io import Letterbox, read_photo
 from cifar.interfaces import VOID
 from cifar.runtime.errors import InputError
@@ -59,8 +59,8 @@ def test_rarest_class(classes):
 
 
 def test_an_empty_part_is_refused():
-    with pytest.raises(InputError, match=r"data\.x=0\.5: leaves 0 and 0 of 0 images"):
-        cut([], 0.5, 0, "data.x")
+    with pytest.raises(InputError, match=r"data\.x=0\.5: splits 0 images into 0 and 0"):
+        split_off([], 0.5, 0, "data.x")
 
 
 @NAMES

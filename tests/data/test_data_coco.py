@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 
-from cifar.data.annotated.rle import polygon_mask, run_mask, runs_of
+from cifar.data.annotated.rle import polygon_mask, run_lengths, run_mask
 from cifar.interfaces import VOID
 from cifar.runtime.errors import InputError
 from helpers.annotated_files import build, overwrite, refusal, whole, whole_box, write_coco
@@ -66,7 +66,7 @@ def test_agrees_with_pycocotools(root):
 @given(arrays.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
 def test_packed_runs_are_those_of_pycocotools(area):
     packed = coco_masks.encode(np.asfortranarray(area.astype(np.uint8)))
-    lengths = runs_of(packed["counts"].decode(), packed["size"], area.shape, "here")
+    lengths = run_lengths(packed["counts"].decode(), packed["size"], area.shape, "here")
     assert np.array_equal(run_mask(lengths, area.shape), area)
 
 
@@ -74,7 +74,7 @@ def test_long_packed_runs():
     area = np.zeros((700, 900), np.uint8, order="F")
     area[300:400, 20:80] = area[5:650, 700] = 1
     packed = coco_masks.encode(area)
-    lengths = runs_of(packed["counts"].decode(), packed["size"], area.shape, "here")
+    lengths = run_lengths(packed["counts"].decode(), packed["size"], area.shape, "here")
     assert np.array_equal(run_mask(lengths, area.shape), area)
 
 
@@ -127,7 +127,7 @@ def test_broken_ones_can_be_left_out(root, capsys):
     found = build("coco", root, on_invalid="skip").test.targets
     assert all(np.array_equal(expected[name], found[name]) for name in expected)
     told = capsys.readouterr().err
-    assert told.count("\n") == 1 and "annotation 902" in told and "5 of 13 annotations left out" in told
+    assert told.count("\n") == 1 and "annotation 902" in told and "5 of 13 annotations skipped" in told
 
 
 def test_a_pixel_over_the_edge_is_clipped(root):
@@ -154,7 +154,7 @@ SMALL = {"size": [20, 32], "counts": [640]}
 BROKEN = {
     "zero width": (first("bbox", [1, 1, 0, 5]), "annotation 100: box 1, 1, 1, 6 .* has no area"),
     "negative height": (first("bbox", [1, 9, 5, -3]), "annotation 100: .* has no area"),
-    "box outside": (first("bbox", [1, 1, 40, 5]), "annotation 100: .* sticks out of the image of 32×20 pixels"),
+    "box outside": (first("bbox", [1, 1, 40, 5]), "annotation 100: .* exceeds the image of 32×20 pixels"),
     "box beside": (first("bbox", [-1, 1, 1, 5]), "annotation 100: .* has no area"),
     "NaN": (first("bbox", [1, 1, float("nan"), 5]), r"annotations\[0\].bbox\[2\]: .* finite number"),
     "infinity": (first("bbox", [1, 1, float("inf"), 5]), r"annotations\[0\].bbox\[2\]: .* finite number"),
@@ -162,36 +162,36 @@ BROKEN = {
     "three numbers": (first("bbox", [1, 1, 5]), r"annotations\[0\].bbox\[3\]: Field required"),
     "unknown category": (first("category_id", 8), "annotation 100: category_id 8; .*known: 3, 7, 90"),
     "unknown image": (first("image_id", 4711), "annotation 100: no image has the id 4711"),
-    "annotation id twice": (lambda content: content["annotations"][1].update(id=100), "annotation 100: .* comes twice"),
-    "image id twice": (image("id", 12), "image 12: its id comes twice"),
-    "category id twice": (lambda c: c["categories"].append({"id": 3, "name": "x"}), "category 3: its id comes twice"),
-    "category name twice": (lambda c: c["categories"].append({"id": 4, "name": "ant"}), "class 'ant' .* twice"),
+    "annotation id twice": (lambda content: content["annotations"][1].update(id=100), "annotation 100: repeated id"),
+    "image id twice": (image("id", 12), "image 12: repeated id"),
+    "category id twice": (lambda c: c["categories"].append({"id": 3, "name": "x"}), "category 3: repeated id"),
+    "category name twice": (lambda c: c["categories"].append({"id": 4, "name": "ant"}), "class 'ant' .* repeated"),
     "category without a name": (lambda content: content["categories"][0].update(name=" "), "class ' ' is empty"),
-    "other categories": (lambda c: c["categories"].append({"id": 4, "name": "cow"}), "are not those of .*train2017"),
+    "other categories": (lambda c: c["categories"].append({"id": 4, "name": "cow"}), "categories differ from those of .*train2017"),
     "no categories": (lambda content: content.update(categories=[], annotations=[]), "0 classes"),
     "no images": (lambda content: content.update(images=[]), "images: List should have at least 1 item"),
     "no annotations": (lambda content: content.pop("annotations"), "annotations: Field required"),
-    "missing image": (image("file_name", "x.jpg"), "x.jpg: no such file, which .*val2017.json: image 13 asks for"),
+    "missing image": (image("file_name", "x.jpg"), "x.jpg: no such file, referenced in .*val2017.json: image 13"),
     "path that leaves": (image("file_name", "../000.jpg"), "'../000.jpg' is no name of a file in it"),
     "absolute path": (image("file_name", "/etc/passwd"), "'/etc/passwd' is no name of a file in it"),
     "long path": (image("file_name", "x" * 5000), "is no name of a file in it; .* at most 255 bytes"),
     "NUL": (image("file_name", "a\0b"), r"'a\\x00b' is no name of a file in it"),
-    "other size of image": (lambda c: c["images"][2].update(width=25), "014.jpg: has 24×24 pixels, not 25×24 as .* 14"),
+    "other size of image": (lambda c: c["images"][2].update(width=25), "014.jpg: has 24×24 pixels, but .* 14 has 25×24"),
     "negative size of image": (image("width", -1), r"images\[1\].width: .* greater than 0"),
     "id as text": (image("id", "13"), r"images\[1\].id: .* valid integer"),
     "odd polygon": (first("segmentation", [[1, 1, 5, 1, 5]]), "annotation 100: a polygon of 5 numbers"),
     "polygon of two corners": (first("segmentation", [[1, 1, 5, 5]]), "annotation 100: a polygon of 4 numbers"),
-    "polygon outside": (first("segmentation", [[1, 1, 1e9, 1, 5, 5]]), "annotation 100: a polygon sticks out"),
+    "polygon outside": (first("segmentation", [[1, 1, 1e9, 1, 5, 5]]), "annotation 100: a polygon exceeds"),
     "polygon of text": (first("segmentation", [["a", 1, 5, 1, 5, 5]]), r"polygons\[0\]\[0\]: .* valid number"),
     "no segmentation": (lambda c: c["annotations"][0].pop("segmentation"), "some annotations have a segmentation and"),
-    "mask of another size": (first("segmentation", {**SMALL, "size": [20, 31]}), r"a mask of size \[20, 31\]"),
-    "huge mask": (first("segmentation", {"size": [2**31, 2**31], "counts": [2**62]}), "annotation 100: a mask of size"),
-    "too few runs": (first("segmentation", {**SMALL, "counts": [639]}), "annotation 100: .* add up to 640"),
+    "mask of another size": (first("segmentation", {**SMALL, "size": [20, 31]}), r"mask of size \[20, 31\]"),
+    "huge mask": (first("segmentation", {"size": [2**31, 2**31], "counts": [2**62]}), "annotation 100: mask of size"),
+    "too few runs": (first("segmentation", {**SMALL, "counts": [639]}), "annotation 100: .* with the sum 640"),
     "negative run": (first("segmentation", {**SMALL, "counts": [700, -60]}), r"counts.*greater than or equal to 0"),
     "negative packed run": (first("segmentation", {**SMALL, "counts": "T`NS`1"}), "annotation 100: .*run lengths"),
-    "packed run cut short": (first("segmentation", {**SMALL, "counts": "P"}), "annotation 100: .* end within a number"),
-    "packed of other letters": (first("segmentation", {**SMALL, "counts": "ü"}), "annotation 100: 'ü' in its counts"),
-    "endless packed number": (first("segmentation", {**SMALL, "counts": "P" * 50}), "'P' in its counts"),
+    "packed run cut short": (first("segmentation", {**SMALL, "counts": "P"}), "annotation 100: truncated counts"),
+    "packed of other letters": (first("segmentation", {**SMALL, "counts": "ü"}), "annotation 100: 'ü' in counts"),
+    "endless packed number": (first("segmentation", {**SMALL, "counts": "P" * 50}), "'P' in counts"),
     "runs without size": (first("segmentation", {"counts": [640]}), "segmentation.runs.size: Field required"),
     "crowd of two": (first("iscrowd", 2), r"annotations\[0\].iscrowd: .* 0 or 1"),
     "list": (lambda content: content["annotations"].insert(0, [1, 2]), r"annotations\[0\]: Input should be an object"),
@@ -227,7 +227,7 @@ def test_broken_photo_and_settings(root):
     assert "012.jpg: cannot be read" in refusal("coco", root)
     assert "instances_none.json: cannot be read" in refusal("coco", root, test="none")
     assert "'../x' is no name" in refusal("coco", root, test="../x")
-    assert "data.val_fraction=0.001: leaves 12 and 0 of 12 images" in refusal("coco", root, val_fraction=0.001)
+    assert "data.val_fraction=0.001: splits 12 images into 12 and 0" in refusal("coco", root, val_fraction=0.001)
 
 
 def test_damaged_files(root):

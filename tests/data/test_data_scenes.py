@@ -14,7 +14,7 @@ from PIL import Image
 
 from cifar.config.registry import DATASETS
 from cifar.data.scenes import builder, cutouts
-from cifar.data.scenes.counter_rng import Draws
+from cifar.data.scenes.counter_rng import CounterRNG
 from cifar.data.scenes.textures import textured
 from cifar.interfaces import Split
 from cifar.runtime.errors import InputError
@@ -43,7 +43,7 @@ LAYOUTS = st.builds(
 def test_boxes_are_the_extent_of_what_is_seen(layout, seed, sides):
     values = np.arange(40, 50, dtype=np.uint8)[:, None, None, None]
     images = source(np.tile(values, (1, *sides, 1)))
-    plain, instances, classes = builder._block(images, layout, Draws((seed, 0), 0, 4))
+    plain, instances, classes = builder._block(images, layout, CounterRNG((seed, 0), 0, 4))
     found = builder._annotated(instances, classes)
     for row in range(4):
         numbers = [number for number in range(1, layout.objects + 1) if (instances[row] == number).any()]
@@ -69,17 +69,17 @@ def test_enough_of_each_object_is_seen(layout, seed):
     """Each object alone, drawn from the same numbers, against what is left of it in the scene."""
     images = source(np.full((3, 8, 8, 1), 7, np.uint8))
     claimed = []
-    claim = builder.Canvas.claim
+    place = builder.Canvas.place
 
     def spy(self, row, corner, inside, number):
-        accepted = claim(self, row, corner, inside, number)
+        accepted = place(self, row, corner, inside, number)
         if accepted:
             claimed.append((row, number, np.count_nonzero(inside)))
         return accepted
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(builder.Canvas, "claim", spy)
-        _, instances, _ = builder._block(images, layout, Draws((seed, 0), 0, 4))
+        patch.setattr(builder.Canvas, "place", spy)
+        _, instances, _ = builder._block(images, layout, CounterRNG((seed, 0), 0, 4))
     assert {row for row, _, _ in claimed} == set(range(4))
     for row, number, whole in claimed:
         assert np.count_nonzero(instances[row] == number) >= layout.min_visible * whole
@@ -152,7 +152,7 @@ def test_resizing_is_that_of_pillow(side):
 
 def test_shapes_differ_and_fill_their_frame():
     sides = np.tile(np.float32([24, 32]), (300, 1))
-    cover = cutouts.shapes(Draws((0, 0), 0, 300)(cutouts.SHAPE), sides, 36)
+    cover = cutouts.shapes(CounterRNG((0, 0), 0, 300)(cutouts.SHAPE_NUMBERS), sides, 36)
     assert cover.min() == 0 and cover.max() == 1
     area = cover.sum(axis=(1, 2)) / (24 * 32)
     assert 0.4 < area.min() < 0.6 and 0.8 < area.max() < 0.9
@@ -161,7 +161,7 @@ def test_shapes_differ_and_fill_their_frame():
 
 
 def test_backgrounds_are_varied():
-    images = textured(Draws((0, 0), 0, 200), 32, 3)
+    images = textured(CounterRNG((0, 0), 0, 200), 32, 3)
     assert images.min() >= 0 and images.max() <= 255
     spread = images.std(axis=(1, 2, 3))
     assert np.percentile(spread, 5) > 5 and images.mean(axis=(1, 2, 3)).std() > 15
@@ -171,7 +171,7 @@ def test_backgrounds_are_varied():
     ("overrides", "expected"),
     [
         (["data.min_scale=0.6"], "data.min_scale=0.6: is greater than data.max_scale=0.5"),
-        (["data.min_scale=0.05"], "data.min_scale=0.05: makes objects of less than 4 pixels; .*at least 0.0625"),
+        (["data.min_scale=0.05"], "data.min_scale=0.05: objects of less than 4 pixels; .*at least 0.0625"),
         (["data.max_scale=1.5"], "data.max_scale=1.5: should be less than or equal to 1"),
         (["data.objects=0"], "data.objects=0: should be greater than or equal to 1"),
         (["data.objects=255"], "data.objects=255: should be less than or equal to 254"),

@@ -1,4 +1,4 @@
-"""Photos of any size with what is on them: checked, brought to one size, cut into splits."""
+"""Annotated photos of any size: checks, letterboxing to one size, splits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cifar.data.splits import proportional_cut, subset
+from cifar.data.splits import proportional_split, subset
 from cifar.images.io import read_photo
 from cifar.interfaces import VOID, Dataset, Split, aligned_empty
 from cifar.runtime.errors import InputError
@@ -17,11 +17,11 @@ from cifar.runtime.terminal import unescaped
 
 @dataclass(frozen=True)
 class Example:
-    """A photo that is not read yet.
+    """A photo with a function that reads its annotations.
 
-    `group` is what splits are stratified by, from 0. `annotate` takes the photo's (height, width) and gives the targets
-    `boxes` (k, 4), `classes` (k,), `crowd` (k,) and `mask` (height, width), or those of them that the data set has, in
-    the photo's pixels; it raises `InputError`.
+    Splits are stratified by `group`, from 0. `annotate` takes the photo's (height, width) and returns the targets that
+    the data set has: `boxes` (k, 4), `classes` (k,), `crowd` (k,), `mask` (height, width), in pixels of the photo. It
+    raises `InputError`.
     """
 
     photo: Path
@@ -41,92 +41,94 @@ def annotated(
     val_fraction: float,
     limit: int | None,
 ) -> Dataset:
-    """The photos, each whole and in its proportions in an image (size, size, 3), black around it and void in masks.
+    """Read photos letterboxed to (size, size, 3): black around the photo, `VOID` in masks.
 
-    Without `val`, it is cut from `train`: of each group `val_fraction`, rounded to whole images. At most `limit` images
-    of each of the three, before that cut, are read. Raises `InputError`, also where a split would be empty.
+    If `val` is None, `val_fraction` of each group of `train`, rounded to whole images, becomes the validation split. At
+    most `limit` images of each given split are used. Raises `InputError`, also if a split would be empty.
     """
     train, test = _limited(train, limit), _limited(test, limit)
     if val is None:
-        train, val = cut(train, val_fraction, seed, "data.val_fraction")
+        train, val = split_off(train, val_fraction, seed, "data.val_fraction")
     else:
         val = _limited(val, limit)
     for part, examples in (("training", train), ("validation", val), ("test", test)):
         if not examples:
-            raise InputError(f"data.name={name}: the source holds no {part} images; accepted: at least one")
+            raise InputError(f"data.name={name}: no {part} images; accepted: at least one")
     return Dataset(name, *(_read(examples, size) for examples in (train, val, test)), tuple(class_names))
 
 
-def cut(examples: Sequence[Example], fraction: float, seed: int, setting: str) -> tuple[list[Example], list[Example]]:
-    """The rest and what is cut, `fraction` of each group; raises `InputError` naming `setting` where one is empty."""
-    rest, taken = proportional_cut(np.array([example.group for example in examples], np.int64), fraction, seed)
+def split_off(
+    examples: Sequence[Example], fraction: float, seed: int, setting: str
+) -> tuple[list[Example], list[Example]]:
+    """Split off `fraction` of each group; raises `InputError` naming `setting` if a part is empty."""
+    rest, taken = proportional_split(np.array([example.group for example in examples], np.int64), fraction, seed)
     if not len(rest) or not len(taken):
         raise InputError(
-            f"{setting}={fraction}: leaves {len(rest)} and {len(taken)} of {len(examples)} images; "
-            f"accepted: what leaves some in both parts"
+            f"{setting}={fraction}: splits {len(examples)} images into {len(rest)} and {len(taken)}; "
+            f"accepted: at least one image in both parts"
         )
     return [examples[k] for k in rest], [examples[k] for k in taken]
 
 
 def rarest(classes: Sequence[np.ndarray], count: int) -> list[int]:
-    """Of each image the class that the fewest images show, `count` for an image that shows none.
+    """Return for each image the class that occurs in the fewest images; `count` for an image without objects.
 
-    Cut by these, splits keep the proportion of rare classes, after the order in which iterative stratification deals
-    classes out (Sechidis et al., "On the Stratification of Multi-Label Data", 2011).
+    Splits stratified by it keep the proportion of rare classes, like iterative stratification, which distributes rare
+    classes first (Sechidis et al., "On the Stratification of Multi-Label Data", 2011).
     """
-    shown = np.zeros((len(classes), count), bool)
-    for row, found in enumerate(classes):
-        shown[row, found] = True
-    rank = np.where(shown, shown.sum(axis=0), len(classes) + 1)
-    return np.where(shown.any(axis=1), rank.argmin(axis=1), count).tolist()
+    present = np.zeros((len(classes), count), bool)
+    for row, labels in enumerate(classes):
+        present[row, labels] = True
+    rank = np.where(present, present.sum(axis=0), len(classes) + 1)
+    return np.where(present.any(axis=1), rank.argmin(axis=1), count).tolist()
 
 
 def checked_classes(names: Sequence[str], where: object) -> tuple[str, ...]:
-    """`names` of classes; raises `InputError` about `where` for none, too many, an empty or a repeated one."""
+    """Check `names` of classes; raises `InputError` about `where` for none, too many, an empty or a repeated name."""
     if not 1 <= len(names) <= 254:
         raise InputError(f"{where}: {len(names)} classes; accepted: 1 to 254")
     for name in names:
         if not name.strip() or names.count(name) > 1:
-            raise InputError(f"{where}: class {name!r} is empty or comes twice; accepted: names that differ")
+            raise InputError(f"{where}: class {name!r} is empty or repeated; accepted: unique names")
     return tuple(map(unescaped, names))
 
 
 def mask_values(class_names: Sequence[str]) -> list[int]:
-    """What pixels of a mask may be: background, the classes, void."""
+    """Return the valid values of a mask: background, classes, `VOID`."""
     return [*range(len(class_names) + 1), VOID]
 
 
 def checked_box(box: Sequence[float], size: tuple[int, int], where: object) -> list[float]:
-    """A box (left, top, right, bottom) within a photo of `size` (height, width); what sticks out by a pixel is clipped.
+    """Check a box (left, top, right, bottom) of a photo of `size` (height, width) and clip it by at most one pixel.
 
-    Raises `InputError` about `where` for one that has no area or sticks out by more.
+    Raises `InputError` about `where` for a box without area, or more than one pixel outside of the photo.
     """
-    shown = f"box {', '.join(f'{place:g}' for place in box)} (left, top, right, bottom)"
+    shown = f"box {', '.join(f'{edge:g}' for edge in box)} (left, top, right, bottom)"
     if not all(map(math.isfinite, box)):
-        raise InputError(f"{where}: {shown} is not of numbers; accepted: four finite numbers")
+        raise InputError(f"{where}: {shown} is not finite; accepted: four finite numbers")
     height, width = size
     left, top, right, bottom = box
     if min(left, top) < -1 or right > width + 1 or bottom > height + 1:
         raise InputError(
-            f"{where}: {shown} sticks out of the image of {width}×{height} pixels; accepted: by one pixel at most"
+            f"{where}: {shown} exceeds the image of {width}×{height} pixels; accepted: by at most one pixel"
         )
     left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
     if right <= left or bottom <= top:
-        raise InputError(f"{where}: {shown} has no area; accepted: right and bottom that are greater than left and top")
+        raise InputError(f"{where}: {shown} has no area; accepted: right > left and bottom > top")
     return [left, top, right, bottom]
 
 
-def check_size(found: tuple[int, ...], stated: tuple[int, ...], path: object, where: object) -> None:
-    """Raises `InputError` where the (height, width) of the file at `path` is not what is `stated` about it `where`."""
-    if found != stated:
+def check_size(actual: tuple[int, ...], stated: tuple[int, ...], path: object, where: object) -> None:
+    """Raise `InputError` if the `actual` (height, width) of the file at `path` is not that `stated` in `where`."""
+    if actual != stated:
         raise InputError(
-            f"{path}: has {found[1]}×{found[0]} pixels, not {stated[1]}×{stated[0]} as {where} has it; "
+            f"{path}: has {actual[1]}×{actual[0]} pixels, but {where} has {stated[1]}×{stated[0]}; "
             f"accepted: the same size"
         )
 
 
 def checked_mask(mask: np.ndarray, size: tuple[int, int], values: Sequence[int], where: object) -> np.ndarray:
-    """`mask` if it is of `size` and of these `values`; raises `InputError` about `where` otherwise."""
+    """Return `mask`; raises `InputError` about `where` unless it has this `size` and these `values` only."""
     check_size(mask.shape, size, where, "its photo")
     wrong = ~np.isin(mask, values)
     if wrong.any():
@@ -136,9 +138,9 @@ def checked_mask(mask: np.ndarray, size: tuple[int, int], values: Sequence[int],
 
 
 def checked_file(path: Path, where: object) -> Path:
-    """`path`; raises `InputError` where there is no such file, which is asked for `where`."""
+    """Return `path`; raises `InputError` if the file, referenced in `where`, does not exist."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file, which {where} asks for; accepted: files that are there")
+        raise InputError(f"{path}: no such file, referenced in {where}; accepted: existing files")
     return path
 
 
@@ -149,7 +151,7 @@ def _limited(examples: Sequence[Example], limit: int | None) -> Sequence[Example
 def _read(examples: Sequence[Example], size: int) -> Split:
     shape = (size, size, 3)
     images = aligned_empty(len(examples) * size * size * 3).reshape(len(examples), *shape)
-    found: dict[str, list[np.ndarray]] = {}
+    collected: dict[str, list[np.ndarray]] = {}
     for row, example in enumerate(examples):
         _, images[row], position = read_photo(example.photo, shape)
         for name, target in example.annotate(position.size).items():
@@ -157,17 +159,17 @@ def _read(examples: Sequence[Example], size: int) -> Split:
                 target = position.boxes_to_image(target)
             elif name == "mask":
                 target = position.mask_to_image(target, shape)
-            found.setdefault(name, []).append(target)
+            collected.setdefault(name, []).append(target)
     padding = {"boxes": (np.float32, 0), "classes": (np.int64, -1), "crowd": (bool, False)}
     targets = {name: _padded(arrays, *padding[name]) if name in padding else np.stack(arrays)
-               for name, arrays in found.items()}  # fmt: skip
+               for name, arrays in collected.items()}  # fmt: skip
     return Split(images, targets)
 
 
 def _padded(arrays: Sequence[np.ndarray], dtype: type, value: float) -> np.ndarray:
-    """Arrays (k, …) of differing k as one (n, m, …), m at least 1."""
-    most = max(1, *map(len, arrays))
-    padded = np.full((len(arrays), most, *arrays[0].shape[1:]), value, dtype)
+    """Stack arrays (k, …) of different k to one (n, m, …), padded with `value`; m is at least 1."""
+    longest = max(1, *map(len, arrays))
+    padded = np.full((len(arrays), longest, *arrays[0].shape[1:]), value, dtype)
     for row, array in enumerate(arrays):
         padded[row, : len(array)] = array
     return padded

@@ -1,4 +1,4 @@
-"""Photos annotated in the JSON of COCO: boxes, and masks as polygons or run lengths.
+"""Photos annotated in COCO's JSON format: boxes, and masks as polygons or run lengths.
 
 Source: Lin et al., "Microsoft COCO: Common Objects in Context", 2014, https://cocodataset.org/#format-data
 """
@@ -16,19 +16,19 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, NonNegativeInt
 from cifar.config.registry import DATASETS
 from cifar.config.schema import Share
 from cifar.data.annotated.base import Example, annotated, check_size, checked_box, checked_classes, checked_file, rarest
-from cifar.data.annotated.rle import polygon_mask, run_mask, runs_of
+from cifar.data.annotated.rle import polygon_mask, run_lengths, run_mask
 from cifar.files.safe_io import member, read_file, refusing
 from cifar.interfaces import VOID, Dataset
 from cifar.runtime.errors import InputError, did_you_mean, warn
 from cifar.runtime.lazy import np
 
-ACCEPTED = "the JSON of COCO: images, categories and annotations"
-SAID = 3
-"""Broken annotations of a file that are told of one by one."""
+ACCEPTED = "COCO's JSON: images, categories and annotations"
+MAX_REPORTED = 3
+"""Number of invalid annotations of a file that are reported one by one."""
 
 
 class Entry(BaseModel):
-    """A record of the file; what else it states is passed over."""
+    """A record of the file; other fields are ignored."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore")
 
@@ -72,14 +72,14 @@ class File(Entry):
 
 
 @dataclass(frozen=True)
-class Thing:
-    """An annotation that was checked: its box as (left, top, right, bottom), its class from 0, and its mask."""
+class CheckedAnnotation:
+    """A valid annotation: box (left, top, right, bottom), class from 0, and mask."""
 
     box: list[float]
     label: int
     crowd: bool
     area: list[list[float]] | np.ndarray | None
-    """Polygons, or lengths of runs."""
+    """Polygons, or run lengths."""
 
 
 @DATASETS.register
@@ -97,32 +97,36 @@ def coco(
     val_fraction: Share,
     limit: PositiveInt | None,
 ) -> Dataset:
-    """The photos of COCO at `path` as (size, size, 3), with boxes, and with masks if there are segmentations.
+    """Photos of COCO at `path` as (size, size, 3), with boxes, and with masks if there are segmentations.
 
-    `train`, `val` and `test` name splits; that of a name has the file `annotations` and the folder `images`, with the
-    name in the place of `{split}`. Without `val`, it is cut from the training images. The classes are the categories in
-    the order of their ids. `iscrowd` makes a crowd. In the mask, a pixel of objects of several classes is void. Raises
-    `InputError` for what does not agree with the format or with itself; `on_invalid=skip` leaves out, with a warning,
-    annotations whose box, segmentation or ids make no sense. Settings and errors else are those of `annotated`.
+    `train`, `val` and `test` name splits; a split has the file `annotations` and the folder `images`, with its name in
+    place of `{split}`. If `val` is None, it is split off the training images. The classes are the categories, sorted by
+    id. Annotations with `iscrowd` are crowds. Pixels with objects of several classes are `VOID` in the mask. Raises
+    `InputError` for invalid or contradictory files; `on_invalid=skip` skips annotations with an invalid box, segmentation
+    or id, with a warning. For the other settings and errors see `annotated`.
     """
     root = Path(path).expanduser()
-    found = {split: _File(root, split, annotations, images) for split in (train, val, test) if split is not None}
-    class_names = found[train].class_names
-    for file in found.values():
+    files = {split: _File(root, split, annotations, images) for split in (train, val, test) if split is not None}
+    class_names = files[train].class_names
+    for file in files.values():
         if file.class_names != class_names:
-            raise InputError(f"{file.path}: its categories are not those of {found[train].path}; accepted: the same")
-    things = {split: file.things(skip=on_invalid == "skip") for split, file in found.items()}
-    every = [thing for photos in things.values() for here in photos.values() for thing in here]
-    masks = any(thing.area is not None for thing in every)
-    if masks and not all(thing.area is not None for thing in every):
+            raise InputError(f"{file.path}: categories differ from those of {files[train].path}; accepted: the same")
+    annotations_by_photo = {
+        split: file.annotations_by_photo(skip=on_invalid == "skip") for split, file in files.items()
+    }
+    has_mask = {
+        item.area is not None for photos in annotations_by_photo.values() for items in photos.values() for item in items
+    }
+    masks = True in has_mask
+    if len(has_mask) > 1:
         raise InputError(f"{root}: some annotations have a segmentation and some have none; accepted: all or none")
-    parts = {split: found[split].examples(things[split], masks) for split in found}
+    parts = {split: files[split].examples(annotations_by_photo[split], masks) for split in files}
     return annotated(root.resolve().name, parts[train], None if val is None else parts[val], parts[test], class_names,
                      seed=seed, size=size, val_fraction=val_fraction, limit=limit)  # fmt: skip
 
 
 class _File:
-    """The annotations of a split."""
+    """The annotation file of a split."""
 
     def __init__(self, root: Path, split: str, annotations: str, images: str):
         self.path = member(root, annotations.replace("{split}", split))
@@ -134,43 +138,43 @@ class _File:
         self.class_names = checked_classes([categories[number].name for number in ids], self.path)
         self._labels = {number: label for label, number in enumerate(ids)}
 
-    def things(self, skip: bool) -> dict[int, list[Thing]]:
-        """By the id of a photo what is on it, all checked; without those that make no sense if they are to `skip`."""
-        found: dict[int, list[Thing]] = {number: [] for number in self._photos}
+    def annotations_by_photo(self, skip: bool) -> dict[int, list[CheckedAnnotation]]:
+        """Return the valid annotations by photo id; invalid ones raise `InputError`, or are skipped with a warning."""
+        valid: dict[int, list[CheckedAnnotation]] = {number: [] for number in self._photos}
         seen: set[int] = set()
         skipped = []
         for annotation in self._content.annotations:
             try:
-                thing = self._checked(annotation, seen)
+                item = self._checked(annotation, seen)
             except InputError as error:
                 if not skip:
                     raise
                 skipped.append(str(error))
             else:
-                found[annotation.image_id].append(thing)
+                valid[annotation.image_id].append(item)
         if skipped:
             warn(
-                f"{'; '.join(skipped[:SAID])}{' …' if skipped[SAID:] else ''}: {len(skipped)} of "
-                f"{len(self._content.annotations)} annotations left out"
+                f"{'; '.join(skipped[:MAX_REPORTED])}{' …' if skipped[MAX_REPORTED:] else ''}: {len(skipped)} of "
+                f"{len(self._content.annotations)} annotations skipped"
             )
-        return found
+        return valid
 
-    def examples(self, things: Mapping[int, list[Thing]], masks: bool) -> list[Example]:
-        classes = [np.array([thing.label for thing in here], np.int64) for here in things.values()]
+    def examples(self, annotations_by_photo: Mapping[int, list[CheckedAnnotation]], masks: bool) -> list[Example]:
+        classes = [np.array([item.label for item in items], np.int64) for items in annotations_by_photo.values()]
         groups = rarest(classes, len(self.class_names))
-        return [self._example(self._photos[number], things[number], group, masks)
-                for number, group in zip(things, groups, strict=True)]  # fmt: skip
+        return [self._example(self._photos[number], annotations_by_photo[number], group, masks)
+                for number, group in zip(annotations_by_photo, groups, strict=True)]  # fmt: skip
 
-    def _example(self, photo: Photo, here: Sequence[Thing], group: int, masks: bool) -> Example:
+    def _example(self, photo: Photo, items: Sequence[CheckedAnnotation], group: int, masks: bool) -> Example:
         where = f"{self.path}: image {photo.id}"
         with refusing(where, "a file_name within the folder"):
             file = checked_file(member(self._folder, photo.file_name), where)
-        return Example(file, group, functools.partial(_targets, photo, here, masks, file, where))
+        return Example(file, group, functools.partial(_targets, photo, items, masks, file, where))
 
-    def _checked(self, annotation: Annotation, seen: set[int]) -> Thing:
+    def _checked(self, annotation: Annotation, seen: set[int]) -> CheckedAnnotation:
         where = f"{self.path}: annotation {annotation.id}"
         if annotation.id in seen:
-            raise InputError(f"{where}: its id comes twice; accepted: ids that differ")
+            raise InputError(f"{where}: repeated id; accepted: unique ids")
         seen.add(annotation.id)
         if annotation.image_id not in self._photos:
             raise InputError(f"{where}: no image has the id {annotation.image_id}; accepted: those of images")
@@ -185,11 +189,11 @@ class _File:
         box = checked_box((left, top, left + width, top + height), size, where)
         area = annotation.segmentation or None
         if isinstance(area, Runs):
-            area = runs_of(area.counts, area.size, size, where)
+            area = run_lengths(area.counts, area.size, size, where)
         elif area is not None:
             for polygon in area:
                 _check_polygon(polygon, size, where)
-        return Thing(box, self._labels[annotation.category_id], bool(annotation.iscrowd), area)
+        return CheckedAnnotation(box, self._labels[annotation.category_id], bool(annotation.iscrowd), area)
 
 
 def _parsed(path: Path) -> File:
@@ -199,47 +203,46 @@ def _parsed(path: Path) -> File:
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-            told = f"{place.lstrip('.')}: {first['msg']}" if place else first["msg"]
-            raise InputError(f"{path}: {told}; accepted: {ACCEPTED}") from None
+            problem = f"{place.lstrip('.')}: {first['msg']}" if place else first["msg"]
+            raise InputError(f"{path}: {problem}; accepted: {ACCEPTED}") from None
 
 
 def _by_id(entries: Sequence[Any], where: str) -> dict[int, Any]:
-    found = {}
+    by_id = {}
     for entry in entries:
-        if entry.id in found:
-            raise InputError(f"{where} {entry.id}: its id comes twice; accepted: ids that differ")
-        found[entry.id] = entry
-    return found
+        if entry.id in by_id:
+            raise InputError(f"{where} {entry.id}: repeated id; accepted: unique ids")
+        by_id[entry.id] = entry
+    return by_id
 
 
 def _check_polygon(polygon: Sequence[float], size: tuple[int, int], where: str) -> None:
     if len(polygon) < 6 or len(polygon) % 2:
-        raise InputError(f"{where}: a polygon of {len(polygon)} numbers; accepted: x and y of at least three corners")
-    for limit, places in zip(size[::-1], (polygon[0::2], polygon[1::2]), strict=True):
-        if min(places) < -1 or max(places) > limit + 1:
+        raise InputError(f"{where}: a polygon of {len(polygon)} numbers; accepted: x and y of three corners or more")
+    for limit, coordinates in zip(size[::-1], (polygon[0::2], polygon[1::2]), strict=True):
+        if min(coordinates) < -1 or max(coordinates) > limit + 1:
             raise InputError(
-                f"{where}: a polygon sticks out of the image of {size[1]}×{size[0]} pixels; accepted: by "
-                f"one pixel at most"
+                f"{where}: a polygon exceeds the image of {size[1]}×{size[0]} pixels; accepted: by at most one pixel"
             )
 
 
 def _targets(
-    photo: Photo, here: Sequence[Thing], masks: bool, file: Path, where: str, size: tuple[int, int]
+    photo: Photo, items: Sequence[CheckedAnnotation], masks: bool, file: Path, where: str, size: tuple[int, int]
 ) -> dict[str, np.ndarray]:
     check_size(size, (photo.height, photo.width), file, where)
     targets = {
-        "boxes": np.array([thing.box for thing in here], np.float64).reshape(-1, 4),
-        "classes": np.array([thing.label for thing in here], np.int64),
-        "crowd": np.array([thing.crowd for thing in here], bool),
+        "boxes": np.array([item.box for item in items], np.float64).reshape(-1, 4),
+        "classes": np.array([item.label for item in items], np.int64),
+        "crowd": np.array([item.crowd for item in items], bool),
     }
-    return targets | ({"mask": _mask(here, size)} if masks else {})
+    return targets | ({"mask": _mask(items, size)} if masks else {})
 
 
-def _mask(here: Sequence[Thing], size: tuple[int, int]) -> np.ndarray:
-    """uint8 of `size`; void where objects of several classes overlap, as torchvision's reference has it."""
-    mask = np.zeros(size, np.uint8, order="F")  # as run lengths go
-    for thing in here:
-        inside = run_mask(thing.area, size) if isinstance(thing.area, np.ndarray) else polygon_mask(thing.area, size)
-        value = np.uint8(thing.label + 1)
+def _mask(items: Sequence[CheckedAnnotation], size: tuple[int, int]) -> np.ndarray:
+    """Mask, uint8 of `size`; `VOID` where objects of several classes overlap, like torchvision's reference."""
+    mask = np.zeros(size, np.uint8, order="F")  # the order of run lengths
+    for item in items:
+        inside = run_mask(item.area, size) if isinstance(item.area, np.ndarray) else polygon_mask(item.area, size)
+        value = np.uint8(item.label + 1)
         np.copyto(mask, np.where((mask == 0) | (mask == value), value, np.uint8(VOID)), where=inside)
     return mask

@@ -1,4 +1,4 @@
-"""Photos of one's own with a mask for each."""
+"""Your own photos for segmentation, each with a mask file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import AfterValidator
 
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
-from cifar.data.annotated.base import Example, annotated, checked_classes, checked_mask, cut, mask_values
+from cifar.data.annotated.base import Example, annotated, checked_classes, checked_mask, mask_values, split_off
 from cifar.files.safe_io import refusing
 from cifar.images.io import read_index_mask, read_rgb
 from cifar.interfaces import VOID, Dataset
@@ -21,9 +21,9 @@ from cifar.runtime.lazy import np
 
 if TYPE_CHECKING:
     Read = Callable[[Path], np.ndarray]
-    """From a file to a mask, uint8 (height, width)."""
+    """Reads a mask, uint8 (height, width), from a file."""
 
-ACCEPTED = "a folder with images/ and masks/, or with train/ and test/ that have these"
+ACCEPTED = "a folder with images/ and masks/, or with train/ and test/ that contain these"
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
@@ -35,7 +35,7 @@ def _with_background(classes: list[str] | dict[str, str]) -> list[str] | dict[st
         if not re.fullmatch("#[0-9a-fA-F]{6}", color):
             raise ValueError(f"be colors such as '#ff0000'; that of {name} is {color!r}")
     if len({color.lower() for color in colors.values()}) < len(colors):
-        raise ValueError(f"be colors that differ, also from {colors['background']}, the background")
+        raise ValueError(f"be unique colors, different from the background's, {colors['background']}")
     return colors
 
 
@@ -53,13 +53,14 @@ def masks(
     val_fraction: Share,
     limit: PositiveInt | None,
 ) -> Dataset:
-    """The photos in `images/` at `path` as (size, size, 3), with the masks of the same names in `masks/`, PNG files.
+    """Photos in `images/` of `path` as (size, size, 3), with masks of the same name in `masks/`, PNG files.
 
-    With a list of `classes`, a mask's pixels are 0 for background, 1 for the first class and so on, and 255 where none
-    can say. With a color for each class they are of these; `background` is '#000000' unless it is among them, as
-    `void` may be. Where there are folders `train` and `test`, each holds those two; else `test_fraction` of the images
-    is cut for the test, the same for every seed. Raises `InputError` for a photo without a mask or a mask without a
-    photo, masks of another size, and unknown values or colors. Settings and errors else are those of `annotated`.
+    With a list of `classes`, a mask's values are 0 for background, 1 for the first class and so on, and 255 for pixels
+    to ignore. With a mapping of classes to colors, masks have these colors; it may contain `void`, and `background`,
+    which is '#000000' by default. Folders `train` and `test` contain `images/` and `masks/` each; without them,
+    `test_fraction` of the images is used for testing, the same for every seed. Raises `InputError` for a photo without
+    a mask or a mask without a photo, a mask of another size, and unknown values or colors. For the other settings and
+    errors see `annotated`.
     """
     root = Path(path).expanduser()
     class_names = checked_classes([name for name in classes if name not in ("background", "void")], "data.classes")
@@ -70,7 +71,7 @@ def masks(
     if (root / "test").is_dir():
         train, test = (_examples(root / part, read, values) for part in ("train", "test"))
     else:
-        train, test = cut(_examples(root, read, values), test_fraction, 0, "data.test_fraction")
+        train, test = split_off(_examples(root, read, values), test_fraction, 0, "data.test_fraction")
     return annotated(root.resolve().name, train, None, test, class_names, seed=seed, size=size,
                      val_fraction=val_fraction, limit=limit)  # fmt: skip
 
@@ -89,13 +90,13 @@ def _examples(folder: Path, read: Read, values: Sequence[int]) -> list[Example]:
 
 
 def _by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
-    """The files in `folder` with these suffixes by their names without them, sorted."""
-    found: dict[str, Path] = {}
+    """Map names without suffix to the files in `folder` with one of the `suffixes`, sorted."""
+    files: dict[str, Path] = {}
     with refusing(folder, ACCEPTED):
         for file in sorted(folder.iterdir()):
-            if file.suffix.lower() in suffixes and found.setdefault(file.stem, file) != file:
-                raise InputError(f"{file}: there is {found[file.stem].name} too; accepted: one file of each name")
-    return found
+            if file.suffix.lower() in suffixes and files.setdefault(file.stem, file) != file:
+                raise InputError(f"{file}: same name as {files[file.stem].name}; accepted: unique names")
+    return files
 
 
 def _targets(read: Read, path: Path, values: Sequence[int], size: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -103,14 +104,14 @@ def _targets(read: Read, path: Path, values: Sequence[int], size: tuple[int, int
 
 
 def _read_colors(meanings: Mapping[int, int], path: Path) -> np.ndarray:
-    """The mask at `path`, uint8 (height, width), whose colors (24 bits) mean values; raises `InputError`."""
+    """Read a mask, uint8 (height, width); `meanings` maps colors (24 bits) to values. Raises `InputError`."""
     red, green, blue = read_rgb(path).astype(np.int64).transpose(2, 0, 1)
     colors = (red << 16) + (green << 8) + blue
     known = np.array(sorted(meanings))
-    place = np.searchsorted(known, colors).clip(max=len(known) - 1)
-    wrong = known[place] != colors
+    index = np.searchsorted(known, colors).clip(max=len(known) - 1)
+    wrong = known[index] != colors
     if wrong.any():
         y, x = np.argwhere(wrong)[0]
         names = ", ".join(f"#{color:06x}" for color in meanings)
         raise InputError(f"{path}: color #{colors[y, x]:06x} at x={x}, y={y}; accepted: {names}")
-    return np.array([meanings[color] for color in sorted(meanings)], np.uint8)[place]
+    return np.array([meanings[color] for color in sorted(meanings)], np.uint8)[index]

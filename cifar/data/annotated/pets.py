@@ -1,4 +1,4 @@
-"""The Oxford-IIIT Pet data set: 37 breeds of cats and dogs, with the boxes of their heads and their outlines.
+"""The Oxford-IIIT Pet data set: 37 breeds of cats and dogs, with boxes of heads and trimaps.
 
 Source: Parkhi et al., "Cats and Dogs", 2012, https://www.robots.ox.ac.uk/~vgg/data/pets/
 """
@@ -14,8 +14,16 @@ from typing import Literal
 
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
-from cifar.data.annotated.base import Example, annotated, check_size, checked_classes, checked_file, checked_mask, cut
-from cifar.data.annotated.voc import Described, described, listed, object_targets
+from cifar.data.annotated.base import (
+    Example,
+    annotated,
+    check_size,
+    checked_classes,
+    checked_file,
+    checked_mask,
+    split_off,
+)
+from cifar.data.annotated.voc import XmlAnnotation, object_targets, read_list, read_xml
 from cifar.files.safe_io import member
 from cifar.images.io import read_index_mask
 from cifar.interfaces import VOID, Dataset
@@ -30,7 +38,7 @@ INSIDE, OUTSIDE, BORDER = 1, 2, 3
 
 @dataclass(frozen=True)
 class Pet:
-    """A line of a list: an image's name, breed from 1, and species, 1 or 2."""
+    """A line of a list file: an image's name, its breed from 1 and its species, 1 or 2."""
 
     name: str
     breed: int
@@ -54,78 +62,76 @@ def pets(
     val_fraction: Share,
     limit: PositiveInt | None,
 ) -> Dataset:
-    """The photos of the Oxford-IIIT Pet data set at `path` as (size, size, 3), each with a box and a mask.
+    """Photos of the Oxford-IIIT Pet data set at `path` as (size, size, 3), each with a box and a mask.
 
-    `path` holds `images/` and `annotations/`. The mask is of the trimap, whose border is void. `boxes=body` are those
-    of the trimap's inside, and the splits are the published ones. Heads are published of most training photos alone:
-    with `boxes=head`, `test_fraction` of all that have an XML file are cut for the test, the same for every seed.
-    Validation images are cut from the training ones. Raises `InputError` for what does not agree with the format or
-    with itself. Settings and errors else are those of `annotated`.
+    `path` contains `images/` and `annotations/`. The mask is the trimap; its border becomes `VOID`. With `boxes=body`,
+    boxes are the bounding boxes of trimaps, and the splits are the published ones. Boxes of heads are published for
+    most training photos only: with `boxes=head`, `test_fraction` of the photos with an XML file is used for testing,
+    the same for every seed. Validation images are split off the training images. Raises `InputError` for invalid or
+    contradictory files. For the other settings and errors see `annotated`.
     """
     root = Path(path).expanduser()
     lists = [root / "annotations" / f"{part}.txt" for part in ("trainval", "test")]
-    train, test = (_listed(file) for file in lists)
+    train, test = (_read_list(file) for file in lists)
     breeds = _breeds([*train, *test])
     class_names = checked_classes(SPECIES if classes == "species" else breeds, lists[0])
     make = functools.partial(_examples, root, classes == "breed", boxes == "head")
     if boxes == "body":
         parts = make(train), make(test)
     else:
-        parts = cut(make([*train, *test]), test_fraction, 0, "data.test_fraction")
+        parts = split_off(make([*train, *test]), test_fraction, 0, "data.test_fraction")
     return annotated("pets", parts[0], None, parts[1], class_names, seed=seed, size=size, val_fraction=val_fraction,
                      limit=limit)  # fmt: skip
 
 
-def _listed(path: Path) -> list[Pet]:
-    found = []
-    for where, name, rest in listed(path):
+def _read_list(path: Path) -> list[Pet]:
+    pets = []
+    for where, name, rest in read_list(path):
         line = " ".join([name, *rest])
         if not LINE.fullmatch(line):
             raise InputError(
                 f"{where}: {line[:80]}; accepted: name (of breed and number, such as Abyssinian_100), "
                 f"breed from 1, species 1 or 2, breed within the species"
             )
-        found.append(Pet(name, int(rest[0]), int(rest[1]), where))
-    return found
+        pets.append(Pet(name, int(rest[0]), int(rest[1]), where))
+    return pets
 
 
-def _breeds(found: Sequence[Pet]) -> list[str]:
-    """The names of breeds in the order of their numbers; raises `InputError` where the lists contradict themselves."""
+def _breeds(pets: Sequence[Pet]) -> list[str]:
+    """Return names of breeds in the order of their numbers; raises `InputError` if lines contradict each other."""
     breeds: dict[int, Pet] = {}
-    for pet in found:
+    for pet in pets:
         first = breeds.setdefault(pet.breed, pet)
         if (first.breed_name, first.species) != (pet.breed_name, pet.species):
             raise InputError(
                 f"{pet.where}: {pet.name} has breed {pet.breed} and species {pet.species}, and "
-                f"{first.name} {first.breed} and {first.species}; accepted: a number and a species for "
-                f"each breed"
+                f"{first.name} {first.breed} and {first.species}; accepted: one number and one species per breed"
             )
     if sorted(breeds) != list(range(1, len(breeds) + 1)):
         raise InputError(
-            f"{found[-1].where}: breeds up to here are {sorted(breeds)[:40]}; accepted: numbers from 1 "
-            f"with none left out"
+            f"{pets[-1].where}: breeds up to this line are {sorted(breeds)[:40]}; accepted: consecutive numbers from 1"
         )
     return [breeds[number].breed_name for number in sorted(breeds)]
 
 
-def _examples(root: Path, by_breed: bool, heads: bool, found: Sequence[Pet]) -> list[Example]:
+def _examples(root: Path, by_breed: bool, heads: bool, pets: Sequence[Pet]) -> list[Example]:
     examples = []
-    for pet in found:
+    for pet in pets:
         photo = checked_file(member(root, f"images/{pet.name}.jpg"), pet.where)
         trimap = checked_file(member(root, f"annotations/trimaps/{pet.name}.png"), pet.where)
         xml = member(root, f"annotations/xmls/{pet.name}.xml")
         if heads and not xml.is_file():
             continue
-        head = described(xml) if heads else None
+        head = read_xml(xml) if heads else None
         if head and not head.boxes:
-            raise InputError(f"{xml}: has no object; accepted: the box of at least one head")
+            raise InputError(f"{xml}: no object; accepted: the box of at least one head")
         label = pet.breed - 1 if by_breed else pet.species - 1
         examples.append(Example(photo, label, functools.partial(_targets, photo, trimap, xml, head, label)))
     return examples
 
 
 def _targets(
-    photo: Path, trimap: Path, xml: Path, head: Described | None, label: int, size: tuple[int, int]
+    photo: Path, trimap: Path, xml: Path, head: XmlAnnotation | None, label: int, size: tuple[int, int]
 ) -> dict[str, np.ndarray]:
     values = checked_mask(read_index_mask(trimap), size, (INSIDE, OUTSIDE, BORDER), trimap)
     if head is not None:
@@ -138,9 +144,9 @@ def _targets(
 
 
 def _body(inside: np.ndarray, label: int, where: Path) -> dict[str, np.ndarray]:
-    """The box around what is `inside`, bool (height, width)."""
+    """Return the bounding box of `inside`, bool (height, width), as targets."""
     ys, xs = np.nonzero(inside)
     if not len(ys):
-        raise InputError(f"{where}: no pixel is of the pet; accepted: some of value {INSIDE}")
+        raise InputError(f"{where}: no pixel of the pet; accepted: at least one of value {INSIDE}")
     box = np.array([[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]], np.float64)
     return {"boxes": box, "classes": np.array([label], np.int64), "crowd": np.zeros(1, bool)}

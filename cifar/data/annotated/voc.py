@@ -1,4 +1,4 @@
-"""Photos annotated as those of PASCAL VOC: boxes in XML, masks in PNG files of indices.
+"""Photos annotated in PASCAL VOC's formats: boxes in XML files, masks in PNG files of indices.
 
 Source: Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", 2010, http://host.robots.ox.ac.uk/pascal/VOC
 """
@@ -34,14 +34,14 @@ CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-"""Those of VOC2007 to VOC2012, in the order of the masks' indices."""
+"""Classes of VOC2007 to VOC2012, in the order of the masks' values."""
 SMALL = 2**24
-"""Bytes of a list or of an XML file."""
+"""Maximum size of a list or an XML file in bytes."""
 
 
 @dataclass(frozen=True)
-class Described:
-    """What an XML file says of a photo: its (height, width), and name, box and difficulty of each object."""
+class XmlAnnotation:
+    """Content of an XML file: the photo's (height, width), and name, line, box and difficulty of each object."""
 
     size: tuple[int, int]
     names: list[str]
@@ -64,13 +64,12 @@ def voc(
     val_fraction: Share,
     limit: PositiveInt | None,
 ) -> Dataset:
-    """The photos of PASCAL VOC at `path`, the folder of a year, as (size, size, 3), with boxes.
+    """Photos of PASCAL VOC at `path`, the folder of a year, as (size, size, 3), with boxes.
 
-    `train`, `val` and `test` name lists in `ImageSets/IMAGE_SET/`; without `val`, it is cut from the training images.
-    With `image_set=Segmentation` there are masks too, of `SegmentationClass`. The files count pixels from 1, and their
-    boxes contain the last one; difficult objects are a crowd. `classes` are those of VOC, if it says nothing else.
-    Raises `InputError` for what does not agree with the format or with itself. Settings and errors else are those of
-    `annotated`.
+    `train`, `val` and `test` name lists in `ImageSets/IMAGE_SET/`; if `val` is None, it is split off the training images.
+    With `image_set=Segmentation` there are also masks, from `SegmentationClass`. Coordinates of boxes count from 1 and
+    include the last pixel; difficult objects are crowds. `classes` are VOC's 20 by default. Raises `InputError` for
+    invalid or contradictory files. For the other settings and errors see `annotated`.
     """
     root = Path(path).expanduser()
     class_names = checked_classes(CLASSES if classes is None else classes, "data.classes")
@@ -81,48 +80,48 @@ def voc(
                      seed=seed, size=size, val_fraction=val_fraction, limit=limit)  # fmt: skip
 
 
-def listed(path: Path) -> list[tuple[str, str, list[str]]]:
-    """The lines of a list of images: file and line, the name, and what follows it; raises `InputError`.
+def read_list(path: Path) -> list[tuple[str, str, list[str]]]:
+    """Read a list of images: (file and line number, name, remaining words) of each line; raises `InputError`.
 
-    Empty lines and those that begin with # are passed over.
+    Empty lines and lines that begin with # are skipped.
     """
     with refusing(path, "a text file with the name of an image in each line"):
         lines = read_file(path, SMALL).decode().splitlines()
-    found: dict[str, tuple[str, str, list[str]]] = {}
+    entries: dict[str, tuple[str, str, list[str]]] = {}
     for number, line in enumerate(lines, 1):
         name, *rest = line.split() or ["#"]
         if name.startswith("#"):
             continue
-        if name in found:
-            raise InputError(f"{path}: line {number}: {name} comes twice; accepted: each image once")
-        found[name] = (f"{path}: line {number}", name, rest)
-    return list(found.values())
+        if name in entries:
+            raise InputError(f"{path}: line {number}: {name} is repeated; accepted: each image once")
+        entries[name] = (f"{path}: line {number}", name, rest)
+    return list(entries.values())
 
 
-def described(path: Path) -> Described:
-    """The XML file at `path`, checked; raises `InputError` with the line that is wrong."""
+def read_xml(path: Path) -> XmlAnnotation:
+    """Read and check an XML file; raises `InputError` with the line of the error."""
     with refusing(path, "an XML file of PASCAL VOC, with size and objects"):
         root = xml_tree(read_file(path, SMALL))
     height, width = (_number(root, f"size/{name}", path) for name in ("height", "width"))
     if min(height, width) < 1 or height % 1 or width % 1:
-        raise InputError(f"{path}: a size of {width:g}×{height:g}; accepted: whole pixels from 1")
+        raise InputError(f"{path}: size {width:g}×{height:g}; accepted: whole numbers from 1")
     size = int(height), int(width)
-    found = Described(size, [], [], [], [])
+    content = XmlAnnotation(size, [], [], [], [])
     for item in root.iterfind("object"):
         left, top, right, bottom = (_number(item, f"bndbox/{name}", path) for name in ("xmin", "ymin", "xmax", "ymax"))
-        found.names.append((item.findtext("name") or "").strip())
-        found.lines.append(item.line)
-        found.boxes.append(checked_box((left - 1, top - 1, right, bottom), size, f"{path}: line {item.line}"))
-        found.difficult.append(_number(item, "difficult", path, 0) != 0)
-    return found
+        content.names.append((item.findtext("name") or "").strip())
+        content.lines.append(item.line)
+        content.boxes.append(checked_box((left - 1, top - 1, right, bottom), size, f"{path}: line {item.line}"))
+        content.difficult.append(_number(item, "difficult", path, 0) != 0)
+    return content
 
 
-def object_targets(found: Described, labels: Sequence[int]) -> dict[str, np.ndarray]:
-    """Boxes, classes and crowds of what was `found`."""
+def object_targets(content: XmlAnnotation, labels: Sequence[int]) -> dict[str, np.ndarray]:
+    """Convert a file's objects to the targets `boxes`, `classes` and `crowd`; difficult objects are crowds."""
     return {
-        "boxes": np.array(found.boxes, np.float64).reshape(-1, 4),
+        "boxes": np.array(content.boxes, np.float64).reshape(-1, 4),
         "classes": np.array(labels, np.int64),
-        "crowd": np.array(found.difficult, bool),
+        "crowd": np.array(content.difficult, bool),
     }
 
 
@@ -142,18 +141,19 @@ def _number(node: Node, name: str, path: Path, default: float | None = None) -> 
 
 def _examples(root: Path, path: Path, class_names: Sequence[str], masks: bool) -> list[Example]:
     values = mask_values(class_names)
-    found, classes = [], []
-    for where, name, _ in listed(path):
+    annotated_photos, classes = [], []
+    for where, name, _ in read_list(path):
         xml = checked_file(member(root, f"Annotations/{name}.xml"), where)
         photo = checked_file(member(root, f"JPEGImages/{name}.jpg"), where)
         mask = checked_file(member(root, f"SegmentationClass/{name}.png"), where) if masks else None
-        objects = described(xml)
+        objects = read_xml(xml)
         labels = [_label(called, class_names, f"{xml}: line {line}")
                   for called, line in zip(objects.names, objects.lines, strict=True)]  # fmt: skip
         classes.append(np.array(labels, np.int64))
-        found.append((photo, functools.partial(_targets, objects, labels, xml, photo, mask, values)))
+        annotated_photos.append((photo, functools.partial(_targets, objects, labels, xml, photo, mask, values)))
     groups = rarest(classes, len(class_names))
-    return [Example(photo, group, annotate) for (photo, annotate), group in zip(found, groups, strict=True)]
+    return [Example(photo, group, annotate)
+            for (photo, annotate), group in zip(annotated_photos, groups, strict=True)]  # fmt: skip
 
 
 def _label(name: str, class_names: Sequence[str], where: str) -> int:
@@ -163,7 +163,7 @@ def _label(name: str, class_names: Sequence[str], where: str) -> int:
 
 
 def _targets(
-    objects: Described,
+    objects: XmlAnnotation,
     labels: Sequence[int],
     xml: Path,
     photo: Path,

@@ -1,4 +1,4 @@
-"""Scenes composed from the images of another data set: where is what, for detection and segmentation."""
+"""Synthetic scenes for detection and segmentation, composed of the images of another data set."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pydantic import BeforeValidator, Field
 
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, UnitInterval
-from cifar.data.scenes.counter_rng import Draws
-from cifar.data.scenes.cutouts import SHAPE, resized, shapes
+from cifar.data.scenes.counter_rng import CounterRNG
+from cifar.data.scenes.cutouts import SHAPE_NUMBERS, resized, shapes
 from cifar.data.scenes.textures import textured
 from cifar.interfaces import Dataset, Split, aligned_empty
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
 
 BLOCK = 2**20
-"""Pixels of the scenes that are composed at once."""
+"""Number of pixels of the scenes that are composed at once."""
 DECOYS = 2
-"""Shapes in each scene that hold nothing but a texture, so that an outline alone is no object."""
-PLACES = 8
-"""Tries at a place for an object that leaves enough of the others to be seen."""
+"""Shapes per scene that are filled with a texture only, so that an outline alone does not indicate an object."""
+POSITIONS = 8
+"""Positions tried for an object that leave enough of the others visible."""
 SMALLEST = 4
-"""Pixels that the longer side of an object has at least."""
+"""Minimum of an object's longer side in pixels."""
 
 Scale = Annotated[float, Field(gt=0, le=1)]
 Objects = Annotated[int, Field(ge=1, le=254)]
@@ -40,7 +40,7 @@ Source = Annotated[dict[str, Any], BeforeValidator(_settings)]
 
 @dataclass(frozen=True)
 class Layout:
-    """How scenes are laid out; lengths in pixels."""
+    """Settings of a scene's layout; lengths in pixels."""
 
     size: int
     objects: int
@@ -50,17 +50,17 @@ class Layout:
 
     @property
     def patch(self) -> int:
-        """The side of the square that any object fits into."""
+        """Side of the square that any object fits into."""
         return int(np.ceil(self.largest)) + 2
 
     def sides(self, share: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
-        """Height and width of objects, float32 (*shape, 2), a `share` (*shape) of the way from smallest to largest."""
+        """Height and width of objects, float32 (*shape, 2); `share` (*shape) interpolates from smallest to largest."""
         height, width = image_shape[:2]
         longer = self.smallest + share * (self.largest - self.smallest)
         return longer[..., None] * np.array([height, width], np.float32) / max(height, width)
 
     def corners(self, share: np.ndarray, sides: np.ndarray) -> np.ndarray:
-        """Top and left of patches, int64, so that what has `sides` in their middle lies within the scene."""
+        """Top and left of patches, int64; an object of `sides`, centered in its patch, is within the scene."""
         first = np.ceil((sides - self.patch) / 2)
         last = np.floor(self.size - (sides + self.patch) / 2)
         return (first + np.floor(share * (last - first + 1))).astype(np.int64)
@@ -81,22 +81,21 @@ def scenes(
     num_test: PositiveInt,
     limit: PositiveInt | None = None,
 ) -> Dataset:
-    """Images (size, size, channels) of textures with 1 to `objects` cut-outs of images of the data set `source`.
+    """Scenes (size, size, channels): textures with 1 to `objects` cut-out images of the data set `source`.
 
-    `source` holds the settings of a data set for classification, whose splits give the objects of the matching splits,
-    of `num_train`, `num_val` and `num_test` scenes, or `limit` where that is less. The
-    longer side of an object's image is `min_scale` to `max_scale` of `size`.
-    Later objects lie in front of earlier ones, and leave at least `min_visible` of the pixels of each to be seen; one
-    that finds no such place is left out. Boxes and mask are of the pixels that are seen, as COCO annotates (Lin et al.,
-    2014, https://arxiv.org/abs/1405.0312). A scene depends on the seed, its number and the split of the source alone;
-    test scenes are the same for every seed. Raises `InputError` where `source` has no labels or more than 254 classes,
-    and for scales that are not possible.
+    `source` has the settings of a data set for classification; the objects of a split come from its split of the same
+    name. A split has `num_train`, `num_val` or `num_test` scenes, or `limit` if that is less. The longer side of an
+    object is `min_scale` to `max_scale` of `size`. Later objects are in front of earlier ones and leave at least `min_visible` of the pixels of each visible;
+    an object without such a position is omitted. Boxes and mask cover visible pixels, as in COCO (Lin et al., 2014,
+    https://arxiv.org/abs/1405.0312). A scene depends on the seed, its number and the source's split only; test scenes
+    are the same for every seed. Raises `InputError` if `source` has no labels or more than 254 classes, and for
+    impossible scales.
     """
     if min_scale > max_scale:
         raise InputError(f"data.min_scale={min_scale}: is greater than data.max_scale={max_scale}")
     if min_scale * size < SMALLEST:
         raise InputError(
-            f"data.min_scale={min_scale}: makes objects of less than {SMALLEST} pixels; accepted with "
+            f"data.min_scale={min_scale}: objects of less than {SMALLEST} pixels; accepted with "
             f"data.size={size}: at least {SMALLEST / size:.4g}"
         )
     origin = _source(source, seed)
@@ -123,13 +122,13 @@ def _source(settings: dict[str, Any], seed: int) -> Dataset:
         )
     if len(dataset.class_names) > 254:
         raise InputError(
-            f"data.source: {len(dataset.class_names)} classes; accepted: at most 254, so that masks have 8 bits"
+            f"data.source: {len(dataset.class_names)} classes; accepted: at most 254, as masks have 8 bits"
         )
     return dataset
 
 
 def _compose(source: Split, layout: Layout, count: int, key: tuple[int, int]) -> Split:
-    """`count` scenes of the images of `source`."""
+    """Compose `count` scenes of the images of `source`."""
     size, channels = layout.size, source.images.shape[-1]
     images = aligned_empty(count * size * size * channels).reshape(count, size, size, channels)
     targets = {
@@ -141,49 +140,51 @@ def _compose(source: Split, layout: Layout, count: int, key: tuple[int, int]) ->
     block = max(1, BLOCK // size**2)
     for first in range(0, count, block):
         rows = slice(first, min(first + block, count))
-        images[rows], instances, classes = _block(source, layout, Draws(key, first, rows.stop - first))
+        images[rows], instances, classes = _block(source, layout, CounterRNG(key, first, rows.stop - first))
         for name, target in _annotated(instances, classes).items():
             targets[name][rows] = target
     return Split(images, targets)
 
 
-def _block(source: Split, layout: Layout, draw: Draws) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Some scenes, the number of the object that is seen at each pixel (from 1, 0 for none), and the objects' classes.
+def _block(source: Split, layout: Layout, rng: CounterRNG) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compose a block of scenes; return images, the number of the object visible at each pixel, and the classes.
 
-    These are uint8 (n, size, size, channels), uint8 (n, size, size) and int64 (n, objects), -1 for what is not there.
+    uint8 (n, size, size, channels), uint8 (n, size, size) from 1 (0 for none), int64 (n, objects) with -1 for none.
     """
     patch, shape = layout.patch, source.images.shape[1:]
-    canvas = Canvas(textured(draw, layout.size, shape[-1]), patch // 2, layout)
+    canvas = Canvas(textured(rng, layout.size, shape[-1]), patch // 2, layout)
     for _ in range(DECOYS):
-        sides = layout.sides(draw(), shape)
-        corners = layout.corners(draw(2), sides)
-        colors, cover = textured(draw, patch, shape[-1]), shapes(draw(SHAPE), sides, patch)
+        sides = layout.sides(rng(), shape)
+        corners = layout.corners(rng(2), sides)
+        colors, cover = textured(rng, patch, shape[-1]), shapes(rng(SHAPE_NUMBERS), sides, patch)
         for row, corner in enumerate(corners):
-            canvas.lay(row, corner, colors[row], cover[row])
+            canvas.blend(row, corner, colors[row], cover[row])
 
-    sides, corners = _placed(draw, layout, shape)
-    chosen, outlines = draw.below(len(source), layout.objects), draw(layout.objects, SHAPE)
-    there = np.arange(layout.objects) <= draw.below(layout.objects, 1)
+    sides, corners = _positions(rng, layout, shape)
+    chosen, outlines = rng.below(len(source), layout.objects), rng(layout.objects, SHAPE_NUMBERS)
+    there = np.arange(layout.objects) <= rng.below(layout.objects, 1)
     colors = resized(source.images[chosen[there]], sides[there], patch)
     cover = shapes(outlines[there], sides[there], patch)
     classes = np.where(there, source.targets["label"][chosen], -1)
     for item, (row, number) in enumerate(np.argwhere(there)):
-        if canvas.claim(row, corners[row, number], cover[item] >= 0.5, number + 1):
-            canvas.lay(row, corners[row, number], colors[item], cover[item])
+        if canvas.place(row, corners[row, number], cover[item] >= 0.5, number + 1):
+            canvas.blend(row, corners[row, number], colors[item], cover[item])
     return canvas.images(), canvas.instances(), classes
 
 
-def _placed(draw: Draws, layout: Layout, image_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Sides and corners of objects, (n, objects, 2), that leave enough of each other where one of a few tries does."""
-    sides = layout.sides(draw(layout.objects), image_shape)
-    tries = layout.corners(draw(layout.objects, PLACES, 2), sides[:, :, None])
+def _positions(rng: CounterRNG, layout: Layout, image_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Sides and corners of objects, (n, objects, 2); of several positions one that leaves the others visible."""
+    sides = layout.sides(rng(layout.objects), image_shape)
+    tries = layout.corners(rng(layout.objects, POSITIONS, 2), sides[:, :, None])
     corners = tries[:, :, 0].copy()
     within = (layout.patch - sides) / 2
     for number in range(1, layout.objects):
-        first = corners[:, None, :number] + within[:, None, :number]  # of the earlier objects' frames
+        first = corners[:, None, :number] + within[:, None, :number]  # upper left corners of the earlier objects
         new = tries[:, number, :, None] + within[:, number, None, None]
-        both = np.minimum(first + sides[:, None, :number], new + sides[:, number, None, None]) - np.maximum(first, new)
-        hidden = (np.maximum(both, 0) / sides[:, None, :number]).prod(axis=3).max(axis=2)
+        overlap = np.minimum(first + sides[:, None, :number], new + sides[:, number, None, None]) - np.maximum(
+            first, new
+        )
+        hidden = (np.maximum(overlap, 0) / sides[:, None, :number]).prod(axis=3).max(axis=2)
         allowed = hidden <= 1 - layout.min_visible
         best = np.where(allowed.any(axis=1), allowed.argmax(axis=1), hidden.argmin(axis=1))
         corners[:, number] = np.take_along_axis(tries[:, number], best[:, None, None], axis=1)[:, 0]
@@ -191,7 +192,7 @@ def _placed(draw: Draws, layout: Layout, image_shape: tuple[int, ...]) -> tuple[
 
 
 class Canvas:
-    """Scenes while they are composed: backgrounds with a border that patches reach into."""
+    """Scenes being composed: backgrounds with a border that patches may extend into."""
 
     def __init__(self, background: np.ndarray, border: int, layout: Layout):
         count, channels, size, _ = background.shape
@@ -201,23 +202,23 @@ class Canvas:
         self._pixels[:, :, self._inner, self._inner] = background
         self._objects = np.zeros((count, *self._pixels.shape[2:]), np.uint8)
         self._whole = np.zeros((count, layout.objects + 1), np.int64)
-        self._seen = np.zeros((count, layout.objects + 1), np.int64)
+        self._visible = np.zeros((count, layout.objects + 1), np.int64)
 
-    def lay(self, row: int, corner: np.ndarray, colors: np.ndarray, cover: np.ndarray) -> None:
-        """Lay `colors` (channels, patch, patch) over the scene, as far as each pixel is `cover`ed (patch, patch)."""
+    def blend(self, row: int, corner: np.ndarray, colors: np.ndarray, cover: np.ndarray) -> None:
+        """Blend `colors` (channels, patch, patch) over the scene by the coverage `cover` (patch, patch)."""
         pixels = self._pixels[row, :, *self._window(corner)]
         pixels += cover * (colors - pixels)
 
-    def claim(self, row: int, corner: np.ndarray, inside: np.ndarray, number: int) -> bool:
-        """Whether an object may hide what it does of the others; if so, its pixels become its own."""
+    def place(self, row: int, corner: np.ndarray, inside: np.ndarray, number: int) -> bool:
+        """Assign the pixels `inside` to an object and return True, unless it would hide too much of another one."""
         window = self._objects[row, *self._window(corner)]
-        whole, seen = self._whole[row], self._seen[row]
+        whole, visible = self._whole[row], self._visible[row]
         area = np.count_nonzero(inside)
-        left = seen - np.bincount(window[inside], minlength=len(seen))
-        if not area or (left[1:] < self._min_visible * whole[1:]).any():
+        remaining = visible - np.bincount(window[inside], minlength=len(visible))
+        if not area or (remaining[1:] < self._min_visible * whole[1:]).any():
             return False
-        left[number] = whole[number] = area
-        seen[:] = left
+        remaining[number] = whole[number] = area
+        visible[:] = remaining
         window[inside] = number
         return True
 
@@ -230,12 +231,12 @@ class Canvas:
         return self._objects[:, self._inner, self._inner]
 
     def _window(self, corner: np.ndarray) -> tuple[slice, slice]:
-        top, left = (int(place) + self._border for place in corner)
+        top, left = (int(pixel) + self._border for pixel in corner)
         return slice(top, top + self._patch), slice(left, left + self._patch)
 
 
 def _annotated(instances: np.ndarray, classes: np.ndarray) -> dict[str, np.ndarray]:
-    """Boxes, classes and mask of what is seen of each object; those that are not seen come last, as none."""
+    """Boxes, classes and mask of the visible part of each object; invisible objects come last, as padding."""
     count, size, _ = instances.shape
     boxes, hidden = np.zeros((*classes.shape, 4), np.float32), np.zeros(classes.shape, bool)
     for number in range(classes.shape[1]):

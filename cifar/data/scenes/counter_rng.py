@@ -1,20 +1,20 @@
-"""Random numbers of which each of many rows has its own, however many rows are drawn at once."""
+"""Random numbers for the rows of a batch, independent of the batch's size."""
 
 from __future__ import annotations
 
 from cifar.runtime.lazy import np
 
 
-class Draws:
-    """Uniform numbers for the rows `first` to `first + count - 1` of what `key` (integers) names.
+class CounterRNG:
+    """Uniform random numbers for the rows `first` to `first + count - 1` of the stream `key` (integers).
 
-    Each call draws anew, for its own purpose: the order of the calls tells purposes apart. A row's numbers depend on
-    key, purpose and row alone, and are the same on every machine and version of numpy, as PCG64's raw numbers are.
+    Each call returns new numbers; calls are numbered. A row's numbers depend on key, number of the call and row only,
+    and are the same on every machine and version of NumPy, as raw PCG64 numbers are.
     """
 
     def __init__(self, key: tuple[int, ...], first: int, count: int):
         self._key, self._first, self._count = key, first, count
-        self._purpose = 0
+        self._calls = 0
 
     def __call__(self, *shape: int) -> np.ndarray:
         """float32 (count, *shape) in [0, 1)."""
@@ -35,6 +35,6 @@ class Draws:
         return raw.view(np.uint8).reshape(self._count, -1)[:, :number]
 
     def _raw(self, each: int) -> np.ndarray:
-        self._purpose += 1
-        generator = np.random.PCG64([*self._key, self._purpose]).advance(self._first * each)
+        self._calls += 1
+        generator = np.random.PCG64([*self._key, self._calls]).advance(self._first * each)
         return generator.random_raw(self._count * each)

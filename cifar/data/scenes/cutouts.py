@@ -1,4 +1,4 @@
-"""Images cut out with ellipses, polygons and blobs, in any size."""
+"""Images of any size, masked by ellipses, polygons and blobs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from cifar.runtime.lazy import np
 
 if TYPE_CHECKING:
     Sides = np.ndarray
-    """Height and width of frames in pixels: float32 (n, 2)."""
+    """Height and width of objects in pixels: float32 (n, 2)."""
 
-SHAPE = 20
-"""Random numbers that make a shape."""
+SHAPE_NUMBERS = 20
+"""Number of random numbers that define a shape."""
 
 
 def resized(images: np.ndarray, sides: Sides, patch: int) -> np.ndarray:
-    """uint8 `images` (n, height, width, channels), each resized to its `sides` in the middle of a patch.
+    """Resize each of `images` uint8 (n, height, width, channels) to its `sides`, centered in a patch.
 
-    Returns float32 (n, channels, patch, patch); around the image, its edge goes on. What is made smaller is filtered,
-    as Pillow's bilinear resizing does.
+    Returns float32 (n, channels, patch, patch); the image's edge is repeated around it. Downsampling filters like
+    Pillow's bilinear resizing.
     """
     planes = images.transpose(0, 3, 1, 2).astype(np.float32)
     down, across = (_resampling(sides[:, axis], images.shape[1 + axis], patch)[:, None] for axis in (0, 1))
@@ -27,7 +27,7 @@ def resized(images: np.ndarray, sides: Sides, patch: int) -> np.ndarray:
 
 
 def _resampling(side: np.ndarray, pixels: int, patch: int) -> np.ndarray:
-    """For each row the matrix (patch, pixels), of 8 bits, that resizes a line of `pixels` to `side`."""
+    """Return a matrix (patch, pixels) of 8-bit weights for each row, which resizes a line of `pixels` to `side`."""
     scale = (pixels / side)[:, None, None].astype(np.float32)
     place = np.arange(patch, dtype=np.float32)[:, None] + np.float32(0.5 - patch / 2)
     place = np.clip(place * scale + np.float32(pixels / 2), 0.5, pixels - 0.5)
@@ -36,10 +36,10 @@ def _resampling(side: np.ndarray, pixels: int, patch: int) -> np.ndarray:
 
 
 def shapes(numbers: np.ndarray, sides: Sides, patch: int) -> np.ndarray:
-    """A shape for each row, in the middle of a patch: float32 (n, patch, patch), how much of each pixel it covers.
+    """Return the coverage of pixels, float32 (n, patch, patch) in [0, 1], by a shape centered in a patch for each row.
 
-    Random `numbers` (n, SHAPE) in [0, 1) make it: an ellipse, a polygon or a blob that fills most of a frame of `sides`
-    and does not leave it.
+    Random `numbers` (n, SHAPE_NUMBERS) in [0, 1) define it: an ellipse, a polygon or a blob that fills most of a
+    rectangle of `sides` and lies within it.
     """
     directions = 8 * patch  # less than half a pixel apart at the patch's edge
     turns = np.arange(directions, dtype=np.float32) / np.float32(directions)
@@ -60,7 +60,7 @@ def shapes(numbers: np.ndarray, sides: Sides, patch: int) -> np.ndarray:
     return np.clip(covered, 0, 1, out=covered)
 
 
-# Outlines: how far it is from the center in each direction, (n, directions); 1 is the largest ellipse in the frame.
+# Outlines: distance from the center in each direction, (n, directions); 1 is the largest ellipse in the rectangle.
 
 
 def _ellipse(numbers: np.ndarray, turns: np.ndarray) -> np.ndarray:
@@ -70,7 +70,7 @@ def _ellipse(numbers: np.ndarray, turns: np.ndarray) -> np.ndarray:
 
 
 def _polygon(numbers: np.ndarray, turns: np.ndarray) -> np.ndarray:
-    """Four to eight sides, each at its own distance."""
+    """A polygon of four to eight sides with random distances."""
     sides = 4 + np.floor(5 * numbers[:, 0])
     radius = np.full((len(numbers), len(turns)), 2, np.float32)
     for side in range(8):
@@ -82,7 +82,7 @@ def _polygon(numbers: np.ndarray, turns: np.ndarray) -> np.ndarray:
 
 
 def _blob(numbers: np.ndarray, turns: np.ndarray) -> np.ndarray:
-    """A circle with waves of two to five periods."""
+    """A circle with added waves of two to five periods."""
     radius = np.full((len(numbers), len(turns)), 0.88, np.float32)
     for number, periods in enumerate((2, 3, 4, 5)):
         height, shift = numbers[:, 2 * number], numbers[:, 2 * number + 1]

@@ -1,7 +1,7 @@
-"""Arithmetic that gives the same bits on every processor, so that what is drawn from a seed has one fingerprint.
+"""Arithmetic with the same bits on every processor, so that a seed gives scenes with the same fingerprint.
 
-Single operations on floats do, and so do sums of products of whole numbers of few bits. Sines and roots of several
-libraries differ in the last bit, and so do sums of fractions in the order that a library likes best.
+Single float operations are exact everywhere, and so are sums of products of integers of few bits. Sines and roots
+differ in the last bit between libraries, and sums of fractions depend on the order of summation.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import functools
 from cifar.runtime.lazy import np
 
 STEPS = 2**14
-"""Of a turn."""
+"""Angles per turn in the table of sines."""
 
 
 def sine(turns: np.ndarray) -> np.ndarray:
-    """The sine of `turns` (1 is a whole circle), float32, from a table of `STEPS` angles of 16 bits each."""
+    """Sine of `turns` (1 is a full circle), float32, from a table of `STEPS` values of 16 bits each."""
     return np.take(_sines(), np.floor(turns * np.float32(STEPS)).astype(np.int32) & (STEPS - 1))
 
 
@@ -28,7 +28,7 @@ def length(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def shares(weights: np.ndarray, bits: int) -> np.ndarray:
-    """`weights` in proportion, as multiples of 2**-`bits` that add up to 1 along the last axis: float32."""
+    """Normalize `weights` to multiples of 2**-`bits` that add up to 1 along the last axis: float32."""
     whole = np.float32(2**bits)
     parts = np.rint(weights * (whole / weights.sum(axis=-1, keepdims=True)))
     largest = parts.argmax(axis=-1, keepdims=True)
