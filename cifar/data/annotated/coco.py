@@ -102,8 +102,8 @@ def coco(
     `train`, `val` and `test` name splits; a split has the file `annotations` and the folder `images`, with its name in
     place of `{split}`. If `val` is None, it is split off the training images. The classes are the categories, sorted by
     id. Annotations with `iscrowd` are crowds. Pixels with objects of several classes are `VOID` in the mask. Raises
-    `InputError` for invalid or contradictory files; `on_invalid=skip` skips annotations with an invalid box, segmentation
-    or id, with a warning. For the other settings and errors see `annotated`.
+    `InputError` for invalid or contradictory files; `on_invalid=skip` skips annotations with an invalid box,
+    segmentation or id, with a warning. For the other settings and errors see `annotated`.
     """
     root = Path(path).expanduser()
     files = {split: _File(root, split, annotations, images) for split in (train, val, test) if split is not None}

@@ -66,10 +66,10 @@ def voc(
 ) -> Dataset:
     """Photos of PASCAL VOC at `path`, the folder of a year, as (size, size, 3), with boxes.
 
-    `train`, `val` and `test` name lists in `ImageSets/IMAGE_SET/`; if `val` is None, it is split off the training images.
-    With `image_set=Segmentation` there are also masks, from `SegmentationClass`. Coordinates of boxes count from 1 and
-    include the last pixel; difficult objects are crowds. `classes` are VOC's 20 by default. Raises `InputError` for
-    invalid or contradictory files. For the other settings and errors see `annotated`.
+    `train`, `val` and `test` name lists in `ImageSets/IMAGE_SET/`; if `val` is None, it is split off the training
+    images. With `image_set=Segmentation` there are also masks, from `SegmentationClass`. Coordinates of boxes count
+    from 1 and include the last pixel; difficult objects are crowds. `classes` are VOC's 20 by default. Raises
+    `InputError` for invalid or contradictory files. For the other settings and errors see `annotated`.
     """
     root = Path(path).expanduser()
     class_names = checked_classes(CLASSES if classes is None else classes, "data.classes")

@@ -85,11 +85,11 @@ def scenes(
 
     `source` has the settings of a data set for classification; the objects of a split come from its split of the same
     name. A split has `num_train`, `num_val` or `num_test` scenes, or `limit` if that is less. The longer side of an
-    object is `min_scale` to `max_scale` of `size`. Later objects are in front of earlier ones and leave at least `min_visible` of the pixels of each visible;
-    an object without such a position is omitted. Boxes and mask cover visible pixels, as in COCO (Lin et al., 2014,
-    https://arxiv.org/abs/1405.0312). A scene depends on the seed, its number and the source's split only; test scenes
-    are the same for every seed. Raises `InputError` if `source` has no labels or more than 254 classes, and for
-    impossible scales.
+    object is `min_scale` to `max_scale` of `size`. Later objects are in front of earlier ones and leave at least
+    `min_visible` of the pixels of each visible; an object without such a position is omitted. Boxes and mask cover
+    visible pixels, as in COCO (Lin et al., 2014, https://arxiv.org/abs/1405.0312). A scene depends on the seed, its
+    number and the source's split only; test scenes are the same for every seed. Raises `InputError` if `source` has no
+    labels or more than 254 classes, and for impossible scales.
     """
     if min_scale > max_scale:
         raise InputError(f"data.min_scale={min_scale}: is greater than data.max_scale={max_scale}")
