@@ -167,7 +167,7 @@ BROKEN = {
     "category id twice": (lambda c: c["categories"].append({"id": 3, "name": "x"}), "category 3: repeated id"),
     "category name twice": (lambda c: c["categories"].append({"id": 4, "name": "ant"}), "class 'ant' .* repeated"),
     "category without a name": (lambda content: content["categories"][0].update(name=" "), "class ' ' is empty"),
-    "other categories": (lambda c: c["categories"].append({"id": 4, "name": "cow"}), "differ from those of .*train2017"),
+    "other categories": (lambda c: c["categories"].append({"id": 4, "name": "cow"}), "differ from .*train2017"),
     "no categories": (lambda content: content.update(categories=[], annotations=[]), "0 classes"),
     "no images": (lambda content: content.update(images=[]), "images: List should have at least 1 item"),
     "no annotations": (lambda content: content.pop("annotations"), "annotations: Field required"),
