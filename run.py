@@ -36,7 +36,7 @@ def main(composed: DictConfig) -> None:
         settings = resolve(composed)
     experiments.check(settings)
     is_first = devices.processes(settings).process_index == 0  # of those that train together, this one keeps the record
-    if settings.model["name"] == "from_run":
+    if settings.model.name == "from_run":
         from cifar import tracking
 
         settings = tracking.with_model_of_run(settings)

@@ -176,12 +176,8 @@ class Task(abc.ABC):
     valid targets and outputs for several views of an image can be averaged: mixup and test-time augmentation work."""
 
     @abc.abstractmethod
-    def check_head(self, head: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the head's settings, checked and converted; raises `InputError`."""
-
-    @abc.abstractmethod
-    def model(self, backbone: keras.Model, head: Mapping[str, Any]) -> keras.Model:
-        """Return `backbone` with this task's head on top; `head` has the head's settings from the model's YAML."""
+    def model(self, backbone: keras.Model) -> keras.Model:
+        """Return `backbone` with this task's head on top."""
 
     @abc.abstractmethod
     def encode(self, targets: Mapping[str, Any]) -> Any:

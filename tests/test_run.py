@@ -93,7 +93,7 @@ class TestQuickstart:
 
     def test_dataset_is_recorded_with_its_fingerprint(self, finished, artifact):
         settings = read(artifact("config.yaml").read_text())
-        dataset = DATASETS.build(settings.data, seed=settings.seed)
+        dataset = settings.data.build(seed=settings.seed)
         assert finished.data.tags["dataset_fingerprint"] == dataset.fingerprint
         (recorded,) = finished.inputs.dataset_inputs
         assert recorded.dataset.name == "digits"

@@ -9,25 +9,30 @@ framework.
 from __future__ import annotations
 
 import importlib
-import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from cifar.config.builders import BuilderSettings, ModelSettings, OptimizerSettings, settings_of
 from cifar.config.renamed import unknown_choice
-from cifar.config.schema import settings_of, validate
+from cifar.config.schema import Group
 from cifar.runtime.errors import InputError
 
+Builder = Callable[..., Any]
+Record = TypeVar("Record", bound=BuilderSettings)
 
-class Registry:
-    """The builders of one configuration group."""
 
-    def __init__(self, group: str, home: str):
+class Registry(Group, Generic[Record]):
+    """The builders of one configuration group; `base` is what the settings of all of them have."""
+
+    def __init__(self, group: str, home: str, base: type[Record]):
         self.group = group
         self.home = home
-        self._builders: dict[str, Callable] = {}
+        self._base = base
+        self._builders: dict[str, Builder] = {}
+        self._records: dict[str, type[Record]] = {}
 
-    def register(self, builder: Callable) -> Callable:
+    def register(self, builder: Builder) -> Builder:
         """Make `builder` a choice of this group under its own name (a decorator)."""
         name = builder.__name__
         if name in self._builders:
@@ -45,51 +50,55 @@ class Registry:
             importlib.import_module(f"{self.home}.{module.name}")
         return sorted(self._builders)
 
-    def check(self, settings: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:
-        """The settings of the builder that `settings` name, converted to the annotated types.
+    def parse(self, given: Mapping[str, Any], where: str | None = None, name: str | None = None) -> Record:
+        """The settings `given` for the choice `name`, converted to the types of its builder's signature.
 
-        The builder is that of `settings["name"]`, by which runs are called, unless there is a `settings["builder"]`.
-        `where` is the dotted key of these settings, the group by default. Raises `InputError` for an unknown name
-        and for an unknown, missing, mistyped or out-of-range setting.
+        The name is that in `given` by default, and the builder has it too unless `given` has another `builder`. `where`
+        is the dotted key of these settings, the group by default. Raises `InputError` for an unknown name and for an
+        unknown, missing, mistyped or out-of-range setting.
         """
         where = where or self.group
-        record = settings_of(self._builder(settings, where))
-        checked = validate(record, {key: settings[key] for key in settings if key not in ("name", "builder")}, where)
-        return {name: getattr(checked, name) for name in record.model_fields}
+        key = "builder" if "builder" in given else "name"
+        builder = given.get(key, name)
+        if builder not in self.names():
+            message = unknown_choice(self.group, builder, self._builders, kind=self.group)
+            raise InputError(f"{where}.{key}={builder}: {message}")
+        return self.record(builder).of(given, name or given.get("name", builder), where)
 
-    def build(self, settings: Mapping[str, Any], **runtime: Any) -> Any:
-        """Call the builder that `settings` name with its checked settings and what it asks of `runtime`.
+    def record(self, name: str) -> type[Record]:
+        """The type of the settings of the builder called `name`."""
+        if name not in self._records:
+            self._records[name] = settings_of(self._builders[name], self._base, self.group)
+        return self._records[name]
 
-        A builder names before the `*` of its signature what it needs of that which the framework offers.
-        """
-        checked = self.check(settings)
-        builder = self._builder(settings, self.group)
-        wanted = [name for name in inspect.signature(builder).parameters if name in runtime]
-        return builder(**{name: runtime[name] for name in wanted}, **checked)
-
-    def takes(self, settings: Mapping[str, Any], name: str) -> bool:
-        """True if the builder that `settings` name asks the framework for `name`."""
-        parameter = inspect.signature(self._builder(settings, self.group)).parameters.get(name)
-        return parameter is not None and parameter.kind is not parameter.KEYWORD_ONLY
-
-    def _builder(self, settings: Mapping[str, Any], where: str) -> Callable:
-        key = "builder" if "builder" in settings else "name"
-        name = settings.get(key)
-        if name not in self.names():
-            message = unknown_choice(self.group, name, self._builders, kind=self.group)
-            raise InputError(f"{where}.{key}={name}: {message}")
-        return self._builders[name]
+    def build(self, given: Mapping[str, Any], **runtime: Any) -> Any:
+        """What the builder that `given` names makes of these settings and of `runtime`; raises `InputError`."""
+        return self.parse(given).build(**runtime)
 
 
-DATASETS = Registry("data", "cifar.data")
-TASKS = Registry("task", "cifar.tasks")
-MODELS = Registry("model", "cifar.models")
-AUGMENTATIONS = Registry("augmentation", "cifar.augmentation")
-OPTIMIZERS = Registry("optimizer", "cifar.optim.optimizers")
-SCHEDULES = Registry("schedule", "cifar.optim.schedules")
-AVERAGING = Registry("weight_averaging", "cifar.optim.averaging")
-CALLBACKS = Registry("callbacks", "cifar.training.callbacks")
-SAMPLERS = Registry("hydra/sweeper/sampler", "cifar.search.samplers")
-PRUNERS = Registry("hydra/sweeper/pruner", "cifar.search.pruners")
+class Entries(Group):
+    """The settings of any number of choices of a registry, by name."""
+
+    def __init__(self, registry: Registry[Any]):
+        self._registry = registry
+
+    def parse(self, given: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:
+        where = where or self._registry.group
+        return {
+            name: self._registry.parse(entry, f"{where}.{name}", name) if isinstance(entry, Mapping) else entry
+            for name, entry in given.items()
+        }
+
+
+DATASETS = Registry("data", "cifar.data", BuilderSettings)
+TASKS = Registry("task", "cifar.tasks", BuilderSettings)
+MODELS = Registry("model", "cifar.models", ModelSettings)
+AUGMENTATIONS = Registry("augmentation", "cifar.augmentation", BuilderSettings)
+OPTIMIZERS = Registry("optimizer", "cifar.optim.optimizers", OptimizerSettings)
+SCHEDULES = Registry("schedule", "cifar.optim.schedules", BuilderSettings)
+AVERAGING = Registry("weight_averaging", "cifar.optim.averaging", BuilderSettings)
+CALLBACKS = Registry("callbacks", "cifar.training.callbacks", BuilderSettings)
+SAMPLERS = Registry("hydra/sweeper/sampler", "cifar.search.samplers", BuilderSettings)
+PRUNERS = Registry("hydra/sweeper/pruner", "cifar.search.pruners", BuilderSettings)
 
 ALL = (DATASETS, TASKS, MODELS, AUGMENTATIONS, OPTIMIZERS, SCHEDULES, AVERAGING, CALLBACKS, SAMPLERS, PRUNERS)

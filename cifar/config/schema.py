@@ -1,12 +1,11 @@
-"""A typed signature as the schema of settings: names, types, ranges, and the one line that tells a mistake."""
+"""A typed signature as the schema of settings: names, types, ranges, and the one-line message of a mistake."""
 
 from __future__ import annotations
 
-import functools
-import inspect
+import abc
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -17,7 +16,6 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
-    create_model,
     field_validator,
 )
 
@@ -33,7 +31,10 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 UnitInterval = Annotated[float, Field(ge=0, le=1)]
 """[0, 1]."""
 
+Record = TypeVar("Record", bound=BaseModel)
+
 __all__ = [
+    "Group",
     "NonNegativeFloat",
     "NonNegativeInt",
     "PositiveFloat",
@@ -43,7 +44,6 @@ __all__ = [
     "Share",
     "Strict",
     "UnitInterval",
-    "settings_of",
     "validate",
 ]
 
@@ -62,26 +62,26 @@ class Strict(BaseModel):
         return checked
 
 
-@functools.cache
-def settings_of(builder: Callable) -> type[Strict]:
-    """The keyword-only parameters of `builder` as a record: these are its settings.
+class Group(abc.ABC):
+    """Makes the records of settings whose type depends on what they name.
 
-    What stands before the `*` of the signature comes from the framework at runtime and is no setting.
+    A field annotated `Annotated[BuilderSettings, group]` holds what `group.parse` makes of a mapping.
     """
-    fields = {}
-    for name, parameter in inspect.signature(builder).parameters.items():
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            annotation = parameter.annotation
-            if isinstance(annotation, str):
-                annotation = eval(annotation, inspect.unwrap(builder).__globals__)
-            fields[name] = (annotation, ... if parameter.default is parameter.empty else parameter.default)
-    return create_model(builder.__name__, __base__=Strict, **fields)
+
+    @abc.abstractmethod
+    def parse(self, given: Mapping[str, Any], where: str | None = None) -> Any:
+        """The record of the settings `given`, which stand under the dotted key `where`; raises `InputError`."""
 
 
-def validate(record: type[BaseModel], settings: Mapping[str, Any], where: str) -> BaseModel:
+def validate(record: type[Record], settings: Mapping[str, Any], where: str) -> Record:
     """`settings` as a `record`, numbers given as text converted; `where` is the dotted key they stand under."""
+    found = dict(settings)
+    for key, field in record.model_fields.items():
+        for group in field.metadata:
+            if isinstance(group, Group) and isinstance(found.get(key), Mapping):
+                found[key] = group.parse(found[key], f"{where}.{key}" if where else key)
     try:
-        return record.model_validate(dict(settings))
+        return record.model_validate(found)
     except ValidationError as error:
         raise InputError(_one_line(error, record, where)) from None
 
@@ -104,6 +104,15 @@ def _one_line(error: ValidationError, record: type[BaseModel], where: str) -> st
 
 
 def _names_at(record: type[BaseModel], path: tuple) -> list[str]:
+    annotation: Any = record
     for part in path:
-        (record,) = get_args(record) if isinstance(part, int) else (record.model_fields[part].annotation,)
-    return list(record.model_fields)
+        if isinstance(part, int):
+            (annotation,) = get_args(annotation)
+        else:
+            annotation = _record(annotation).model_fields[part].annotation
+    return list(_record(annotation).model_fields)
+
+
+def _record(annotation: Any) -> Any:
+    """The record of an annotation that may be `Record | None`."""
+    return next((part for part in get_args(annotation) if hasattr(part, "model_fields")), annotation)

@@ -10,6 +10,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from cifar.config.builders import BuilderSettings, ModelSettings, OptimizerSettings
+from cifar.config.registry import (
+    AUGMENTATIONS,
+    AVERAGING,
+    CALLBACKS,
+    DATASETS,
+    MODELS,
+    OPTIMIZERS,
+    SCHEDULES,
+    TASKS,
+    Entries,
+)
 from cifar.config.renamed import oldest
 from cifar.config.schema import NonNegativeInt, PositiveFloat, PositiveInt, Seed, Strict, validate
 from cifar.runtime.errors import InputError
@@ -73,14 +85,16 @@ class Settings(Strict):
     state: StateSettings
     evaluate: EvaluateSettings = EvaluateSettings()
     tracking: TrackingSettings
-    data: dict[str, Any]
-    task: dict[str, Any]
-    model: dict[str, Any]
-    augmentation: dict[str, dict[str, Any]] = Field({})
-    optimizer: dict[str, Any]
-    schedule: dict[str, Any]
-    weight_averaging: dict[str, Any] = Field({"name": "none"})
-    callbacks: dict[str, dict[str, Any]] = Field({})
+    data: Annotated[BuilderSettings, DATASETS]
+    task: Annotated[BuilderSettings, TASKS]
+    model: Annotated[ModelSettings, MODELS]
+    augmentation: Annotated[dict[str, BuilderSettings], Entries(AUGMENTATIONS)] = Field({})
+    optimizer: Annotated[OptimizerSettings, OPTIMIZERS]
+    schedule: Annotated[BuilderSettings, SCHEDULES]
+    weight_averaging: Annotated[BuilderSettings, AVERAGING] = Field(
+        default_factory=lambda: AVERAGING.parse({"name": "none"})
+    )
+    callbacks: Annotated[dict[str, BuilderSettings], Entries(CALLBACKS)] = Field({})
 
     @property
     def total_epochs(self) -> int:
@@ -93,14 +107,13 @@ class Settings(Strict):
 
 
 def parse(plain: Mapping[str, Any]) -> Settings:
-    """Settings from plain containers, as `config.yaml` of a finished run holds them."""
+    """Settings from plain containers: the one place where they are checked; raises `InputError` for the first mistake.
+
+    From here on they are typed: the settings of a group are a record made from the signature of the builder that they
+    name.
+    """
     _refuse_targets(plain, "")
     return validate(Settings, plain, "")
-
-
-def entries(group: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """The entries of a mapping of name to settings, such as `augmentation`, with the name among the settings."""
-    return [(name, {"name": name, **settings}) for name, settings in group.items()]
 
 
 def flatten(settings: Settings) -> dict[str, Any]:
@@ -142,7 +155,7 @@ def located(settings: Settings) -> Settings:
             for key, value in node.items()
         }  # fmt: skip
 
-    return settings.model_copy(update={"data": absolute(settings.data)})
+    return settings.model_copy(update={"data": settings.data.changed(**absolute(settings.data.model_dump()))})
 
 
 def _refuse_targets(node: Any, key: str) -> None:

@@ -57,7 +57,7 @@ def check(settings: Settings) -> None:
         raise InputError(f"backend={backend}: the environment has KERAS_BACKEND={inherited}; unset it")
     if backend == "jax":
         extras.require("jax", "backend=jax", "jax")
-    if distribute == "mirrored" and settings.optimizer.get("clip_norm"):
+    if distribute == "mirrored" and getattr(settings.optimizer, "clip_norm", None):
         raise InputError(
             "optimizer.clip_norm: with distribute=mirrored, Keras clips the gradient of each device, not "
             "their sum; backend=jax distribute=data_parallel clips the sum"

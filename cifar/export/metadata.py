@@ -29,8 +29,8 @@ def content(source: Source, reference: Checked, exported: Sequence[Checked], fol
     """
     run, settings, machine = source.run, source.experiment.settings, environment.describe()
     return {
-        "run": {"id": run.id, "name": run.name, "experiment": run.experiment, "model": settings.model["name"],
-                "data": source.experiment.dataset.name, "task": settings.task["name"],
+        "run": {"id": run.id, "name": run.name, "experiment": run.experiment, "model": settings.model.name,
+                "data": source.experiment.dataset.name, "task": settings.task.name,
                 "git_commit": run.tags.get("git_commit")},
         "class_names": list(source.experiment.dataset.class_names),
         "input": {"name": "image", "shape": list(source.named.input_shape), "dtype": "uint8", "range": [0, 255]},
@@ -65,4 +65,4 @@ def summary(source: Source, folder: Path) -> str:
     """Where the export is, and what is not in it."""
     tta = source.experiment.settings.evaluate.tta
     views = "" if tta == "none" else f"; it looks at an image once, without the views of evaluate.tta={tta}"
-    return f"{folder} holds {source.experiment.settings.model['name']}, with {CARD}{views}"
+    return f"{folder} holds {source.experiment.settings.model.name}, with {CARD}{views}"

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
+from cifar.config.builders import ModelSettings
 from cifar.config.registry import MODELS
 from cifar.config.schema import PositiveInt
 from cifar.files.safe_io import refusing
@@ -123,19 +124,19 @@ def from_run(
     start: Start | None,
     *,
     run: str,
-    model: dict[str, Any] | None,
+    model: Annotated[ModelSettings | None, MODELS],
     freeze: Freeze,
 ) -> keras.Model:
     """The backbone of a finished run, with that run's weights; `model` is what made it, which the run tells.
 
     Raises `InputError` where the weights do not fit, as those of positions do not fit images of another size.
     """
-    backbone = MODELS.build(model, image_shape=image_shape, train_images=train_images, start=None)
+    backbone = model.build(image_shape=image_shape, train_images=train_images, start=None)
     if start:
         weights = start(run)
         deepest = max(backbone.output, key=lambda level: int(level[1:]))
         shape = "×".join(map(str, image_shape))
-        accepted = f"weights of {model['name']} for images of {shape}"
+        accepted = f"weights of {model.name} for images of {shape}"
         with refusing(f"model.run={run}: {weights.name}", accepted), silenced(2):
             # The file has the layers of the backbone first, in the order of the way to the map that the head is on.
             keras.Model(backbone.input, backbone.output[deepest]).load_weights(weights)

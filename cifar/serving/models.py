@@ -38,7 +38,7 @@ class Model:
         experiment = Experiment.prepare(settings.model_copy(update=here), dataset)
         network = trainer.with_weights(experiment, weights)
         self.task, self.class_names, self.image_shape = experiment.task, dataset.class_names, dataset.image_shape
-        self.task_name = settings.task["name"]
+        self.task_name = settings.task.name
         self.examples = tracking.examples(self.run)
         self._output_names = list(network.output) if isinstance(network.output, dict) else network.output_names
         self._function = tf.function(

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from cifar.config import renamed
+from cifar.config.builders import BuilderSettings
 from cifar.config.registry import PRUNERS, SAMPLERS
 from cifar.config.schema import PositiveInt, Strict
 from cifar.config.settings import Settings, flatten, identity
@@ -24,8 +25,8 @@ class Options(Strict):
     n_trials: PositiveInt
     storage: str | None
     study_name: Annotated[str, Field(min_length=1)] | None
-    sampler: dict[str, Any]
-    pruner: dict[str, Any]
+    sampler: Annotated[BuilderSettings, SAMPLERS]
+    pruner: Annotated[BuilderSettings, PRUNERS]
     params: dict[str, Any]
 
     @field_validator("sampler", "pruner", mode="before")
@@ -37,7 +38,7 @@ class Options(Strict):
 
     @property
     def prunes(self) -> bool:
-        return bool(self.pruner["name"] != "none")
+        return self.pruner.name != "none"
 
 
 def check(options: Options, space: Space, settings: Sequence[Settings]) -> None:
@@ -47,9 +48,7 @@ def check(options: Options, space: Space, settings: Sequence[Settings]) -> None:
     """
     if options.storage:
         storage.check(options.storage)
-    SAMPLERS.check(options.sampler, "hydra.sweeper.sampler")
-    PRUNERS.check(options.pruner, "hydra.sweeper.pruner")
-    sampler, objectives = options.sampler["name"], settings[0].objectives
+    sampler, objectives = options.sampler.name, settings[0].objectives
     numbers = [name for name, dimension in space.items() if not isinstance(dimension, Choice)]
     endless = [name for name, dimension in space.items() if dimension.values is None]
     if sampler == "grid" and endless:
@@ -58,7 +57,7 @@ def check(options: Options, space: Space, settings: Sequence[Settings]) -> None:
         raise InputError("hydra/sweeper/sampler=cmaes: searches numbers, by one objective")
     if options.prunes and (len(objectives) > 1 or not objectives[0].startswith("val/")):
         raise InputError(
-            f"hydra/sweeper/pruner={options.pruner['name']}: prunes by one validation metric, "
+            f"hydra/sweeper/pruner={options.pruner.name}: prunes by one validation metric, "
             f"not by {', '.join(objectives)}"
         )
     check_shared(settings)
@@ -80,7 +79,7 @@ def fingerprint(options: Options, space: Space, settings: Settings) -> str:
     `settings` are those of a job at one end of the `space`. A study without a name is this very search's, with its
     sampler and pruner.
     """
-    own = [options.study_name] if options.study_name else [options.sampler, options.pruner]
+    own = [options.study_name] if options.study_name else [options.sampler.model_dump(), options.pruner.model_dump()]
     searched = sorted((renamed.oldest_key(name), repr(dimension)) for name, dimension in space.items())
     flat = flatten(settings)
     objectives = [renamed.old_metric(name, flat) or name for name in settings.objectives]

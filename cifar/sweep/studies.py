@@ -25,7 +25,6 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateSchema
 
 from cifar.config import objective
-from cifar.config.registry import PRUNERS, SAMPLERS
 from cifar.runtime import processes
 from cifar.runtime.errors import InputError, warn
 from cifar.runtime.terminal import redact
@@ -52,7 +51,7 @@ class Study:
     def __init__(self, url: str, options: Options, space: Space, objectives: Sequence[str], epochs: int):
         """`epochs` are the most that a job has. Raises `InputError` where the database at `url` cannot be used."""
         self.url, self._options, self._space, self._objectives = url, options, space, objectives
-        self._pruner = PRUNERS.build(options.pruner, epochs=epochs)
+        self._pruner = options.pruner.build(epochs=epochs)
         self._storage = _connect(url)
         self._own: set[int] = set()
         self._ids: dict[int, int] = {}
@@ -95,7 +94,7 @@ class Study:
                 return None, trials
             if is_queue_empty:
                 values = {name: dimension.values for name, dimension in self._space.items()}
-                self._study.sampler = SAMPLERS.build(self._options.sampler, trial=len(trials), values=values)
+                self._study.sampler = self._options.sampler.build(trial=len(trials), values=values)
             asked = self._study.ask({name: dimension.distribution() for name, dimension in self._space.items()})
             asked.set_user_attr(PROCESS, processes.this_process())
             trial_id = self._ids[asked.number] = self._storage.get_trial_id_from_study_id_trial_number(

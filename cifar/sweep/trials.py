@@ -41,7 +41,7 @@ class Trials:
         self.experiments, self._params = [settings.tracking.experiment], flatten(settings)
         self.name = f"study {options.study_name}" if options.study_name else f"search of {', '.join(space)}"
         self.key = key
-        is_grid = options.sampler["name"] == "grid"
+        is_grid = options.sampler.name == "grid"
         self.total = int(min(options.n_trials, size(space))) if is_grid else options.n_trials
         self._study, self._space, self._options = study, space, options
         self._epochs, self._overrides = epochs, overrides
@@ -147,8 +147,8 @@ class Trials:
     def _environment(self, trial: FrozenTrial) -> dict[str, str]:
         if not self._options.prunes:
             return {}
-        trial_id = self._study.trial_id(trial)
-        return variables(self._study.url, self._study.name, trial_id, self._options.pruner, self._epochs)
+        pruner = self._options.pruner.model_dump()
+        return variables(self._study.url, self._study.name, self._study.trial_id(trial), pruner, self._epochs)
 
 
 def run(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from cifar.config.builders import ClassifierSettings
 from cifar.config.registry import TASKS
-from cifar.config.schema import NonNegativeFloat, PositiveFloat, PositiveInt, Rate, settings_of, validate
+from cifar.config.schema import NonNegativeFloat, Rate
 from cifar.interfaces import Dataset, Evaluation, Task
 from cifar.metrics.calibration import expected_calibration_error
 from cifar.runtime.errors import InputError
@@ -23,6 +24,7 @@ NAMED = 5
 @TASKS.register
 def classification(
     dataset: Dataset,
+    classifier: ClassifierSettings | None,
     *,
     label_smoothing: Rate,
     loss: Literal["cross_entropy", "focal"] = "cross_entropy",
@@ -35,12 +37,14 @@ def classification(
     `balanced` weights are inverse to how often a class is among the training images, where their mean is 1.
     """
     dataset.require_targets(*Classification.targets)
+    if classifier is None:
+        raise InputError("model.classifier: required setting is missing; task=classification puts it on the model")
     if len(dataset.class_names) < 2:
         raise InputError(
             f"data={dataset.name}: has one class, {dataset.class_names[0]!r}; task=classification needs at least 2"
         )
     gamma = focal_gamma if loss == "focal" else 0.0
-    return Classification(dataset.class_names, label_smoothing, gamma, _weights(class_weights, dataset))
+    return Classification(dataset.class_names, label_smoothing, gamma, _weights(class_weights, dataset), classifier)
 
 
 def _weights(given: str | list[float], dataset: Dataset) -> list[float] | None:
@@ -58,20 +62,8 @@ def _weights(given: str | list[float], dataset: Dataset) -> list[float] | None:
     return None if given == "none" else given
 
 
-def classifier(
-    x: keras.KerasTensor,
-    classes: int,
-    *,
-    pooling: Literal["flatten", "average", "max"],
-    units: list[PositiveInt],
-    dropout: Rate,
-    bias: bool = True,
-    scale: PositiveFloat = 1.0,
-) -> keras.KerasTensor:
-    """Feature map (n, height, width, channels) to probabilities (n, classes), through hidden layers of `units`.
-
-    What the last layer sees is multiplied by `scale`.
-    """
+def probabilities(x: keras.KerasTensor, classes: int, settings: ClassifierSettings) -> keras.KerasTensor:
+    """Feature map (n, height, width, channels) to probabilities (n, classes)."""
     from cifar.nn import layers
 
     pool = {
@@ -79,13 +71,16 @@ def classifier(
         "average": keras.layers.GlobalAveragePooling2D,
         "max": keras.layers.GlobalMaxPooling2D,
     }
-    x = pool[pooling]()(x)
-    for width in units:
-        x = keras.layers.Dense(width, activation="relu")(x)
-        x = layers.Dropout(dropout)(x)
-    if scale != 1:
-        x = keras.layers.Rescaling(scale, dtype="float32")(x)
-    return keras.layers.Dense(classes, activation="softmax", use_bias=bias, dtype="float32", name="probabilities")(x)
+    x = pool[settings.pooling]()(x)
+    for units in settings.units:
+        x = keras.layers.Dense(units, activation="relu")(x)
+        x = layers.Dropout(settings.dropout)(x)
+    if settings.scale != 1:
+        x = keras.layers.Rescaling(settings.scale, dtype="float32")(x)
+    dense = keras.layers.Dense(
+        classes, activation="softmax", use_bias=settings.bias, dtype="float32", name="probabilities"
+    )
+    return dense(x)
 
 
 class Classification(Task):
@@ -101,18 +96,17 @@ class Classification(Task):
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
         class_weights: list[float] | None = None,
+        classifier: ClassifierSettings | None = None,
     ):
         self.class_names = class_names
         self.label_smoothing = label_smoothing
         self.focal_gamma = focal_gamma
         self.class_weights = class_weights
+        self.classifier = classifier
 
-    def check_head(self, head):
-        return dict(validate(settings_of(classifier), head, "model.classifier"))
-
-    def model(self, backbone, head):
+    def model(self, backbone):
         deepest = max(backbone.output, key=lambda level: int(level[1:]))
-        outputs = classifier(backbone.output[deepest], len(self.class_names), **self.check_head(head))
+        outputs = probabilities(backbone.output[deepest], len(self.class_names), self.classifier)
         return keras.Model(backbone.input, outputs, name=f"{backbone.name}_classifier")
 
     def encode(self, targets):

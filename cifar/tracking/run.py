@@ -26,7 +26,6 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.types import Schema, TensorSpec
 
 from cifar.config.compose import read
-from cifar.config.registry import SCHEDULES
 from cifar.config.settings import Settings, TrackingSettings, flatten, identity, located
 from cifar.files import hashing, ownership
 from cifar.interfaces import Dataset, Evaluation
@@ -145,11 +144,11 @@ class Run:
         if changes:
             self.log_text(yaml.safe_dump(now.model_dump(), sort_keys=False), CONFIG)
             self.log_tags({f"{RESUMED}{key}": value for key, (_, value) in changes.items()})
-        if "epochs" in changes and SCHEDULES.takes(settings.schedule, "epochs"):
+        if "epochs" in changes and settings.schedule.takes("epochs"):
             before, after = changes["epochs"]
             moved = f"epochs {before}, {after} from epoch {epoch}"
             warn(
-                f"epochs={after}: the run was started with {before}, and schedule={settings.schedule['name']} depends "
+                f"epochs={after}: the run was started with {before}, and schedule={settings.schedule.name} depends "
                 f"on it: its learning rate is another from epoch {epoch} on"
             )
             self.log_tags({SCHEDULE_MOVED: "; ".join(filter(None, [self._tags.get(SCHEDULE_MOVED), moved]))})

@@ -84,20 +84,21 @@ def with_model_of_run(settings: Settings) -> Settings:
 
     The run is looked up, so that its beginning is enough of its id; raises `InputError` where it is not finished.
     """
-    if settings.model["name"] != "from_run" or settings.model["model"]:
+    if settings.model.name != "from_run" or settings.model.model:
         return settings
     store.connect_existing(settings.tracking.uri)
-    run, config = stored(settings.model["run"], CONFIG)
+    run, config = stored(settings.model.run, CONFIG)
     if run.info.status != "FINISHED":
-        raise InputError(f"model.run={settings.model['run']}: the run is {run.info.status}, not finished")
-    made_of = dict(read(config.read_text()).model)
+        raise InputError(f"model.run={settings.model.run}: the run is {run.info.status}, not finished")
+    made_of = read(config.read_text()).model.model_dump()
     classifier = made_of.pop("classifier", None)
     if made_of["name"] == "from_run":
         made_of = made_of["model"]
     if "freeze" in made_of:
         made_of["freeze"] = "none"
-    found = {"run": run.info.run_id, "model": made_of, "classifier": settings.model["classifier"] or classifier}
-    return settings.model_copy(update={"model": {**settings.model, **found}})
+    classifier = settings.model.model_dump()["classifier"] or classifier
+    found = settings.model.changed(run=run.info.run_id, model=made_of, classifier=classifier)
+    return settings.model_copy(update={"model": found})
 
 
 def weights_of(run_id: str) -> Path:

@@ -1,18 +1,17 @@
-"""From settings to data, task, model, optimizer and callbacks: the one place that knows every registry."""
+"""From settings to data, task, model, optimizer and callbacks."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifar.augmentation import Mixing, transforms_of
 from cifar.config import objective
-from cifar.config.registry import AUGMENTATIONS, AVERAGING, CALLBACKS, DATASETS, MODELS, OPTIMIZERS, SCHEDULES, TASKS
 from cifar.config.renamed import unknown_metric
-from cifar.config.settings import Settings, entries
+from cifar.config.settings import Settings
 from cifar.distributed import devices
 from cifar.distributed.shard import Shard
 from cifar.interfaces import Dataset, Task
@@ -28,24 +27,15 @@ EVALUATION_BATCH = 128  # larger ones are no faster on a CPU, and take more memo
 
 
 def check(settings: Settings) -> None:
-    """Raises `InputError` at the first setting that its builder would not take; builds nothing."""
+    """Raises `InputError` for settings that do not go together, each right in itself; builds nothing."""
     devices.check(settings)
-    DATASETS.check(settings.data)
-    TASKS.check(settings.task)
-    MODELS.check(_backbone(settings.model))
-    OPTIMIZERS.check(settings.optimizer)
-    SCHEDULES.check(settings.schedule)
-    AVERAGING.check(settings.weight_averaging)
-    for registry, group in ((AUGMENTATIONS, settings.augmentation), (CALLBACKS, settings.callbacks)):
-        for name, entry in entries(group):
-            registry.check(entry, where=f"{registry.group}.{name}")
-    if "reduce_lr" in settings.callbacks and settings.schedule["name"] != "constant":
-        raise InputError(f"callbacks.reduce_lr: needs schedule=constant, not schedule={settings.schedule['name']}")
+    if "reduce_lr" in settings.callbacks and settings.schedule.name != "constant":
+        raise InputError(f"callbacks.reduce_lr: needs schedule=constant, not schedule={settings.schedule.name}")
 
 
 def load(settings: Settings) -> Dataset:
     """The data set of the settings; `data` and `seed` alone decide it."""
-    return DATASETS.build(settings.data, seed=settings.seed)
+    return settings.data.build(seed=settings.seed)
 
 
 @dataclass(frozen=True)
@@ -74,8 +64,7 @@ class Experiment:
         """Check all settings, load the data unless given, set the task; raises `InputError`; needs no TensorFlow."""
         check(settings)
         dataset = dataset or load(settings)
-        task = TASKS.build(settings.task, dataset=dataset)
-        task.check_head(settings.model.get("classifier") or {})
+        task = settings.task.build(dataset=dataset, classifier=settings.model.classifier)
         _check_metrics(settings, task)
         experiment = cls(settings, dataset, task)
         for phase in experiment.phases:
@@ -104,7 +93,7 @@ class Experiment:
     def phases(self) -> list[Phase]:
         """The parts of the training, in their order."""
         finetune = self.settings.finetune
-        first = Phase(self.settings.epochs, self.settings.optimizer["lr"])
+        first = Phase(self.settings.epochs, self.settings.optimizer.lr)
         return (
             [first, Phase(finetune.epochs, finetune.lr, True, finetune.unfreeze_from)] if finetune.epochs else [first]
         )
@@ -156,13 +145,13 @@ class Experiment:
             tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(self.settings.seed)
         keras.config.set_dtype_policy(_policy(self.settings))
-        backbone = MODELS.build(
-            _backbone(self.settings.model) | changed,
+        settings = self.settings.model.changed(**changed) if changed else self.settings.model
+        backbone = settings.build(
             start=start,
             image_shape=self.dataset.image_shape,
             train_images=self.dataset.train.images,
         )
-        return self.task.model(backbone, self.settings.model.get("classifier", {}))
+        return self.task.model(backbone)
 
     def compiled_model(self, start: Callable[[str], Path] | None = None) -> keras.Model:
         """The model, ready for the first phase of its training; raises `InputError` where it could not enter all."""
@@ -187,11 +176,11 @@ class Experiment:
 
     def augmentation(self) -> dict[str, Any]:
         """The choices of augmentation by name, in the order in which they were listed."""
-        return {name: AUGMENTATIONS.build(entry) for name, entry in entries(self.settings.augmentation)}
+        return {name: choice.build() for name, choice in self.settings.augmentation.items()}
 
     def callbacks(self, folder: Path) -> list[keras.callbacks.Callback]:
         """The callbacks of the settings; what they write goes to `folder`."""
-        return [CALLBACKS.build(entry, folder=folder) for _, entry in entries(self.settings.callbacks)]
+        return [choice.build(folder=folder) for choice in self.settings.callbacks.values()]
 
     def _distributed(self, model: keras.Model) -> keras.Model:
         """`model`, or where several devices train it the `DistributedModel` of its layers."""
@@ -204,7 +193,7 @@ class Experiment:
 
     def _check_places(self) -> None:
         """Raises `InputError` for what makes no sense where a task speaks of places in an image."""
-        told = f"task={self.settings.task['name']} speaks of places in an image"
+        told = f"task={self.settings.task.name} speaks of places in an image"
         for name, _ in transforms_of(Mixing, self.augmentation()):
             raise InputError(f"augmentation.{name}: {told}, so that images cannot be mixed")
         if self.settings.evaluate.tta != "none":
@@ -212,27 +201,29 @@ class Experiment:
         if "boxes" in self.task.targets and self.settings.fill_mode in ("reflect", "wrap"):
             raise InputError(
                 f"fill_mode={self.settings.fill_mode}: shows objects again, of which there are no boxes; "
-                f"task={self.settings.task['name']} takes nearest or constant"
+                f"task={self.settings.task.name} takes nearest or constant"
             )
 
     def _unfreeze(self, model: keras.Model, phase: Phase) -> None:
         """Let the layers from that of `phase` on learn, but for what the model's builder itself never lets."""
         first = _first_layer(model, phase)
-        unfrozen = self.model(**{"freeze": "none"} if "freeze" in self.settings.model else {})
+        unfrozen = self.model(**{"freeze": "none"} if hasattr(self.settings.model, "freeze") else {})
         for number, (layer, own) in enumerate(zip(model.layers, unfrozen.layers, strict=True)):
             layer.trainable = number >= first and own.trainable
             for variable, like in zip(layer.variables, own.variables, strict=True):
                 variable.trainable = layer.trainable and like.trainable
 
     def _optimizer(self, model: keras.Model, phase: Phase) -> keras.Optimizer:
-        settings = {**self.settings.optimizer, "lr": phase.lr}
-        optimizer = OPTIMIZERS.build(settings, schedule=self._schedule(phase), head=_last_layers(model))
+        settings = self.settings.optimizer
+        if phase.lr != settings.lr:
+            settings = settings.changed(lr=phase.lr)
+        optimizer = settings.build(schedule=self._schedule(phase), head=_last_layers(model))
         spared = [variable for variable in model.trainable_variables if len(variable.shape) < 2]
         optimizer.exclude_from_weight_decay(spared)
-        return AVERAGING.build(self.settings.weight_averaging, optimizer=optimizer)
+        return self.settings.weight_averaging.build(optimizer=optimizer)
 
     def _schedule(self, phase: Phase) -> Callable[[float], Any]:
-        return SCHEDULES.build(self.settings.schedule, steps_per_epoch=self.steps_per_epoch, epochs=phase.epochs)
+        return self.settings.schedule.build(steps_per_epoch=self.steps_per_epoch, epochs=phase.epochs)
 
 
 def _policy(settings: Settings) -> str:
@@ -275,16 +266,11 @@ def _last_layers(model: keras.Model) -> set[str]:
     return found
 
 
-def _backbone(model: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in model.items() if key != "classifier"}
-
-
 def _check_metrics(settings: Settings, task: Task) -> None:
     """Raises `InputError` where a metric that a setting names is never logged, or is not one to choose runs by."""
     logged = [f"{split}/{name}" for split in ("train", "val") for name in ("loss", *task.metric_names)]
-    for name, entry in settings.callbacks.items():
-        if "monitor" in entry and entry["monitor"] not in logged:
-            raise InputError(
-                f"callbacks.{name}.monitor={entry['monitor']}: never logged; {unknown_metric(entry['monitor'], logged)}"
-            )
+    for name, callback in settings.callbacks.items():
+        monitor = getattr(callback, "monitor", None)
+        if monitor is not None and monitor not in logged:
+            raise InputError(f"callbacks.{name}.monitor={monitor}: never logged; {unknown_metric(monitor, logged)}")
     objective.check(settings.objectives, logged)

@@ -56,7 +56,7 @@ class Loop(keras.callbacks.Callback):
         self.epoch, self.step = state.epoch, state.step
         self._phase, self._first_epoch = state.values.get("phase", 0), state.values.get("first_epoch", 0)
         self._stopped = state.values.get("stopped", False)
-        monitor = settings.callbacks[keeper(settings.callbacks)]["monitor"] if self._keeper else None
+        monitor = settings.callbacks[keeper(settings.callbacks)].monitor if self._keeper else None
         self.history = History(renamed.metrics(state.values.get("history", {}), flatten(settings)), monitor)
         self._progress = Progress(settings.batch_size, self._steps)
         self._save_interval, self._saved = 60 * settings.state.minutes, time.perf_counter()

@@ -58,7 +58,7 @@ def summary(experiment: Experiment, model: keras.Model) -> str:
     """Model and data in a line."""
     data = experiment.dataset
     return (
-        f"{experiment.settings.model['name']} with {model.count_params():,} parameters on {data.name}, "
+        f"{experiment.settings.model.name} with {model.count_params():,} parameters on {data.name}, "
         f"{len(data.train):,} images for training, {len(data.val):,} for validation, {len(data.test):,} for the "
         "test"
     )

@@ -92,7 +92,7 @@ class ProcessLauncher(Launcher):
         """The data of a job; that of the last is kept, since most sweeps have one for all."""
         from cifar.training import experiment
 
-        key = json.dumps([settings.data, settings.seed])
+        key = json.dumps([settings.data.model_dump(), settings.seed])
         if not self._loaded or self._loaded[0] != key:
             self._loaded = key, experiment.load(settings)
         return self._loaded[1]

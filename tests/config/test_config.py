@@ -57,7 +57,7 @@ class TestComposition:
 
     def test_entry_of_a_mapping_can_be_changed_and_dropped(self, compose):
         settings = compose("augmentation.rotation.degrees=30", "~augmentation.flip", "~callbacks.early_stopping")
-        assert settings.augmentation["rotation"] == {"degrees": 30}
+        assert settings.augmentation["rotation"].degrees == 30
         assert "flip" not in settings.augmentation
         assert list(settings.callbacks) == ["checkpoint"]
 
@@ -108,15 +108,13 @@ class TestBuilders:
         import keras
 
         settings = compose(f"optimizer={optimizer}", f"schedule={schedule}", "optimizer.clip_norm=1.0", "epochs=2")
-        chosen = OPTIMIZERS.build(
-            settings.optimizer, schedule=SCHEDULES.build(settings.schedule, steps_per_epoch=3, epochs=2), head=[]
-        )
+        chosen = settings.optimizer.build(schedule=settings.schedule.build(steps_per_epoch=3, epochs=2), head=[])
         weight = keras.Variable(np.ones(3, "float32"))
         for _ in range(6):
             chosen.apply([keras.ops.convert_to_tensor([3.0, 0.0, -3.0])], [weight])
         down, same, up = weight.numpy()
         assert down < 1 < up
-        decay = settings.optimizer["weight_decay"]
+        decay = settings.optimizer.weight_decay
         assert same == 1 if not decay else 0.99 < same < 1
 
     @pytest.mark.parametrize("optimizer", OPTIMIZERS.names())
@@ -124,7 +122,7 @@ class TestBuilders:
         import keras
 
         settings = compose(f"optimizer={optimizer}", "optimizer.weight_decay=0.1", "optimizer.lr=0.1")
-        chosen = OPTIMIZERS.build(settings.optimizer, schedule=lambda lr: lr, head=[])
+        chosen = settings.optimizer.build(schedule=lambda lr: lr, head=[])
         weight = keras.Variable(np.ones(1, "float32"))
         chosen.apply([keras.ops.zeros(1)], [weight])
         assert weight.numpy() == pytest.approx(0.99)
@@ -133,7 +131,7 @@ class TestBuilders:
         import keras
 
         settings = compose("optimizer=sgd", "optimizer.lr=1", "optimizer.clip_norm=5", "optimizer.momentum=0")
-        chosen = OPTIMIZERS.build(settings.optimizer, schedule=lambda lr: lr, head=[])
+        chosen = settings.optimizer.build(schedule=lambda lr: lr, head=[])
         weights = [keras.Variable(np.zeros(1, "float32")) for _ in range(2)]
         chosen.apply([keras.ops.full((1,), 30.0), keras.ops.full((1,), 40.0)], weights)
         assert [float(weight.numpy()[0]) for weight in weights] == pytest.approx([-3, -4])
@@ -146,11 +144,11 @@ class TestSchedules:
 
     def rates(self, compose, *overrides, lr=0.5):
         settings = compose(*overrides).schedule
-        schedule = SCHEDULES.build(settings, steps_per_epoch=self.STEPS, epochs=self.EPOCHS)(lr)
+        schedule = settings.build(steps_per_epoch=self.STEPS, epochs=self.EPOCHS)(lr)
         return np.array([float(schedule(step)) for step in range(self.STEPS * self.EPOCHS + 1)])
 
     def test_constant_leaves_the_rate_to_callbacks(self, compose):
-        assert SCHEDULES.build(compose("schedule=constant").schedule)(0.5) == 0.5
+        assert compose("schedule=constant").schedule.build()(0.5) == 0.5
 
     @pytest.mark.parametrize("final", [0.0, 0.1])
     def test_cosine_warms_up_linearly_and_falls_to_its_end(self, compose, final):
@@ -203,6 +201,7 @@ MISTAKES = [
     ("model.classifier.unit=[3]", "model.classifier.unit=[3]: unknown setting; did you mean 'units'? known: dropout"),
     ("++model.classifier.unit=3", "model.classifier.unit=3: unknown setting; did you mean 'units'? known: bias, "),
     ("model.head.units=[3]", "model.head.units=[3]: model.head is called model.classifier now"),
+    ("++model.head.units=[3]", "model.head={'units': [3]}: model.head is called model.classifier now"),
     ("model.name=cnn33", "model.name=cnn33: unknown model; did you mean 'cnn3'? known: "),
     ("+model._target_=os.system", "model._target_=os.system: settings name builders by `name`"),
     ("+data.nested={_target_:os.system}", "data.nested._target_=os.system: settings name builders by `name`"),
@@ -360,7 +359,7 @@ class TestListsAndMappings:
 
     def test_mapping_replaces_a_list_on_the_command_line(self, compose, tmp_path):
         settings = compose("data=masks", f"data.path={tmp_path}", "data.classes={road: '#804080', void: '#ffffff'}")
-        assert settings.data["classes"] == COLORS
+        assert settings.data.classes == COLORS
 
     @pytest.mark.parametrize("typed", [[], ["data.classes=[a,b]"]])
     def test_each_replaces_the_other_in_a_recipe(self, tmp_path, typed):
@@ -486,6 +485,6 @@ class TestResolve:
 
     def test_lists_are_plain(self, compose):
         settings = compose(*TINY)
-        assert type(settings.model["filters"]) is list
-        assert type(settings.model) is dict
-        assert not math.isnan(settings.optimizer["lr"])
+        assert type(settings.model.filters) is list
+        assert type(settings.model.model_dump()) is dict
+        assert not math.isnan(settings.optimizer.lr)

@@ -11,9 +11,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cifar.config.builders import BuilderSettings, parameters_of
 from cifar.config.compose import resolve
 from cifar.config.registry import ALL, Registry
-from cifar.config.schema import PositiveInt, Rate, Seed, Strict, settings_of
+from cifar.config.schema import PositiveInt, Rate, Seed, Strict
 from cifar.runtime.errors import InputError, did_you_mean
 from cifar.runtime.paths import ROOT
 from helpers.runs import composed
@@ -62,7 +63,7 @@ GOOD = {"name": "layer", "width": 8, "dropout": 0.5, "kind": "plain", "sizes": [
 
 @pytest.fixture(scope="module")
 def layers() -> Registry:
-    registry = Registry("layers", "cifar.runtime.errors")
+    registry = Registry("layers", "cifar.runtime.errors", BuilderSettings)
     registry.register(layer)
     registry.register(seeded)
     registry.register(nested)
@@ -71,7 +72,7 @@ def layers() -> Registry:
 
 def refusal(registry: Registry, settings: dict) -> str:
     with pytest.raises(InputError) as refused:
-        registry.check(settings)
+        registry.parse(settings)
     return str(refused.value)
 
 
@@ -79,24 +80,28 @@ def yaml_files(group: str) -> list[Path]:
     return sorted((ROOT / "conf" / group).glob("*.yaml"))
 
 
+def yaml_of(group: str, name: str) -> dict:
+    return yaml.safe_load((ROOT / "conf" / group / f"{name}.yaml").read_text())
+
+
 @pytest.mark.parametrize(("registry", "name"), BUILDERS)
 def test_builder_has_its_yaml_and_a_docstring(registry, name):
-    content = yaml.safe_load((ROOT / "conf" / registry.group / f"{name}.yaml").read_text())
+    content = yaml_of(registry.group, name)
     if registry.group in MAPPINGS:
         assert list(content) == [name]
         stated = content[name]
     else:
         assert content.get("builder", content["name"]) == name
-        choices = [key for entry in content.pop("defaults", []) if isinstance(entry, dict) for key in entry]
-        parts = {choice.partition("@")[2]: {} for choice in choices}
+        choices = [item for entry in content.pop("defaults", []) if isinstance(entry, dict) for item in entry.items()]
+        parts = {key.partition("@")[2]: yaml_of(key.strip("/").partition("@")[0], chosen) for key, chosen in choices}
         of_others = {"name", "builder"} | ({"classifier"} if registry.group == "model" else set())
         assert registry.group != "model" or "classifier" in content
         stated = parts | {key: value for key, value in content.items() if key not in of_others}
     builder = registry._builders[name]
-    assert list(stated) == list(settings_of(builder).model_fields), "the settings in the order of the signature"
+    assert list(stated) == parameters_of(builder)[1], "the settings in the order of the signature"
     assert builder.__doc__
     given = {key: "somewhere" if value == "???" else value for key, value in stated.items()}
-    assert registry.check({"name": name, **given}).keys() == given.keys()
+    assert registry.parse({"name": name, **given}).name == name
 
 
 @pytest.mark.parametrize("registry", ALL, ids=lambda registry: registry.group)
@@ -106,9 +111,7 @@ def test_every_yaml_of_a_group_has_its_builder(registry):
     assert {*registry.names(), *none} <= stems
     for variant in stems - {*registry.names(), *none}:
         config = resolve(composed("data=digits", f"{registry.group}={variant}"))
-        settings = getattr(config, registry.group)
-        assert settings["name"] == variant
-        registry.check({key: value for key, value in settings.items() if key != "classifier"})
+        assert getattr(config, registry.group).name == variant
 
 
 def test_groups_are_the_registries_and_the_recipes():
@@ -194,7 +197,7 @@ def test_missing_setting_is_named(layers):
 
 def test_where_replaces_the_group_in_the_key(layers):
     with pytest.raises(InputError, match=r"^layers\.first\.width=0: "):
-        layers.check({**GOOD, "width": 0}, where="layers.first")
+        layers.parse({**GOOD, "width": 0}, where="layers.first")
 
 
 def test_duplicate_name_raises(layers):
@@ -207,15 +210,15 @@ def test_duplicate_name_raises(layers):
 
 @given(st.integers(1, 10**15))
 def test_integer_given_as_text_is_that_integer(layers, number):
-    assert layers.check({**GOOD, "width": str(number)})["width"] == number
+    assert layers.parse({**GOOD, "width": str(number)}).width == number
 
 
 @given(st.floats(0, 1, exclude_max=True))
 def test_number_given_as_text_is_that_number(layers, number):
-    assert layers.check({**GOOD, "dropout": repr(number)})["dropout"] == number
+    assert layers.parse({**GOOD, "dropout": repr(number)}).dropout == number
 
 
-@given(st.text(string.ascii_letters + "_", min_size=1).filter(lambda text: text not in settings_of(layer).model_fields))
+@given(st.text(string.ascii_letters + "_", min_size=1).filter(lambda text: text not in parameters_of(layer)[1]))
 def test_any_other_key_is_unknown(layers, key):
     if key not in ("name", "builder"):
         assert refusal(layers, {**GOOD, key: 1}).startswith(f"layers.{key}=1: unknown setting; ")

@@ -30,7 +30,6 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from cifar.config.registry import DATASETS
-from cifar.config.schema import settings_of
 from cifar.data import cifar, download
 from cifar.data.splits import stratified_split, subset
 from cifar.files import safe_io
@@ -167,7 +166,7 @@ def unique(split) -> set[bytes]:
 @pytest.mark.parametrize("name", DATASETS.names())
 def test_yaml_states_every_setting(name):
     found = stated(name)
-    assert set(found) == {"name", *settings_of(DATASETS._builder({"name": name}, "data")).model_fields}
+    assert set(found) == {"name", *DATASETS.record(name).model_fields}
     assert found["name"] == name
 
 

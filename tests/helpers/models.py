@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from cifar.config.builders import ModelSettings
 from cifar.config.compose import resolve
-from cifar.config.registry import MODELS
 from helpers.runs import composed
 
 SMALL = {
@@ -30,15 +30,14 @@ SMALL = {
 """What makes a model cheap and, for the most part, without dropout."""
 
 
-def model_settings(*overrides: str) -> tuple[dict, dict]:
-    """What the composed YAML says to the builder, and to the head."""
-    model = resolve(composed("data=digits", *overrides)).model
-    return {key: value for key, value in model.items() if key != "classifier"}, model["classifier"]
+def model_settings(*overrides: str) -> ModelSettings:
+    """The composed settings of a model."""
+    return resolve(composed("data=digits", *overrides)).model
 
 
 def backbone(*overrides: str, shape: tuple[int, int, int] = (16, 16, 1)) -> keras.Model:
     images = np.random.default_rng(0).integers(0, 256, (9, *shape), dtype="uint8")
-    return MODELS.build(model_settings(*overrides)[0], image_shape=shape, train_images=images, start=None)
+    return model_settings(*overrides).build(image_shape=shape, train_images=images, start=None)
 
 
 def small(name: str) -> list[str]:

@@ -23,7 +23,8 @@ from helpers.runs import composed
 
 
 def classifier(*overrides: str, shape: tuple[int, int, int] = (16, 16, 1)) -> keras.Model:
-    return Classification(tuple("0123456789")).model(backbone(*overrides, shape=shape), model_settings(*overrides)[1])
+    task = Classification(tuple("0123456789"), classifier=model_settings(*overrides).classifier)
+    return task.model(backbone(*overrides, shape=shape))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 def test_features_are_a_pyramid_that_trains(name, shape):
     keras.utils.set_random_seed(0)
     model = backbone(*small(name), shape=shape)
-    size = model_settings(*small(name))[0].get("size") or shape[0]
+    size = getattr(model_settings(*small(name)), "size", None) or shape[0]
     assert (model.input.shape, model.input.dtype) == ((None, *shape), "uint8")
 
     assert model.output
@@ -87,9 +88,9 @@ def test_overfits_and_is_saved_and_carried_elsewhere(name, digits, tmp_path):
 
     # Settings, classes, image shape and weights are all of it: those who have a run need not have its data.
     model.save_weights(tmp_path / "model.weights.h5")
-    blank, (made_of, head) = Dataset.placeholder("digits", "0123456789", (16, 16, 1)), model_settings(*small(name))
-    body = MODELS.build(made_of, image_shape=blank.image_shape, train_images=blank.train.images, start=None)
-    rebuilt = Classification(blank.class_names).model(body, head)
+    blank, stated = Dataset.placeholder("digits", "0123456789", (16, 16, 1)), model_settings(*small(name))
+    body = stated.build(image_shape=blank.image_shape, train_images=blank.train.images, start=None)
+    rebuilt = Classification(blank.class_names, classifier=stated.classifier).model(body)
     rebuilt.load_weights(tmp_path / "model.weights.h5")
     np.testing.assert_allclose(rebuilt(images), expected, atol=1e-5)
 
@@ -220,8 +221,8 @@ class TestAirbench:
         return load_digits().images.astype("uint8").repeat(2, axis=1).repeat(2, axis=2)[:200, ..., None] * 15
 
     def build(self, images, **changes):
-        stated, _ = model_settings("model=airbench", "model.widths=[8,12]")
-        return MODELS.build({**stated, **changes}, image_shape=images.shape[1:], train_images=images)
+        stated = model_settings("model=airbench", "model.widths=[8,12]")
+        return stated.changed(**changes).build(image_shape=images.shape[1:], train_images=images)
 
     def test_parameters_of_the_published_network(self):
         model = backbone("model=airbench", "model.whitening_padding=valid", shape=(32, 32, 3))

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from sklearn import metrics as sk
 
 from cifar import plots
+from cifar.config.builders import ClassifierSettings
 from cifar.config.registry import MODELS
 from cifar.interfaces import Split
 from cifar.runtime.errors import InputError
@@ -161,9 +162,14 @@ class TestDecode:
             assert all(row[task.class_names.index(entry["class"])] == entry["probability"] for entry in answer)
 
 
+def model(classes: int, body: keras.Model | None = None, **changes) -> keras.Model:
+    task = Classification(names(classes), classifier=ClassifierSettings(**{**HEAD, **changes}))
+    return task.model(body or backbone())
+
+
 @pytest.fixture(scope="module")
 def classifier():
-    return Classification(names(10)).model(backbone(), HEAD)
+    return model(10)
 
 
 class TestModel:
@@ -171,13 +177,13 @@ class TestModel:
 
     @pytest.mark.parametrize(("pooling", "features"), [("flatten", 2 * 2 * 5), ("average", 5), ("max", 5)])
     def test_head_pools_the_deepest_feature_map(self, pooling, features):
-        model = Classification(names(7)).model(backbone(), {**HEAD, "pooling": pooling, "units": []})
-        assert model.get_layer("probabilities").kernel.shape == (features, 7)
+        built = model(7, pooling=pooling, units=[])
+        assert built.get_layer("probabilities").kernel.shape == (features, 7)
 
     def test_hidden_layers_are_those_of_the_settings(self):
-        model = Classification(names(7)).model(backbone(), {**HEAD, "units": [6, 4], "dropout": 0.25})
-        dense = [layer.units for layer in model.layers if isinstance(layer, keras.layers.Dense)]
-        rates = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+        built = model(7, units=[6, 4], dropout=0.25)
+        dense = [layer.units for layer in built.layers if isinstance(layer, keras.layers.Dense)]
+        rates = [layer.rate for layer in built.layers if isinstance(layer, keras.layers.Dropout)]
         assert dense == [6, 4, 7]
         assert rates[-2:] == [0.25, 0.25]
 
@@ -185,8 +191,8 @@ class TestModel:
         image = keras.Input((4, 4, 1), dtype="uint8")
         x = keras.layers.Rescaling(1 / 255)(image)
         levels = {"P2": keras.layers.Conv2D(2, 1)(x), "P10": keras.layers.Conv2D(3, 1)(x)}
-        model = Classification(names(5)).model(keras.Model(image, levels), {**HEAD, "pooling": "max", "units": []})
-        assert model.get_layer("probabilities").kernel.shape == (3, 5)
+        built = model(5, keras.Model(image, levels), pooling="max", units=[])
+        assert built.get_layer("probabilities").kernel.shape == (3, 5)
 
     @given(st.integers(0, 2**32), st.integers(1, 4))
     @settings(max_examples=15, deadline=None)
@@ -199,18 +205,21 @@ class TestModel:
         assert outputs.sum(axis=1) == pytest.approx(1, abs=1e-5)
 
     @pytest.mark.parametrize(
-        ("head", "line"),
+        ("changes", "line"),
         [
-            ({**HEAD, "pooling": "mean"}, "model.classifier.pooling=mean: should be 'flatten', 'average' or 'max'"),
-            ({**HEAD, "dropout": 1}, "model.classifier.dropout=1: should be less than 1"),
-            ({**HEAD, "unit": 3}, "model.classifier.unit=3: unknown setting; did you mean 'units'?"),
-            ({"units": [], "dropout": 0}, "model.classifier.pooling: required setting is missing"),
+            (["pooling=mean"], "pooling=mean: should be 'flatten', 'average' or 'max'"),
+            (["dropout=1"], "dropout=1: should be less than 1"),
+            (["unit=3"], "unit=3: unknown setting; did you mean 'units'?"),
         ],
     )
-    def test_head_is_checked(self, head, line):
+    def test_its_settings_are_checked(self, compose, changes, line):
         with pytest.raises(InputError) as refused:
-            Classification(names(3)).check_head(head)
-        assert str(refused.value).startswith(line)
+            compose("data=digits", *(f"++model.classifier.{change}" for change in changes))
+        assert str(refused.value).startswith(f"model.classifier.{line}")
+
+    def test_classification_needs_one(self, compose):
+        with pytest.raises(InputError, match=r"^model\.classifier: required setting is missing"):
+            Experiment.prepare(compose(*TINY[1:], "data=digits", "model.classifier=null"))
 
 
 def test_targets_are_one_hot_and_the_loss_takes_them():
@@ -302,6 +311,6 @@ def test_data_that_no_classification_can_be_learned_from(compose):
 
 def test_classes_come_from_the_data(compose):
     experiment = Experiment.prepare(compose(*TINY))
-    fewer = replace(experiment, task=Classification(names(3)))
+    fewer = replace(experiment, task=Classification(names(3), classifier=experiment.task.classifier))
     assert experiment.model().output_shape == (None, 10)
     assert fewer.model().output_shape == (None, 3)

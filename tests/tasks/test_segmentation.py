@@ -272,12 +272,12 @@ class TestModel:
     def test_its_backbone_may_begin_another_model(self, prepare, tmp_path, name, head):
         prepared = prepare(*BACKBONES[name], f"task.head={head}", "task.width=4")
         prepared.model().save_weights(tmp_path / "model.weights.h5")
-        model = {key: value for key, value in prepared.settings.model.items() if key != "classifier"}
+        model = prepared.settings.model.model_dump()
         runtime = {"image_shape": prepared.dataset.image_shape, "train_images": prepared.dataset.train.images}
         started = MODELS.build({"name": "from_run", "run": "abc", "model": model, "freeze": "none"}, **runtime,
                                start=lambda run: tmp_path / "model.weights.h5")  # fmt: skip
         trained = MODELS.build(model, **runtime, start=None)
-        whole = prepared.task.model(trained, {})
+        whole = prepared.task.model(trained)
         whole.load_weights(tmp_path / "model.weights.h5")
         for own, expected in zip(started.weights, trained.weights, strict=True):
             np.testing.assert_array_equal(own, expected, err_msg=own.path)

@@ -96,7 +96,7 @@ class TestData:
         run = killed("data=folder", "data.path=photos", "data.size=8")
         monkeypatch.chdir("/")
         settings, unfinished = find(folder, run)
-        assert settings.data["path"] == str(photos)
+        assert settings.data.path == str(photos)
         unfinished.check_data(Experiment.prepare(settings).dataset)
         assert mlflow.MlflowClient(sqlite(folder)).get_run(run).data.params["data.path"] == str(photos)
 
@@ -141,7 +141,7 @@ class TestSettings:
         run = killed("data=digits", "optimizer=sgd", "model=vgg", "epochs=5")
         settings, _ = find(folder, run, "epochs=9", "evaluate.tta=flip", "optimizer.momentum=0.9", "+state.minutes=3")
         assert (settings.epochs, settings.evaluate.tta, settings.state.minutes) == (9, "flip", 3)
-        assert (settings.optimizer["name"], settings.model["name"], settings.data["name"]) == ("sgd", "vgg16", "digits")
+        assert (settings.optimizer.name, settings.model.name, settings.data.name) == ("sgd", "vgg16", "digits")
 
     def test_the_whole_command_may_be_given_again(self, killed, folder):
         given = "data=digits", "optimizer=sgd", "optimizer.momentum=0.5", "augmentation=[flip]", "experiment=quickstart"

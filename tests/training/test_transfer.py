@@ -226,8 +226,8 @@ class TestFromRun:
         assert expected.items() <= second.data.params.items()
         third = resolve(stated(store, "model=from_run", f"model.run={second.info.run_id}"))
         model = tracking.with_model_of_run(third).model
-        assert model["model"]["name"] == "cnn3"
-        assert model["classifier"]["units"] == [16]
+        assert model.model.name == "cnn3"
+        assert model.classifier.units == [16]
 
     def test_metrics_go_on_in_the_second_phase_whose_rate_is_its_own(self, second, store):
         history = mlflow.MlflowClient(store).get_metric_history(second.info.run_id, "lr")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from cifar.config.builders import BuilderSettings
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, UnitInterval
 from cifar.data.scenes.counter_rng import CounterRNG
@@ -35,7 +36,7 @@ def _settings(source: Any) -> Any:
     return source
 
 
-Source = Annotated[dict[str, Any], BeforeValidator(_settings)]
+Source = Annotated[BuilderSettings, DATASETS, BeforeValidator(_settings)]
 
 
 @dataclass(frozen=True)
@@ -110,15 +111,14 @@ def scenes(
     )
 
 
-def _source(settings: dict[str, Any], seed: int) -> Dataset:
-    DATASETS.check(settings, where="data.source")
+def _source(settings: BuilderSettings, seed: int) -> Dataset:
     try:
-        dataset = DATASETS.build(settings, seed=seed)
+        dataset = settings.build(seed=seed)
     except InputError as error:
         raise InputError(f"data.source: {error}") from None
     if "label" not in dataset.train.targets:
         raise InputError(
-            f"data.source.name={settings['name']}: its images have no labels; accepted: a data set for classification"
+            f"data.source.name={settings.name}: its images have no labels; accepted: a data set for classification"
         )
     if len(dataset.class_names) > 254:
         raise InputError(

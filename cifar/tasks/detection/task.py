@@ -84,10 +84,7 @@ class Detection(Task):
         self.class_names = class_names
         self.score_threshold = score_threshold
 
-    def check_head(self, head):
-        return {}  # what the model's YAML says is of heads that classify
-
-    def model(self, backbone, head):
+    def model(self, backbone):
         return keras.Model(backbone.input, self.head.outputs(backbone), name=f"{backbone.name}_detector")
 
     def encode(self, targets):

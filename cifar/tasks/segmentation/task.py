@@ -85,11 +85,7 @@ class Segmentation(Task):
         self.focal_gamma = focal_gamma
         self.class_weights = class_weights or [1.0] * len(class_names)
 
-    def check_head(self, head):
-        """Nothing: what a model's YAML says of heads is for classification."""
-        return {}
-
-    def model(self, backbone, head):
+    def model(self, backbone):
         from cifar.nn import layers
 
         decoder = decoders.unet if self.head == "unet" else decoders.deeplab

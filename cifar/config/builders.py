@@ -1,0 +1,103 @@
+"""The settings of a builder, typed by its signature."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, Self, TypeVar
+
+from pydantic import PrivateAttr, create_model, model_serializer
+
+from cifar.config.schema import PositiveFloat, PositiveInt, Rate, Strict, validate
+
+Record = TypeVar("Record", bound="BuilderSettings")
+
+
+class BuilderSettings(Strict):
+    """The checked settings of a builder: a field for each of its keyword-only parameters, and its choice's name.
+
+    `model_dump()` returns the settings as they were given, without the defaults of the signature and before numbers
+    are converted: so a new default changes no record, and no hash of one.
+    """
+
+    builder: ClassVar[Callable[..., Any]]
+    group: ClassVar[str]
+    _name: str = PrivateAttr()
+    _given: dict[str, Any] = PrivateAttr()
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], name: str, where: str) -> Self:
+        """The record of the settings `given` for the choice `name`, which stand under `where`; raises `InputError`."""
+        record = validate(cls, {key: value for key, value in given.items() if key not in ("name", "builder")}, where)
+        record._name, record._given = name, dict(given)
+        return record
+
+    @property
+    def name(self) -> str:
+        """The name of the choice, which is that of the builder unless a `builder` is given."""
+        return self._name
+
+    def build(self, **runtime: Any) -> Any:
+        """Call the builder with its settings and what it asks of `runtime`, before the `*` of its signature."""
+        asked, own = parameters_of(type(self).builder)
+        settings = {name: getattr(self, name) for name in own}
+        return type(self).builder(**{name: runtime[name] for name in [*asked, *own] if name in runtime}, **settings)
+
+    def takes(self, name: str) -> bool:
+        """True if the builder asks the framework for `name`."""
+        return name in parameters_of(type(self).builder)[0]
+
+    def changed(self, **changes: Any) -> Self:
+        """The same choice with other settings; raises `InputError`."""
+        return self.of({**self._given, **changes}, self._name, self.group)
+
+    @model_serializer
+    def _as_given(self) -> dict[str, Any]:
+        return copy.deepcopy(self._given)
+
+
+class OptimizerSettings(BuilderSettings):
+    """Those of any optimizer have a learning rate, the peak of its schedule."""
+
+    lr: PositiveFloat
+
+
+class ClassifierSettings(Strict):
+    """How a classifier makes a feature map into probabilities: pooled, hidden layers of `units`, each with dropout.
+
+    What the last layer gets is multiplied by `scale`; `bias` is that of the last layer.
+    """
+
+    pooling: Literal["flatten", "average", "max"]
+    units: list[PositiveInt]
+    dropout: Rate
+    bias: bool = True
+    scale: PositiveFloat = 1.0
+
+
+class ModelSettings(BuilderSettings):
+    """Those of any model have the classifier that it is known for, which the task `classification` puts on it."""
+
+    classifier: ClassifierSettings | None = None
+
+
+def parameters_of(builder: Callable[..., Any]) -> tuple[list[str], list[str]]:
+    """The names of what `builder` asks of the framework, before the `*` of its signature, and of its settings."""
+    parameters = inspect.signature(builder).parameters.values()
+    own = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
+    return [one.name for one in parameters if one.name not in own], own
+
+
+def settings_of(builder: Callable[..., Any], base: type[Record], group: str) -> type[Record]:
+    """The type of the settings of `builder`: the fields of `base`, and its keyword-only parameters."""
+    fields: dict[str, Any] = {}
+    for name in parameters_of(builder)[1]:
+        parameter = inspect.signature(builder).parameters[name]
+        annotation = parameter.annotation
+        if isinstance(annotation, str):
+            annotation = eval(annotation, inspect.unwrap(builder).__globals__)
+        fields[name] = (annotation, ... if parameter.default is parameter.empty else parameter.default)
+    record = create_model(builder.__name__, __base__=base, **fields)
+    record.builder, record.group = staticmethod(builder), group
+    return record
