@@ -186,18 +186,8 @@ def test_mistakes(overrides, expected):
     assert "\n" not in str(caught.value)
 
 
-def test_source_without_labels(monkeypatch):
-    monkeypatch.setattr(builder, "DATASETS", FakeRegistry(build()))
-    with pytest.raises(InputError, match=re.escape("data.source.name=fake: its images have no labels")):
-        builder._source({"name": "fake"}, 0)
-
-
-class FakeRegistry:
-    def __init__(self, dataset):
-        self._dataset = dataset
-
-    def check(self, settings, where):
-        pass
-
-    def build(self, settings, seed):
-        return self._dataset
+def test_source_without_labels():
+    scenes = OmegaConf.to_container(composed("data=scenes", "data@data.source=digits").data)
+    few = {**scenes, "train": 2, "val": 1, "test": 1}
+    with pytest.raises(InputError, match=re.escape("data.source.name=scenes: its images have no labels")):
+        build(source=few)

@@ -264,6 +264,7 @@ class TestFromRun:
 
     def test_run_that_is_not_there_or_not_finished(self, in_process, tmp_path):
         uri = sqlite(tmp_path)
+        tracking.connect(uri)
         line = error_line(in_process("model=from_run", "model.run=0123456789abcdef", f"tracking.uri={uri}"))
         assert line.startswith("run 0123456789abcdef: ")
         run = record(uri, "cnn3")
