@@ -126,6 +126,14 @@ def test_choices_have_these_names():
     assert sorted(choice for choice in named if not (CONF / choice[1] / f"{choice[2]}.yaml").exists()) == []
 
 
+@pytest.mark.parametrize("group", sorted(path.name for path in CONF.iterdir() if path.is_dir()))
+def test_every_choice_is_in_the_documentation(group):
+    choices = {path.stem for path in (CONF / group).glob("*.yaml")}
+    codes = [code for _, code in inline_code()] + [shlex.join(words) for words in commands("python run.py", PAGES)]
+    shown = set(re.findall(r"\w+", " ".join(codes)))
+    assert choices <= shown
+
+
 def test_the_model_that_is_shown_can_be_built(monkeypatch):
     page = (ROOT / "docs" / "models.md").read_text()
     code, shown = (re.search(rf"```{language}\n(.*?)```", page, re.DOTALL)[1] for language in ("python", "yaml"))
