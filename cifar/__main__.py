@@ -75,7 +75,7 @@ def argument_parser() -> argparse.ArgumentParser:
         metavar="SETTING",
         action="append",
         default=[],
-        help="what tells no runs apart: code, a setting, or a group of them such as optimizer; may be given again",
+        help="ignore differences in this: code, a setting, or a group such as optimizer; may be repeated",
     )
     command.add_argument("--html", type=Path, default=Path("comparison.html"), help="(default: comparison.html)")
     command.set_defaults(run=compare)
@@ -135,7 +135,7 @@ def runs(arguments: argparse.Namespace) -> None:
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Print what tells the runs apart, and write it as a page with its pictures."""
+    """Print how the runs differ, and write the comparison as an HTML page with its pictures."""
     from cifar import analysis, tracking
     from cifar.analysis import html
     from cifar.runtime import terminal
@@ -181,7 +181,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 
 def predict(arguments: argparse.Namespace) -> None:
-    """Print the task's answer for each image as a line of JSON; of places, beside the image too, and drawn on it."""
+    """Print the task's answer for each image as a line of JSON.
+
+    Boxes and masks are also written next to the image, as JSON and drawn on a copy of it.
+    """
     for path in arguments.images:
         read_image(path, (1, 1, 3))
     experiment, weights = _of_run(arguments)
@@ -207,7 +210,7 @@ def predict(arguments: argparse.Namespace) -> None:
 
 
 def export(arguments: argparse.Namespace) -> None:
-    """Write the model in each format, print a line as each is held against Keras, and tell where all of it is."""
+    """Write the model in each format, print a line when each has been compared with Keras, then the folder."""
     names = formats.chosen(arguments.format)
     versioned_dir.check(arguments.folder)
     from cifar import tracking

@@ -1,4 +1,4 @@
-"""Recorded runs against each other: settings, results, cost, tests, and the images that tell them apart."""
+"""Comparison of recorded runs: settings, results, cost, significance tests, and the images on which they differ."""
 
 from cifar.analysis.groups import grouped, named, of_experiment, of_sweep
 from cifar.analysis.report import Comparison, as_text

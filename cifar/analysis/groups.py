@@ -64,9 +64,9 @@ def of_experiment(name: str) -> list[StoredRun]:
 def grouped(runs: Sequence[StoredRun], top: int | None = None, ignored: Collection[str] = ()) -> list[Group]:
     """The runs in their groups, in the order given; or the `top` best by validation, best first.
 
-    Of those, the newest run of each seed counts: the same training twice would pass for another seed. What is
-    `ignored`, settings or whole groups of them, tells no runs apart. Raises `InputError` for fewer than two runs, and
-    for a name to be ignored that none of them has.
+    Of those, the newest run of each seed counts: the same training twice would pass for another seed. Differences in
+    `ignored`, settings or whole groups of them, do not separate runs. Raises `InputError` for fewer than two runs, and
+    for a name in `ignored` that none of them has.
     """
     _check_ignored(runs, ignored)
     by_settings: dict[tuple[tuple[str, str], ...], list[StoredRun]] = {}
@@ -123,7 +123,7 @@ def _validation(runs: Sequence[StoredRun]) -> float:
 
 
 def _labels(members: Sequence[Sequence[StoredRun]], settings: Sequence[Mapping[str, str]]) -> list[str]:
-    """What the names of a group's runs share; where another group's share it too, also what tells the groups apart."""
+    """The common part of the names of a group's runs, with the settings that distinguish groups that share it."""
     labels = []
     for runs in members:
         names = [run.name.split() for run in runs]
@@ -137,7 +137,7 @@ def _labels(members: Sequence[Sequence[StoredRun]], settings: Sequence[Mapping[s
 
 
 def _telling(settings: Sequence[Mapping[str, str]]) -> list[str]:
-    """At most three keys that tell as many of the settings apart as can be, the commit only where no other does."""
+    """At most three keys that distinguish as many of the settings as possible, the commit only where no other does."""
 
     def kinds(keys: Sequence[str]) -> int:
         return len({tuple(own.get(key) for key in keys) for own in settings})

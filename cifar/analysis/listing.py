@@ -64,7 +64,7 @@ def nested(runs: Sequence[StoredRun]) -> list[tuple[StoredRun, list[StoredRun]]]
 
 
 def table(entries: Sequence[tuple[StoredRun, Sequence[StoredRun]]], columns: int, metric: str | None = None) -> str:
-    """A line for each run, its children indented under it; `metric` is shown beside those that always are."""
+    """A line for each run, its children indented under it; `metric` is shown in addition to the usual ones."""
     runs = [run for entry, jobs in entries for run in (entry, *jobs)]
     shown = [name for name in dict.fromkeys((*METRICS, *([metric] if metric else [])))
              if any(name in run.metrics for run in runs)]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the runs answer on the same test images: tests of the difference, classes, and images that tell them apart."""
+"""Predictions of several runs on the same test images: significance tests, accuracy by class, differing images."""
 
 from __future__ import annotations
 
@@ -43,11 +43,15 @@ class Contrast:
 
 
 def have_same_images(groups: Sequence[Group], answers: Answers) -> bool:
-    """Whether all runs were evaluated on the same images in the same order."""
+    """True if all runs were evaluated on the same images in the same order."""
     runs = [run for group in groups for run in group.runs]
     labels = answers[runs[0].id].label
-    told = {run.test_images for run in runs}
-    return len(told) == 1 and "" not in told and all(np.array_equal(answers[run.id].label, labels) for run in runs)
+    fingerprints = {run.test_images for run in runs}
+    return (
+        len(fingerprints) == 1
+        and "" not in fingerprints
+        and all(np.array_equal(answers[run.id].label, labels) for run in runs)
+    )
 
 
 def tested(groups: Sequence[Group], answers: Answers) -> list[Pair]:

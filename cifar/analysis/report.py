@@ -26,7 +26,7 @@ class Comparison:
     """Groups of runs, their answers on the test images, how they learned, and tests of the pairs.
 
     There are no answers where a run has another task than to classify images, and then, as where the runs have
-    different test images, no pairs. What is `ignored` tells no groups apart.
+    different test images, no pairs. Differences in what is `ignored` do not separate groups.
     """
 
     groups: Sequence[Group]
@@ -97,7 +97,7 @@ def _classes(comparison: Comparison) -> str:
     names, _, accuracy = by_class(comparison.groups, comparison.answers)
     change = accuracy[1] - accuracy[0]
     order = change.argsort(kind="stable")
-    told = [f"{terminal.printable(names[k])} {terminal.signed(100 * change[k], 1)}"
+    changes = [f"{terminal.printable(names[k])} {terminal.signed(100 * change[k], 1)}"
             for k in dict.fromkeys([*order[::-1][:CLASSES], *order[:CLASSES]])]  # fmt: skip
     first, second = comparison.groups
-    return f"Accuracy on classes, {second.letter} less {first.letter}, in points: {', '.join(told)}"
+    return f"Accuracy on classes, {second.letter} less {first.letter}, in points: {', '.join(changes)}"

@@ -18,7 +18,7 @@ from cifar.runtime import terminal
 
 MAIN = ("test/accuracy", "test/map", "test/map50", "test/iou", "test/mean_iou", "test/f1_macro", "test/loss",
         "best/accuracy", "best/positive_accuracy")  # fmt: skip
-"""Of which runs have those of their task; the first that they have is the one that is told with its deviation."""
+"""Metrics in order of preference: a task's first one is shown with its deviation."""
 PROPORTIONS = ("test/accuracy", "test/top5_accuracy")
 """Metrics that are a share of the test images."""
 ALPHA = 0.05

@@ -38,8 +38,8 @@ def forms(argument: str) -> str:
         ways = {f"a {kind}": f"{key}={parts}", **ways}
     elif "," in value:
         ways = {"a run of each": f"{key}={parts}", "a list": f"{key}=[{parts}]", **ways}
-    told = [f"{shlex.quote(way)} for {meant}" for meant, way in ways.items() if _reads(way)]
-    return ", ".join(told).replace(" for a run of each", " with --multirun for a run of each")
+    written = [f"{shlex.quote(way)} for {meant}" for meant, way in ways.items() if _reads(way)]
+    return ", ".join(written).replace(" for a run of each", " with --multirun for a run of each")
 
 
 def quoted(text: str) -> str:
@@ -92,7 +92,7 @@ def _part(part: str) -> str:
 
 
 def _reads(argument: str) -> bool:
-    """Whether Hydra's grammar takes `argument`."""
+    """True if Hydra's grammar accepts `argument`."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 

@@ -1,4 +1,4 @@
-"""The mistakes that Hydra and OmegaConf find in a command line or a YAML file, each told in one line."""
+"""One-line messages for the errors that Hydra and OmegaConf raise for a command line or a YAML file."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _applied(error: Exception) -> tuple[Override | None, DictConfig | None]:
 
 
 def _list_above(key: str, config: DictConfig) -> tuple[str, list] | None:
-    """The first part of a dotted `key` that is a list, though the key goes on."""
+    """The first part of a dotted `key` that names a list although more parts follow."""
     parts = key.split(".")
     for end in range(1, len(parts)):
         above = ".".join(parts[:end])

@@ -25,7 +25,7 @@ def check(objectives: Iterable[str], logged: Iterable[str]) -> None:
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether less of a logged metric is better: of losses, errors and costs it is."""
+    """True for metrics to minimize: losses, errors and costs."""
     return metric.endswith(("loss", "error")) or metric in COSTS
 
 

@@ -50,9 +50,10 @@ def changed(stored: Settings, composed: DictConfig, given: Sequence[str]) -> Set
     differing = [key for key in sorted(before.keys() | now.keys())
                  if not may_change(key) and before.get(key) != now.get(key)]  # fmt: skip
     if differing:
-        told = ", ".join(f"{key}={now.get(key)} (the run has {before.get(key)})" for key in differing)
+        differences = ", ".join(f"{key}={now.get(key)} (the run has {before.get(key)})" for key in differing)
         raise InputError(
-            f"resume={asked.resume}: {told}; only {', '.join(MAY_CHANGE)} and where the data lie (data.path) may change"
+            f"resume={asked.resume}: {differences}; only {', '.join(MAY_CHANGE)} and the location of the data "
+            "(data.path) may change"
         )
     # The stored address may lack its password.
     uri = OmegaConf.select(composed, "tracking.uri")

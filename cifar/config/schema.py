@@ -1,4 +1,4 @@
-"""A typed signature as the schema of settings: names, types, ranges, and the one-line message of a mistake."""
+"""A typed signature as the schema of settings: names, types, ranges, one-line errors."""
 
 from __future__ import annotations
 

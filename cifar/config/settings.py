@@ -46,7 +46,7 @@ class TrackingSettings(Strict):
 
 
 class StateSettings(Strict):
-    """When the state of a training is saved, beside the end of each epoch."""
+    """When a checkpoint is saved in addition to the end of each epoch."""
 
     minutes: PositiveFloat
 
@@ -138,7 +138,7 @@ def identity(settings: Settings) -> str:
 def may_change(key: str) -> bool:
     """True for a setting, by its dotted key, that a resumed run may have otherwise than it was started with.
 
-    Where data lie is not what they are: that they are the same, their fingerprint tells.
+    The location of the data may differ: their fingerprint identifies them.
     """
     parts = key.split(".")
     return parts[0] in MAY_CHANGE or (parts[0] == "data" and parts[-1] == "path")

@@ -38,7 +38,7 @@ UNSUITED = {
 INDEX, COUNT, ADDRESS = (f"KERAS_DISTRIBUTION_{name}" for name in ("PROCESS_ID", "NUM_PROCESSES", "JOB_ADDRESSES"))
 
 PATIENCE = 20
-"""Seconds before a process tells that it waits for others; JAX ends it after 300."""
+"""Seconds after which a process reports that it waits for others; JAX aborts it after 300."""
 
 
 class Processes(NamedTuple):
@@ -71,7 +71,7 @@ def check(settings: Settings) -> None:
 
 
 def processes(settings: Settings) -> Processes:
-    """This process among those that `srun` started, or that Keras's variables tell of; raises `InputError`."""
+    """This process among those of `srun` or of Keras's environment variables; raises `InputError`."""
     if settings.distribute != "data_parallel":
         return Processes()
     given = {name: os.environ[name] for name in (INDEX, COUNT, ADDRESS) if name in os.environ}
@@ -128,8 +128,8 @@ def _join(expected: Processes, settings: Settings, dataset: Dataset) -> None:
             f"distribute=data_parallel: {found} processes with {jax.device_count()} devices, should be "
             f"{expected.process_count} with {jax.local_device_count()} each"
         )
-    told = hashlib.sha256(f"{settings.model_dump_json()}{dataset.fingerprint}".encode()).digest()
-    own = np.frombuffer(told, np.uint8)
+    digest = hashlib.sha256(f"{settings.model_dump_json()}{dataset.fingerprint}".encode()).digest()
+    own = np.frombuffer(digest, np.uint8)
     with silenced(1):
         differ = (multihost.process_allgather(own) != own).any()
     if differ:
@@ -206,7 +206,7 @@ def _strategy() -> tensorflow.distribute.Strategy:
 
 
 def is_distributed() -> bool:
-    """Whether this process trains together with others."""
+    """True if this process trains together with others."""
     return keras.backend.backend() == "jax" and jax.process_count() > 1
 
 

@@ -1,4 +1,4 @@
-"""Mistakes of the user and failures of a run, each told in one line; and the exit codes they end in."""
+"""Errors that end a command, each in one line with its exit code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from contextlib import ContextDecorator
 from cifar.runtime import live
 
 DEBUG = "--debug" in sys.argv or os.environ.get("HYDRA_FULL_ERROR") == "1"
-"""Whether tracebacks are asked for."""
+"""True if tracebacks are requested."""
 
 
 class InputError(ValueError):
@@ -53,7 +53,7 @@ def closest(name: object, names: Iterable[str]) -> str:
 
 
 def warn(line: str) -> None:
-    """Tell on stderr, in one line, what the user should know though the work goes on."""
+    """Print a warning on stderr, in one line."""
     live.clear()
     print(f"warning: {line}", file=sys.stderr, flush=True)
 

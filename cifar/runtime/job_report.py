@@ -1,4 +1,4 @@
-"""What a job of a sweep tells the sweep that started it, as lines of JSON in a file that the sweep reads."""
+"""Progress reports of a sweep's job to its sweep, as lines of JSON in a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def report(**values: Any) -> None:
 
 
 def read(path: Path, start: int) -> tuple[list[dict[str, Any]], int]:
-    """What has been told from byte `start` on, and where to go on reading; a line half written is left for then."""
+    """The reports from byte `start` on, and the position to read from next; an incomplete line is left."""
     if not path.exists():
         return [], start
     with path.open("rb") as file:
@@ -29,6 +29,6 @@ def read(path: Path, start: int) -> tuple[list[dict[str, Any]], int]:
 
 
 def is_orphan() -> bool:
-    """Whether this process is a job whose sweep is gone."""
+    """True if this process is a job whose sweep has ended."""
     sweep = os.environ.get(SWEEP)
     return sweep is not None and os.getppid() != int(sweep)

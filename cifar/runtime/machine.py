@@ -14,7 +14,7 @@ metadata = Lazy("importlib.metadata")
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether the processor multiplies matrices of bfloat16 by instructions of its own (AVX512-BF16 or AMX)."""
+    """True if the processor has instructions for bfloat16 matrix products (AVX512-BF16 or AMX)."""
     return any(line.startswith("flags") and {"avx512_bf16", "amx_bf16"} & {*line.split()} for line in _cpuinfo())
 
 

@@ -43,7 +43,7 @@ def prepare() -> None:
 
 
 def drop_unread() -> None:
-    """Drop from now on what standard output cannot take, so that work goes on when its reader has gone."""
+    """Ignore write errors of standard output from now on, so that a training continues when its reader has gone."""
     sys.stdout = _lossy(sys.stdout)
 
 

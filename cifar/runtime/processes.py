@@ -22,7 +22,7 @@ def this_process() -> str:
 
 
 def is_gone(process: str) -> bool:
-    """Whether a process of this machine, as `process` told it, has ended; of another machine one cannot know."""
+    """True if the process that `process` describes ran on this machine and has ended."""
     host, _, rest = process.partition(" ")
     pid, _, start = rest.partition(" ")
     return host == platform.node() and pid.isdigit() and _start_time(int(pid)) != start

@@ -34,7 +34,7 @@ def check(url: str) -> None:
 
 
 def open_storage(url: str) -> RDBStorage:
-    """The storage at `url`; a trial that shows no sign of life is queued again, with the values told of its epochs."""
+    """The storage at `url`; a trial without a heartbeat is queued again, with the values reported for its epochs."""
     import optuna
 
     silence("optuna", warnings=[".* is (an )?experimental", "Heartbeat of storage is supposed to be used"])

@@ -1,4 +1,4 @@
-"""The trial of a study that this process runs, as the sweep that started it has told."""
+"""The Optuna trial that this process runs, as its sweep has passed it in the environment."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ TRIAL = "CIFAR_TRIAL"
 
 def variables(storage: str, study: str, trial: int, pruner: Mapping[str, Any], epochs: int) -> dict[str, str]:
     """What the environment of the job that runs this `trial` (its id) must have."""
-    told = {"storage": storage, "study": study, "trial": trial, "pruner": dict(pruner), "epochs": epochs}
-    return {TRIAL: json.dumps(told)}
+    record = {"storage": storage, "study": study, "trial": trial, "pruner": dict(pruner), "epochs": epochs}
+    return {TRIAL: json.dumps(record)}
 
 
 def current() -> Trial | None:
     """The trial that this process runs; `None` where it is no job of a sweep that prunes."""
-    told = os.environ.get(TRIAL)
-    return Trial(**json.loads(told)) if told else None
+    record = os.environ.get(TRIAL)
+    return Trial(**json.loads(record)) if record else None
 
 
 class Trial:
-    """A trial that is told the value of each epoch and says whether it is worth going on.
+    """A trial that records the value of each epoch and decides whether to prune.
 
-    A database that does not answer is waited for until the next epoch; the training goes on.
+    While the database does not answer, the training continues; it is asked again at the next epoch.
     """
 
     def __init__(self, storage: str, study: str, trial: int, pruner: Mapping[str, Any], epochs: int):
@@ -43,19 +43,19 @@ class Trial:
         self._study = optuna.load_study(study_name=study, storage=self._storage, pruner=self._pruner)
 
     def report(self, value: float, epoch: int) -> None:
-        """Tell the value of an epoch, counted from 1; an epoch that has been told of before is not told again."""
-        with self._spoken_to():
+        """Report the value of an epoch, counted from 1, unless it has been reported before."""
+        with self._retrying():
             if epoch not in self._storage.get_trial(self._trial).intermediate_values:
                 self._storage.set_trial_intermediate_value(self._trial, epoch, value)
 
     def is_hopeless(self) -> bool:
-        """Whether the pruner ends the trial after the epochs that have been told of."""
-        with self._spoken_to():
+        """True if the pruner ends the trial after the epochs reported so far."""
+        with self._retrying():
             return self._pruner.prune(self._study, self._storage.get_trial(self._trial))
         return False
 
     @contextmanager
-    def _spoken_to(self) -> Iterator[None]:
+    def _retrying(self) -> Iterator[None]:
         import optuna
 
         try:

@@ -51,7 +51,7 @@ class Console:
     def _row(self, process: Process) -> tuple[str, ...]:
         values = [metrics[self._objective] for metrics in process.epochs if self._objective in metrics]
         best = (min if lower_is_better(self._objective) else max)(values, default=None)
-        done, total = process.told.get("epoch"), process.told.get("epochs")
+        done, total = process.reported.get("epoch"), process.reported.get("epochs")
         left = process.seconds / len(process.epochs) * (total - done) if done else None
         return (
             f"{done}/{total}" if done else "starting",

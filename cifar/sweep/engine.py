@@ -25,11 +25,11 @@ PAUSE = 0.1
 
 
 class Source(Protocol):
-    """Where the jobs of a sweep come from, and who hears how they end."""
+    """The source of a sweep's jobs, which is notified how they end."""
 
     name: str
     key: str
-    """What tells this sweep from others: the same key is the same sweep, which is gone on with."""
+    """The identity of this sweep: a sweep with the same key is resumed."""
 
     @property
     def total(self) -> int | None:
@@ -49,7 +49,7 @@ class Source(Protocol):
         """Hear how a job that was taken has ended."""
 
     def is_done(self) -> bool:
-        """Whether no job is left, and none is awaited that another process runs."""
+        """True if no job is left, and none that another process runs is awaited."""
 
 
 def run(source: Source, settings: TrackingSettings, objectives: list[str], options: Options) -> list[Outcome]:
@@ -88,8 +88,8 @@ def optional(parent: tracking.SweepRun, what: str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except Exception as error:
-        told = (str(error).splitlines() or [""])[0]
-        reason = f"{what}: {type(error).__name__}: {told}"
+        message = (str(error).splitlines() or [""])[0]
+        reason = f"{what}: {type(error).__name__}: {message}"
         warn(f"sweep {parent.id} lacks {reason}")
         with suppress(Exception):  # the store may be what has failed
             parent.log_tags({LACKS: reason})
@@ -107,7 +107,7 @@ class Sweep:
         self._stopped = False
 
     def execute(self) -> None:
-        """Until all jobs have ended; raises `Interrupted` when those that run have heard of a signal and ended."""
+        """Run until all jobs have ended; raises `Interrupted` once a signal has ended the running ones."""
         try:
             while self._running or not (self._stopped or self._source.is_done()):
                 self._start_jobs()
@@ -140,7 +140,7 @@ class Sweep:
         outcome = process.outcome()
         if outcome.run_id:
             metrics = self._parent.end_child(outcome.run_id, outcome.status, outcome.reason, process.console)
-            # What it has told is more than what is stored where the server was away.
+            # Its reports are more complete than the store where the server was unreachable.
             outcome = replace(outcome, metrics={**metrics, **outcome.metrics})
         self._source.report(outcome)
         self._record(outcome)

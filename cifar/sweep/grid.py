@@ -20,7 +20,7 @@ LOOK = 2.0
 class Grid:
     """The source of `jobs`: each is taken once, by this process or by another that runs the same sweep.
 
-    A job that has ended well is not run again, one that has ended otherwise before this sweep began is gone on with.
+    A finished job is not run again; one that ended otherwise before this sweep began is resumed.
     """
 
     def __init__(self, name: str, key: str, jobs: Mapping[Job, Settings]):

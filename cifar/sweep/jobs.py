@@ -21,14 +21,14 @@ from cifar.runtime.errors import DEBUG
 from cifar.runtime.paths import RUN_PROCESS
 
 GRACE = 20.0
-"""Seconds that a job has to save its state and end, from when it is told to."""
+"""Seconds that a job has to save its checkpoint and end after it is asked to."""
 MESSAGE = re.compile(r"(error|failed|[\w.]+(Error|Exception)): ")
 """How the last line of a console begins where it says why the job ended."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run to be: `name` tells it from the others of its sweep, `overrides` are all that make it."""
+    """One job: its `name` is unique within its sweep, and its `overrides` define the run."""
 
     name: str
     overrides: tuple[str, ...]
@@ -68,15 +68,15 @@ def named(name: str) -> str:
 
 
 class Process(ABC):
-    """A training process with a job's overrides, its console and what it tells in files in `folder`.
+    """A training process with a job's overrides; its console and reports are files in `folder`.
 
-    What it tells comes to `told`, the last of each thing; all `metrics`; and those of each of its `epochs`.
+    `reported` holds the last value of each reported key, `metrics` all metrics, `epochs` those of each epoch.
     """
 
     def __init__(self, job: Job, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
         self.job, self.folder = job, folder
-        self.told: dict[str, Any] = {}
+        self.reported: dict[str, Any] = {}
         self.metrics: dict[str, float] = {}
         self.epochs: list[dict[str, float]] = []
         self._read = 0
@@ -101,12 +101,12 @@ class Process(ABC):
         return time.monotonic() - self._started
 
     def is_over(self) -> bool:
-        """Whether the job has ended; reads what it has told."""
+        """True if the job has ended; reads its reports."""
         over = self._has_ended()
         lines, self._read = job_report.read(self.report, self._read)
         for line in lines:
             metrics = line.pop("metrics", {})
-            self.told |= line
+            self.reported |= line
             self.metrics |= metrics
             if "epoch" in line:
                 self.epochs.append(metrics)
@@ -129,12 +129,12 @@ class Process(ABC):
 
     def outcome(self) -> Outcome:
         """How the job, which is over, ended."""
-        code, status = self._code(), self.told.get("status", "FAILED")
+        code, status = self._code(), self.reported.get("status", "FAILED")
         cut_short = self._cut_short()
         if cut_short or (status == "FINISHED" and code):
             status = "FAILED"
-        reason = "" if status == "FINISHED" else cut_short or self.told.get("reason") or self._why(code)
-        return Outcome(self.job, status, reason, self.told.get("run", ""), self.metrics, self.seconds)
+        reason = "" if status == "FINISHED" else cut_short or self.reported.get("reason") or self._why(code)
+        return Outcome(self.job, status, reason, self.reported.get("run", ""), self.metrics, self.seconds)
 
     def _why(self, code: int | None) -> str:
         if code is None:
@@ -157,13 +157,18 @@ class LocalProcess(Process):
         self._timeout, self._timed_out = timeout, ""
         self._told_to_end: float | None = None
         inherited = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR" or DEBUG}
-        told = {job_report.REPORT: str(self.report), job_report.SWEEP: str(os.getpid())}
+        variables = {job_report.REPORT: str(self.report), job_report.SWEEP: str(os.getpid())}
         with self.console.open("wb") as console:
-            # In a session of its own, the job does not hear the terminal's Ctrl-C beside what is passed on.
+            # In a session of its own, the job gets the sweep's signals, and not the terminal's Ctrl-C as well.
             self._process = subprocess.Popen(
-                self.command, env={**inherited, **told, **slot.variables, **job.environment}, pass_fds=job.inherited,
-                stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
-            )  # fmt: skip
+                self.command,
+                env={**inherited, **variables, **slot.variables, **job.environment},
+                pass_fds=job.inherited,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
         machine.keep_to(self._process.pid, slot.cores)
 
     def end(self, signum: int) -> None:

@@ -64,12 +64,12 @@ def group_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
         {"settings": group.settings, "runs": group.runs}
         | {
             key: value
-            for name, told in group.metrics.items()
+            for name, value in group.metrics.items()
             for key, value in (
-                (name, told.mean),
-                (f"{name} deviation", told.deviation),
-                (f"{name} low", told.interval.low),
-                (f"{name} high", told.interval.high),
+                (name, value.mean),
+                (f"{name} deviation", value.deviation),
+                (f"{name} low", value.interval.low),
+                (f"{name} high", value.interval.high),
             )
         }
         for group in groups
@@ -85,7 +85,9 @@ def report(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> str:
     parts = [_table([*names[0], *shown], cells)]
     if groups := over_seeds(outcomes, objectives):
         names = list(groups[0].metrics)
-        cells = ([group.settings, str(group.runs), *(_told(group.metrics[name]) for name in names)] for group in groups)
+        cells = (
+            [group.settings, str(group.runs), *(_formatted(group.metrics[name]) for name in names)] for group in groups
+        )
         parts.append(
             "mean ± deviation over the seeds [95 % interval of the mean]\n"
             + _table(["settings", "runs", *names], cells)
@@ -111,8 +113,8 @@ def metrics(outcomes: Iterable[Outcome], objectives: Sequence[str]) -> list[str]
 
 def _group(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> Group:
     names = [name for name in metrics(outcomes, objectives) if name != "best/epoch"]
-    told = {name: aggregate([outcome.metrics[name] for outcome in outcomes]) for name in names}
-    return Group(" ".join(_without_seed(outcomes[0].job.name.split(" "))) or "all", len(outcomes), told)
+    value = {name: aggregate([outcome.metrics[name] for outcome in outcomes]) for name in names}
+    return Group(" ".join(_without_seed(outcomes[0].job.name.split(" "))) or "all", len(outcomes), value)
 
 
 def _parts(name: str) -> dict[str, str]:
@@ -122,7 +124,7 @@ def _parts(name: str) -> dict[str, str]:
 
 
 def _means(group: Group) -> dict[str, float]:
-    return {name: told.mean for name, told in group.metrics.items()}
+    return {name: value.mean for name, value in group.metrics.items()}
 
 
 def _without_seed(overrides: Iterable[str]) -> tuple[str, ...]:
@@ -139,9 +141,9 @@ def _table(header: Sequence[str], cells: Iterable[Sequence[str]]) -> str:
     return terminal.table([header, *cells], terminal.width())
 
 
-def _told(told: Aggregate) -> str:
-    interval = ", ".join(map(terminal.number, told.interval))
-    return f"{terminal.number(told.mean)} ± {terminal.number(told.deviation)} [{interval}]"
+def _formatted(value: Aggregate) -> str:
+    interval = ", ".join(map(terminal.number, value.interval))
+    return f"{terminal.number(value.mean)} ± {terminal.number(value.deviation)} [{interval}]"
 
 
 def _cell(key: str, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a search is asked for: its settings, whether they fit each other, and what tells it from others."""
+"""The settings of a search, their checks, and its identity."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ from cifar.tracking import addresses
 from cifar.tracking.locks import locked
 
 JOB, PROCESS, OUTCOME, SEARCH = "job", "process", "outcome", "search"
-"""Attributes of a trial, `JOB` the last that it is given when it is taken; and of a study, what tells its searches."""
+"""Attributes of a trial, `JOB` the last that is set when it is taken; and of a study, the identity of its search."""
 AWAY = (StorageInternalError, SQLAlchemyError)
 """What a database that does not answer raises."""
 STATES = {"FINISHED": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED}
@@ -57,7 +57,7 @@ class Study:
         self._ids: dict[int, int] = {}
         self._is_new_here = True
 
-    def open(self, name: str, search: str, *, anew: bool = False) -> None:
+    def open(self, name: str, search: str, *, is_new: bool = False) -> None:
         """The study of this `name`, made where it is not there; raises `InputError` where it is of another `search`."""
         directions = [
             StudyDirection.MINIMIZE if objective.lower_is_better(metric) else StudyDirection.MAXIMIZE
@@ -65,7 +65,7 @@ class Study:
         ]
         with locked(self.url, "studies"):
             known = name in {study.study_name for study in optuna.get_all_study_summaries(self._storage, False)}
-            if known and anew:
+            if known and is_new:
                 raise InputError(
                     f"hydra.sweeper.study_name={name}: has been begun; hydra.launcher.resume=false needs another name"
                 )
@@ -122,8 +122,8 @@ class Study:
             values = [value for value in reached if value is not None and math.isfinite(value)]
             if len(values) < len(reached):
                 state, values = TrialState.FAIL, None
-        told = {name: value for name, value in asdict(outcome).items() if name != "job"}
-        self._storage.set_trial_user_attr(trial_id, OUTCOME, told)
+        record = {name: value for name, value in asdict(outcome).items() if name != "job"}
+        self._storage.set_trial_user_attr(trial_id, OUTCOME, record)
         self._study.tell(trial.number, values, state)
 
     @contextmanager
@@ -171,13 +171,13 @@ class Study:
 
 
 def _was_left(trial: FrozenTrial) -> bool:
-    """Whether a trial has ended early because another process was ended: its sweep, or who was to queue it again."""
-    told = trial.user_attrs.get(OUTCOME)
-    return not told or (told["status"] == "KILLED" and trial.user_attrs[PROCESS] != processes.this_process())
+    """True if a trial ended early because its sweep, or the process that would queue it again, was ended."""
+    record = trial.user_attrs.get(OUTCOME)
+    return not record or (record["status"] == "KILLED" and trial.user_attrs[PROCESS] != processes.this_process())
 
 
 def default_url(tracking_uri: str | None) -> str:
-    """Where studies are kept beside the runs at `tracking_uri`: `optuna.db`, or the schema `optuna` on PostgreSQL.
+    """The storage of studies next to the runs at `tracking_uri`: `optuna.db`, or the schema `optuna` on PostgreSQL.
 
     In MLflow's own tables' place they cannot be: both note the version of their tables in one called `alembic_version`.
     """
@@ -205,6 +205,6 @@ def _connect(url: str) -> optuna.storages.RDBStorage:
 
 
 def first_line(error: BaseException) -> str:
-    """Of what a database told of its own."""
+    """The first line of a database's own message."""
     cause = error.__cause__ or error
     return (str(getattr(cause, "orig", None) or cause).splitlines() or [type(cause).__name__])[0]

@@ -30,7 +30,7 @@ Overrides = Callable[[Mapping[str, Value]], tuple[str, ...]]
 class Trials:
     """The source of the jobs of a `study`: `total` of them, with those of earlier sweeps and of other processes.
 
-    A job whose sweep was killed is gone on with, one that has failed is when the sweep is begun again.
+    A job whose sweep was killed is resumed; one that failed is resumed when the sweep is started again.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class Trials:
         self._asked: FrozenTrial | None = None
         self._asked_at = self._looked = float("-inf")
         self._running: dict[str, tuple[FrozenTrial, tracking.Lock]] = {}
-        self._untold: list[tuple[FrozenTrial, Outcome]] = []
-        self._heard: set[int] = set()
+        self._unreported: list[tuple[FrozenTrial, Outcome]] = []
+        self._known_jobs: set[int] = set()
         self._past: list[Outcome] = []
         self._all_ended = self._is_away = False
 
@@ -76,22 +76,22 @@ class Trials:
     def _look(self) -> None:
         """Ask for a trial, and for those that have ended elsewhere."""
         self._looked = time.monotonic()
-        with self._patient():
+        with self._retrying():
             self._tell()
             self._asked, trials = self._study.take(self.total)
             self._asked_at = self._looked
             ended = {number: trial for number, trial in trials.items() if trial.state.is_finished()}
-            self._past = [self._outcome(trial) for number, trial in ended.items() if number not in self._heard]
-            self._heard |= ended.keys()
+            self._past = [self._outcome(trial) for number, trial in ended.items() if number not in self._known_jobs]
+            self._known_jobs |= ended.keys()
             self._all_ended = not self._asked and len(ended) == len(trials)
 
     def _tell(self) -> None:
-        while self._untold:
-            self._study.tell(*self._untold[0])
-            del self._untold[0]
+        while self._unreported:
+            self._study.tell(*self._unreported[0])
+            del self._unreported[0]
 
     @contextmanager
-    def _patient(self) -> Iterator[None]:
+    def _retrying(self) -> Iterator[None]:
         """Inside the `with`, a database that is away is no error: what was not done is tried again at the next look."""
         try:
             yield
@@ -127,10 +127,10 @@ class Trials:
         )
 
     def _end(self, trial: FrozenTrial, outcome: Outcome) -> None:
-        self._heard.add(trial.user_attrs[JOB])
-        self._untold.append((trial, outcome))
+        self._known_jobs.add(trial.user_attrs[JOB])
+        self._unreported.append((trial, outcome))
         self._looked = float("-inf")
-        with self._patient():
+        with self._retrying():
             self._tell()
 
     def _job(self, trial: FrozenTrial) -> Job:
@@ -163,7 +163,7 @@ def run(
     url = addresses.normalized(options.storage) if options.storage else default_url(shared.tracking.uri)
     study = Study(url, options, space, shared.objectives, epochs)
     if options.study_name:
-        study.open(options.study_name, key, anew=not launcher.resume)
+        study.open(options.study_name, key, is_new=not launcher.resume)
     tracking.connect(shared.tracking.uri)
     source = Trials(study, key, shared, space=space, options=options, epochs=epochs, overrides=overrides)
     with study.kept_alive():

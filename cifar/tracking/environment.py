@@ -78,7 +78,7 @@ def _diff() -> str:
     """What `Code.diff` says."""
     new = _git("ls-files", "-z", "--others", "--exclude-standard", "--", *CODE).split("\0")[:-1]
     # Whatever the user has set for `git diff`.
-    told = (
+    arguments = (
         "diff",
         "HEAD",
         "--binary",
@@ -93,14 +93,14 @@ def _diff() -> str:
         ".",
     )
     if not new:
-        return _git(*told)
+        return _git(*arguments)
     with tempfile.TemporaryDirectory() as folder:
         # In a copy of the index, new files can be added without a trace.
         index = Path(folder) / "index"
         with contextlib.suppress(FileNotFoundError):
             shutil.copyfile(ROOT / _git("rev-parse", "--git-path", "index").rstrip("\n"), index)
         _git("add", "--intent-to-add", "--", *new, index=index)
-        return _git(*told, index=index)
+        return _git(*arguments, index=index)
 
 
 def _git(*arguments: str, index: Path | None = None) -> str:

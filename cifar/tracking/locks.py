@@ -44,7 +44,7 @@ class Lock:
 
 
 def lock(uri: str, name: str, *, wait: bool = False) -> Lock | None:
-    """The lock on `name` among the users of the store; `None` where another has it, unless told to `wait` for it."""
+    """The lock on `name` among the users of the store; `None` where another process has it, unless `wait` is true."""
     return _advisory_lock(uri, name, wait) if uri.startswith("postgresql") else _file_lock(uri, name, wait)
 
 

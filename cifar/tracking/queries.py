@@ -57,7 +57,7 @@ class StoredRun:
 
     @property
     def test_images(self) -> str:
-        """What tells whether two runs were evaluated on the same images."""
+        """The identity of the test images."""
         return self.tags.get("test_fingerprint") or self.tags.get("dataset_fingerprint", "")
 
     def has(self, names: Iterable[str]) -> bool:
@@ -172,7 +172,7 @@ def find_training(run_id: str) -> Run:
 
 def _stored(run: Run, experiments: Mapping[str, str]) -> StoredRun:
     tags, end = run.data.tags, run.info.end_time
-    # A run that was killed is marked as such by the next that starts; until then, its process tells.
+    # A run that was killed is marked as such by the next that starts; until then, its process decides.
     is_gone = run.info.status == "RUNNING" and processes.is_gone(tags.get(PROCESS, ""))
     start = datetime.fromtimestamp(run.info.start_time / 1000)
     params = run.data.params | {key.removeprefix(RESUMED): tags[key] for key in tags if key.startswith(RESUMED)}

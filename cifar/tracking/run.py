@@ -184,7 +184,7 @@ class Run:
 
     @contextmanager
     def optional(self, name: str) -> Iterator[None]:
-        """Inside the `with`, a failure is a warning and a tag of the run, which goes on: `name` is not recorded."""
+        """Inside the `with`, a failure is a warning and a tag of the run, which continues: `name` is not recorded."""
         try:
             yield
         except Exception as error:
@@ -243,7 +243,7 @@ class Run:
         self._try(send)
 
     def keep_files(self) -> None:
-        """Copy the files that the run left in its folder to the artifacts; a tag tells what its weights are."""
+        """Copy the files that the run left in its folder to the artifacts; a tag holds the hash of its weights file."""
         self.log_tags({WEIGHTS_FILE: hashing.file_sha256(self.folder / WEIGHTS)})
         for path in sorted(path for path in self.folder.iterdir() if _is_to_keep(path)):
             self._keep_file(path)

@@ -20,7 +20,7 @@ Start = dict[str, Any]
 
 def start(epoch: int, step: int, code: Code, diff: str | None, environment: Mapping[str, Any],
           settings: Mapping[str, Any]) -> Start:  # fmt: skip
-    """This process as a start that goes on at step `step`, from 0, of epoch `epoch`, from 1.
+    """This process as a start at step `step`, from 0, of epoch `epoch`, from 1.
 
     `diff` names the file with the changes of the code, if there are any.
     """
@@ -57,8 +57,8 @@ def code(starts: Sequence[Start]) -> str:
             continue
         commit, changes = str(one["git_commit"])[:10], one["git_changes"]
         mark = "" if changes in ("", "unknown") else f" {changes[:10]}"
-        told = f"{commit} with changes{mark}" if changes else commit
-        if told != shown:
-            parts.append(f"{told} from epoch {one['epoch']}" if parts else told)
-        shown = told
+        code = f"{commit} with changes{mark}" if changes else commit
+        if code != shown:
+            parts.append(f"{code} from epoch {one['epoch']}" if parts else code)
+        shown = code
     return ", ".join(parts)

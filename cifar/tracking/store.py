@@ -215,22 +215,22 @@ def explained(error: Exception) -> str:
 
 
 def is_unreachable(error: Exception) -> bool:
-    """Whether an error tells of a store that cannot be reached, not of a request that it refuses."""
+    """True if an error means that the store cannot be reached, not that it refuses a request."""
     return getattr(error, "error_code", "INTERNAL_ERROR") in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
 
 
 def retry(uri: str, call: Callable[[], Result], seconds: float = math.inf) -> Result:
     """Call, and again and again for so long as the store, which is no file of this machine, does not answer."""
-    end, told = time.monotonic() + seconds, False
+    end, has_warned = time.monotonic() + seconds, False
     while True:
         try:
             return call()
         except FAILURES as error:
             if is_local(uri) or not is_unreachable(error) or time.monotonic() > end:
                 raise
-        if not told:
+        if not has_warned:
             warn(f"{shown(uri)} does not answer and is asked again")
-        told = True
+        has_warned = True
         time.sleep(PAUSE)
 
 

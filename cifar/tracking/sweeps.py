@@ -113,7 +113,7 @@ class SweepRun(Run):
         return "the same command resumes the sweep" if isinstance(error, INTERRUPTIONS) else super().note_on(error)
 
     def _call(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
-        if interrupts.pending():  # told to end, it waits for nothing
+        if interrupts.pending():  # a process that is to end waits for nothing
             return super()._call(call)
         return store.retry(self._uri, lambda: call(mlflow.MlflowClient(self._uri)))
 
@@ -136,6 +136,8 @@ def sweep(settings: TrackingSettings, key: str, experiments: Collection[str], re
 
 def _is_of(run: mlflow.entities.Run, settings: Settings) -> bool:
     """True for a run that was made of `settings`, those included that may change when it is resumed."""
-    told = {key: str(value) for key, value in flatten(settings).items() if key.split(".")[0] in ("epochs", "evaluate")}
-    same = all(run.data.params.get(key, value) == value for key, value in told.items())
+    recorded_values = {
+        key: str(value) for key, value in flatten(settings).items() if key.split(".")[0] in ("epochs", "evaluate")
+    }
+    same = all(run.data.params.get(key, value) == value for key, value in recorded_values.items())
     return same and run.data.tags.get("settings_sha256") == identity(settings)

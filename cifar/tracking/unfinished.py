@@ -57,8 +57,8 @@ class Unfinished:
         if self.run.data.tags.get(FINGERPRINT, dataset.fingerprint) == dataset.fingerprint:
             return
         _, path = stored(self.id, DATASET)
-        told = "; ".join(_changes(json.loads(path.read_text()), dataset.description))
-        raise InputError(f"data: not those of run {self.id}: {told or 'other images or targets'}")
+        changes = "; ".join(_changes(json.loads(path.read_text()), dataset.description))
+        raise InputError(f"data: not those of run {self.id}: {changes or 'other images or targets'}")
 
 
 def find_resumable(composed: DictConfig, given: Sequence[str]) -> tuple[Settings, Unfinished]:
@@ -138,7 +138,7 @@ def _unfinished(settings: Settings) -> list[Run]:
 
 
 def _is_resumable(run: Run, tracking: TrackingSettings) -> bool:
-    """Whether a run has ended early and, if it is to be a job of a sweep, is that job."""
+    """True if a run has ended early and, where a job of a sweep is wanted, is that job."""
     is_job = (run.data.tags.get("mlflow.parentRunId"), run.info.run_name) == (tracking.parent, tracking.name)
     return run.info.status in ("KILLED", "FAILED") and (is_job or not tracking.parent)
 
@@ -146,13 +146,13 @@ def _is_resumable(run: Run, tracking: TrackingSettings) -> bool:
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What two descriptions of a data set differ in, as phrases."""
     classes, found = before["class_names"], now["class_names"]
-    told = [f"class {name!r} is new" for name in found if name not in classes]
-    told += [f"class {name!r} is gone" for name in classes if name not in found]
-    if not told and classes != found:
-        told.append("the classes are in another order")
+    changes = [f"class {name!r} is new" for name in found if name not in classes]
+    changes += [f"class {name!r} is gone" for name in classes if name not in found]
+    if not changes and classes != found:
+        changes.append("the classes are in another order")
     if before["image_shape"] != now["image_shape"]:
-        told.append(f"images are {now['image_shape']}, not {before['image_shape']}")
+        changes.append(f"images are {now['image_shape']}, not {before['image_shape']}")
     for split, count in before.get("images", {}).items():
         if count != now["images"][split]:
-            told.append(f"{now['images'][split]} {split} images, not {count}")
-    return told
+            changes.append(f"{now['images'][split]} {split} images, not {count}")
+    return changes

@@ -1,4 +1,4 @@
-"""Callbacks for training: stock Keras, spoken to in the names under which metrics are logged."""
+"""Keras callbacks, configured by the names under which metrics are logged."""
 
 from __future__ import annotations
 

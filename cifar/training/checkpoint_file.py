@@ -27,7 +27,7 @@ NAME = re.compile(r"\d{6,}-\d{8}")
 
 @dataclass
 class State:
-    """What is next, step `step` of epoch `epoch`, both from 0, and all that decides how it goes on.
+    """A checkpoint that continues at step `step` of epoch `epoch`, both from 0.
 
     `arrays` is by name; `values` is what JSON can hold.
     """

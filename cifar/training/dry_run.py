@@ -1,4 +1,4 @@
-"""What a training would cost on this machine, told without one."""
+"""The cost of a training on this machine, measured without training."""
 
 from __future__ import annotations
 

@@ -192,12 +192,12 @@ class Experiment:
         return DistributedModel(model, self.shard, train, (len(self.dataset.val), self._validation_batch_size))
 
     def _check_places(self) -> None:
-        """Raises `InputError` for what makes no sense where a task speaks of places in an image."""
-        told = f"task={self.settings.task.name} speaks of places in an image"
+        """Raise `InputError` for settings that dense prediction cannot use."""
+        reason = f"task={self.settings.task.name} has targets with positions in the image"
         for name, _ in transforms_of(Mixing, self.augmentation()):
-            raise InputError(f"augmentation.{name}: {told}, so that images cannot be mixed")
+            raise InputError(f"augmentation.{name}: {reason}, so that images cannot be mixed")
         if self.settings.evaluate.tta != "none":
-            raise InputError(f"evaluate.tta={self.settings.evaluate.tta}: {told}, so that views cannot be averaged")
+            raise InputError(f"evaluate.tta={self.settings.evaluate.tta}: {reason}, so that views cannot be averaged")
         if "boxes" in self.task.targets and self.settings.fill_mode in ("reflect", "wrap"):
             raise InputError(
                 f"fill_mode={self.settings.fill_mode}: shows objects again, of which there are no boxes; "

@@ -111,7 +111,7 @@ def preview(
     """The first `rows` images of `split`, and them as a batch of training in the first `versions` epochs.
 
     Returns uint8 arrays (rows, height, width, channels) and (rows, versions, height, width, channels). Where the task
-    speaks of places, its targets are drawn on them.
+    is dense prediction, its targets are drawn on them.
     """
     first = split.take(np.arange(min(rows, len(split))))
     targets = {name: tf.constant(first.targets[name]) for name in task.targets}

@@ -34,7 +34,7 @@ class ProcessLauncher(Launcher):
         self._loaded: tuple[str, Dataset] | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        # Not in `__init__`, where Hydra would wrap the line that tells a mistake in others.
+        # Not in `__init__`, where Hydra would wrap the error message.
         from cifar.config import schema
 
         self.options = schema.validate(self._kind(), self._options, "hydra.launcher")
@@ -125,7 +125,7 @@ def check(launcher: Launcher, config: DictConfig) -> None:
 
 
 def _names(job_overrides: Sequence[Sequence[str]], settings: Sequence[Settings]) -> list[str]:
-    """What tells the jobs apart: the overrides that they do not all share, without the quotes around their texts."""
+    """The name of each job: the overrides that not all jobs share, without the quotes around their texts."""
     shared = set.intersection(*map(set, job_overrides)) if len(job_overrides) > 1 else set()
     own = [[part for part in parts if part not in shared and not part.startswith(URI)] for parts in job_overrides]
     quoted = [" ".join(parts) or "all defaults" for parts in own]

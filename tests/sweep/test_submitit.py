@@ -77,7 +77,7 @@ def test_job_that_still_runs_is_taken_up_and_one_that_has_ended_is_sent_again(se
     (tmp_path / "go").touch()
     wait_for(second.is_over)
     wait_for(first.is_over)
-    assert second.told == {"exit_code": 0}
+    assert second.reported == {"exit_code": 0}
     third = send("raise SystemExit(3)")
     assert (tmp_path / "job" / "sent.json").read_text() != note
     assert outcome(third).reason == "exit code 3"

@@ -42,7 +42,7 @@ def started(monkeypatch) -> Iterator[list[jobs.Job]]:
             with outside_hydra():
                 own = resolve(composed(*job.overrides)).tracking
                 run = record(own.uri, own.name, *job.overrides, parent=own.parent)
-            self.told = {"status": "FINISHED", "run": run}
+            self.reported = {"status": "FINISHED", "run": run}
             begun.append(job)
 
         def end(self, signum: int) -> None: ...

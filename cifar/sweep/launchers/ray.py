@@ -56,7 +56,7 @@ class Task(RemoteJob):
 
     def __init__(self, job: Job, folder: Path, options: OnRay):
         super().__init__(job, folder)
-        # A worker of its own for each, and no second try of Ray's: the next sweep goes on where the job stood.
+        # A worker of its own for each, and no second try of Ray's: the next sweep resumes the job.
         task = ray.remote(num_cpus=options.num_cpus, num_gpus=options.num_gpus, max_calls=1, max_retries=0)(run)
         self._task = task.remote(*self._arguments(), options.timeout)
 
@@ -64,7 +64,7 @@ class Task(RemoteJob):
         ray.cancel(self._task)
 
     def _has_ended(self) -> bool:
-        return CODE in self.told or bool(ray.wait([self._task], timeout=0)[0])
+        return CODE in self.reported or bool(ray.wait([self._task], timeout=0)[0])
 
     def _why(self, code: int | None) -> str:
         if code is not None:

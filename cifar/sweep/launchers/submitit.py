@@ -33,7 +33,7 @@ DELAY = 30
 PAUSE = 0.2
 """Seconds between two looks at a job, where it runs."""
 CODE, WARNED = "exit_code", "warned"
-"""What is told of a job where it runs, beside what it tells itself."""
+"""Reports about a job from the machine that runs it, in addition to its own."""
 
 
 class Elsewhere(Options):
@@ -81,13 +81,13 @@ class Submitted(Elsewhere):
 
 
 class RemoteJob(Process):
-    """A job that `run` runs somewhere, which tells its exit code."""
+    """A job that `run` runs somewhere, which reports its exit code."""
 
     def _cut_short(self) -> str:
-        return "told to end, as it is where its time is over" if WARNED in self.told else ""
+        return "ended by the cluster, as at the end of its time limit" if WARNED in self.reported else ""
 
     def _code(self) -> int | None:
-        return self.told.get(CODE)
+        return self.reported.get(CODE)
 
     def _arguments(self) -> tuple[list[str], str, dict[str, str], Path, bool]:
         """What `run` is given."""
@@ -130,7 +130,7 @@ class SubmititJob(RemoteJob):
         return sent, process
 
     def _has_ended(self) -> bool:
-        return CODE in self.told or self._is_done(self._sent, self._process)
+        return CODE in self.reported or self._is_done(self._sent, self._process)
 
     def _is_done(self, job: submitit.Job[None], process: str) -> bool:
         # Of a local job that another process has sent, submitit knows nothing.
@@ -148,11 +148,11 @@ def run(
     debug: bool,
     minutes: float | None = None,
 ) -> None:
-    """A job, where it was sent to: run `command` in the folder `place`, end it after `minutes`, tell its exit code."""
+    """Run `command` in the folder `place` on the cluster, end it after `minutes`, and report its exit code."""
     os.environ.update(variables)
     if not debug:
         os.environ.pop("HYDRA_FULL_ERROR", None)
-    # SLURM signals the job as well, which goes on ignoring what is ignored here, but would not inherit a handler.
+    # SLURM signals the job as well. A child process inherits an ignored signal, but not a handler.
     signal.signal(WARNING, signal.SIG_IGN)
     with console.open("wb") as file:
         process = subprocess.Popen(
@@ -166,11 +166,13 @@ def run(
         process.terminate()
 
     signal.signal(WARNING, end)
-    if os.environ.get("SUBMITIT_EXECUTOR") == "local":  # SLURM tells the job itself, for which a second is too many
+    if (
+        os.environ.get("SUBMITIT_EXECUTOR") == "local"
+    ):  # SLURM signals the job itself, and a second signal would abort it
         signal.signal(signal.SIGTERM, end)
     deadline = time.monotonic() + 60 * (minutes or math.inf)
     try:
-        while process.poll() is None:  # not `wait`, in which Ray's request to end would not be heard
+        while process.poll() is None:  # not `wait`, which would not notice Ray's request to end
             time.sleep(PAUSE)
             if time.monotonic() > deadline:
                 deadline = math.inf
