@@ -141,8 +141,8 @@ class Trials:
         return Job(name, self._overrides(values))
 
     def _outcome(self, trial: FrozenTrial) -> Outcome:
-        told = trial.user_attrs[OUTCOME]
-        return Outcome(self._job(trial), **{**told, "metrics": renamed.metrics(told["metrics"], self._params)})
+        record = trial.user_attrs[OUTCOME]
+        return Outcome(self._job(trial), **{**record, "metrics": renamed.metrics(record["metrics"], self._params)})
 
     def _environment(self, trial: FrozenTrial) -> dict[str, str]:
         if not self._options.prunes:
