@@ -54,9 +54,6 @@ def explain(error: Exception) -> InputError:
         group, _, choice = str(missing).rpartition("/")
         choices = [path.stem for path in (CONF / group).glob("*.yaml")]
         return InputError(f"{group or '--config-name'}={choice}: {unknown_choice(group, choice, choices)}")
-    overridden = re.search(r"Could not override '(\w+)", str(error))
-    if overridden and (group := new_group(overridden[1])):
-        return InputError(f"{overridden[1]} is called {group} now")
     if given := next(filter(_is_no_choice, sys.argv[1:]), None):
         return InputError(f"{given}: should be one of the choices{', or a list of them' * _takes_several(given)}")
     override, config = _applied(error)
@@ -70,6 +67,9 @@ def explain(error: Exception) -> InputError:
         given = override.input_line if override else cause.full_key
         names = [str(name) for name in cause.parent_node if name not in ("hydra", "_target_")]
         return InputError(f"{given}: {unknown_setting(str(cause.full_key), names)}")
+    overridden = re.search(r"Could not override '(\w+)", str(error))  # in the defaults of a YAML file
+    if overridden and (group := new_group(overridden[1])):
+        return InputError(f"{overridden[1]} is called {group} now")
     return InputError(" ".join(line.strip() for line in str(error).splitlines() if line.strip()))
 
 
