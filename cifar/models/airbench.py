@@ -57,7 +57,7 @@ def airbench(
     features = {}
     for n, width in enumerate(widths, start=1):
         x = _convolution(x, width)
-        x = keras.layers.MaxPooling2D()(x)
+        x = layers.MaxPooling2D()(x)
         x = _normalized(x, norm_momentum)
         x = _convolution(x, width)
         x = _normalized(x, norm_momentum)

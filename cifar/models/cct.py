@@ -37,7 +37,7 @@ def cct(
     features = {}
     for level in range(1, convolutions + 1):
         x = keras.layers.Activation("relu")(convolution(x, embed_dim if level == convolutions else 64))
-        features[f"P{level}"] = x = keras.layers.MaxPooling2D(3, 2, padding="same")(x)
+        features[f"P{level}"] = x = layers.MaxPooling2D(3, 2, padding="same")(x)
     shape = x.shape[1:]
     x = _placed(keras.layers.Reshape((shape[0] * shape[1], embed_dim))(x))
     for n in range(1, depth + 1):

@@ -41,7 +41,7 @@ def cnn(image_shape: tuple[int, int, int], *, blocks: Annotated[list[Block], Fie
         for _ in range(block.repeat):
             x = _convolved(x, block)
         if block.pool != "none":
-            pool = keras.layers.MaxPooling2D if block.pool == "max" else keras.layers.AveragePooling2D
+            pool = layers.MaxPooling2D if block.pool == "max" else keras.layers.AveragePooling2D
             x = pool(2, padding="same")(x)
             level += 1
         x = layers.Dropout(block.dropout)(x)
@@ -83,7 +83,7 @@ def cnn3(
     for n, channels in enumerate(filters, start=1):
         x = layers.Conv2D(channels, kernel_size, padding="same", activation="relu")(x)
         x = layers.BatchNormalization()(x)
-        x = keras.layers.MaxPooling2D()(x)
+        x = layers.MaxPooling2D()(x)
         x = layers.Dropout(dropout)(x)
         features[f"P{n}"] = x
     return keras.Model(image, features, name="cnn3")

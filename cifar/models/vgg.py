@@ -27,13 +27,15 @@ def vgg(
     Each entry of `filters` is a group of convolutions and a pooling, which halves. Of its three dense layers the form
     for CIFAR-10 has two of 512 or fewer units (Liu & Deng 2015, doi:10.1109/ACPR.2015.7486599).
     """
+    from cifar.nn import layers
+
     check_halvings(image_shape, len(filters), f"model.filters={filters}")
     image, x = image_input(image_shape)
     features = {}
     for level, (channels, repeats) in enumerate(zip(filters, CONVOLUTIONS[depth], strict=True), start=1):
         for _ in range(repeats):
             x = normalized(convolution(x, channels), "relu")
-        features[f"P{level}"] = x = keras.layers.MaxPooling2D(2, padding="same")(x)
+        features[f"P{level}"] = x = layers.MaxPooling2D(2, padding="same")(x)
     return keras.Model(image, features, name="vgg")
 
 

@@ -1,8 +1,8 @@
 """Layers that Keras lacks or is slow at.
 
 Each is a subclass of the Keras layer of the same name and has its settings, variables and results, so that weights go
-both ways; `portable` turns a model of these layers into one of Keras's own. A fast path is one branch for TensorFlow;
-all else goes the way of Keras.
+both ways; `portable` turns a model of these layers into one of Keras's own. A fast path is one branch, for TensorFlow
+or for XLA; all else goes the way of Keras.
 """
 
 from __future__ import annotations
@@ -48,6 +48,41 @@ class Activation(keras.layers.Activation):
         if tf is None or self.activation is not keras.activations.gelu:
             return super().call(inputs)
         return _gelu(inputs)
+
+
+@keras.saving.register_keras_serializable("cifar")
+class MaxPooling2D(keras.layers.MaxPooling2D):
+    """Max pooling of images whose gradient XLA computes element by element.
+
+    XLA makes a scatter of the gradient of its own max pooling: on a CPU that is a loop, 19 times as slow in float32;
+    on a GPU it is slow where it must be deterministic. TensorFlow without XLA has an operation for it.
+    """
+
+    def call(self, inputs):
+        without_xla = tf is not None and not tf.config.list_physical_devices("GPU")
+        if without_xla or self.data_format != "channels_last" or None in inputs.shape[1:]:
+            return super().call(inputs)
+        rows, columns = map(self._positions, (1, 2), inputs.shape[1:3])
+        margins = [self._margins(axis, inputs.shape[axis]) for axis in (1, 2)]
+        x = ops.pad(inputs, [(0, 0), *margins, (0, 0)], constant_values=-math.inf) if any(map(any, margins)) else inputs
+        greatest, *others = [x[:, row, column] for row in rows for column in columns]
+        for other in others:  # of equals, the first has the gradient
+            greatest = ops.where(ops.logical_or(other > greatest, ops.isnan(other)), other, greatest)
+        return greatest
+
+    def _margins(self, axis: int, size: int) -> tuple[int, int]:
+        """How many pixels are added before and behind an axis of `size` pixels."""
+        if self.padding == "valid":
+            return 0, 0
+        pool, stride = self.pool_size[axis - 1], self.strides[axis - 1]
+        added = max((-(-size // stride) - 1) * stride + pool - size, 0)
+        return added // 2, added - added // 2
+
+    def _positions(self, axis: int, size: int) -> list[slice]:
+        """For each pixel of a window, where it is in all windows along an axis of `size` pixels."""
+        pool, stride = self.pool_size[axis - 1], self.strides[axis - 1]
+        windows = (size + sum(self._margins(axis, size)) - pool) // stride + 1
+        return [slice(first, first + stride * (windows - 1) + 1, stride) for first in range(pool)]
 
 
 @keras.saving.register_keras_serializable("cifar")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import keras
 import numpy as np
@@ -78,6 +79,45 @@ def test_convolution_is_that_of_keras(shape, policy, config, seed):
     assert_close(y, expected, POLICIES[policy])
     for gradient, desired in zip(gradients, expected_gradients, strict=True):
         assert_close(gradient, desired, 4 * POLICIES[policy])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(3, 9), st.integers(3, 9), st.integers(1, 3)),
+    policy=st.sampled_from(["float32", "mixed_bfloat16"]),
+    config=st.fixed_dictionaries(
+        {
+            "pool_size": st.tuples(st.integers(1, 3), st.integers(1, 3)),
+            "strides": st.none() | st.integers(1, 3),
+            "padding": st.sampled_from(["same", "valid"]),
+        }
+    ),
+    seed=SEEDS,
+)
+def test_max_pooling_by_xla_is_that_of_keras(shape, policy, config, seed):
+    random = np.random.default_rng(seed)
+    x = random.permutation(-np.linspace(0, 1, math.prod(shape), dtype="float32")).reshape(shape)
+    ours, theirs = (kind.MaxPooling2D(**config, dtype=policy) for kind in (layers, keras.layers))
+    upstream = random.normal(size=theirs.compute_output_shape(shape)).astype("float32")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(layers, "tf", None)
+        y, gradients = train(ours, [x], upstream)
+    expected, expected_gradients = train(theirs, [x], upstream)
+    assert y.dtype == expected.dtype
+    np.testing.assert_array_equal(y, expected)
+    if policy == "float32":  # in bfloat16, TensorFlow may choose another one of equals
+        assert_close(gradients[0], expected_gradients[0], 1e-6)
+
+
+def test_max_pooling_by_xla_gives_the_gradient_to_the_first_of_equals_and_passes_nan_on(monkeypatch):
+    monkeypatch.setattr(layers, "tf", None)
+    x = np.zeros((1, 4, 4, 1), "float32")
+    y, gradients = train(layers.MaxPooling2D(), [x], np.ones((1, 2, 2, 1)))
+    np.testing.assert_array_equal(y, np.zeros((1, 2, 2, 1)))
+    np.testing.assert_array_equal(np.squeeze(gradients[0]), np.pad([[1, 0, 1], [0, 0, 0], [1, 0, 1]], (0, 1)))
+    for place in range(4):
+        x[:, :2, :2, :] = np.where(np.arange(4) == place, np.nan, [3, 1, 4, 2]).reshape(1, 2, 2, 1)
+        np.testing.assert_array_equal(np.squeeze(layers.MaxPooling2D()(x)), [[np.nan, 0], [0, 0]])
 
 
 @settings(max_examples=25, deadline=None)
@@ -230,7 +270,7 @@ def test_dropout_is_a_function_of_its_state():
 
 MASK = """
 import hashlib
-from cifar import layers
+from cifar.nn import layers
 import tensorflow as tf
 print(hashlib.sha256(layers.Dropout(0.25, seed=1)(tf.ones((64, 64, 64)), training=True).numpy()).hexdigest())
 """
