@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from cifar.__main__ import argument_parser
 from cifar.config import command_line, registry
+from cifar.config.builders import ModelSettings
 from cifar.config.registry import MODELS, Registry
 from cifar.runtime.paths import ROOT
 from helpers.runs import composed
@@ -137,10 +138,9 @@ def test_every_choice_is_in_the_documentation(group):
 def test_the_model_that_is_shown_can_be_built(monkeypatch):
     page = (ROOT / "docs" / "models.md").read_text()
     code, shown = (re.search(rf"```{language}\n(.*?)```", page, re.DOTALL)[1] for language in ("python", "yaml"))
-    monkeypatch.setattr(registry, "MODELS", Registry(MODELS.group, MODELS.home))
-    names: dict[str, Any] = {}
-    exec(compile(code, "docs/models.md", "exec"), names)
-    chosen = yaml.safe_load(shown)
-    assert {"name", "width"} < set(chosen) <= set(yaml.safe_load((CONF / "model" / "cnn3.yaml").read_text()) | chosen)
-    model = names[chosen["name"]]((32, 32, 3), width=chosen["width"])
+    models = Registry(MODELS.group, MODELS.home, ModelSettings)
+    monkeypatch.setattr(registry, "MODELS", models)
+    exec(compile(code, "docs/models.md", "exec"), {})
+    settings = models.parse(yaml.safe_load(shown))
+    model = settings.build(image_shape=(32, 32, 3))
     assert {name: x.shape[1:] for name, x in model.output.items()} == {"P1": (16, 16, 32), "P2": (8, 8, 64)}
