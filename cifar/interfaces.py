@@ -86,7 +86,7 @@ class Dataset:
         It has the targets of every task. A model built for it has the architecture of one built for the data.
         """
         classes = len(class_names)
-        targets = {
+        targets: dict[str, np.ndarray] = {
             "label": np.arange(classes),
             "boxes": np.zeros((classes, 1, 4), np.float32),
             "classes": np.arange(classes)[:, None],
@@ -143,7 +143,7 @@ class Dataset:
         for split in splits:
             for array in (split.images, *(split.targets[name] for name in sorted(split.targets))):
                 digest.update(f"{array.dtype.str}{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array))
+                digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
 

@@ -55,7 +55,7 @@ def parts(override: str) -> tuple[str, str]:
 
     key, _, value = override.partition("=")
     is_quoted = value[:1] in ("'", '"')
-    return key, OverridesParser.create().parse_override(override).value() if is_quoted else value
+    return key, str(OverridesParser.create().parse_override(override).value()) if is_quoted else value
 
 
 def _readable(argument: str) -> str:

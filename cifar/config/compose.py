@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -17,8 +19,8 @@ def resolve(config: DictConfig) -> Settings:
     Raises `InputError`, also where any key is called `_target_`: settings choose builders by name alone.
     """
     try:
-        plain = OmegaConf.to_container(
-            OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]),
+        plain: Any = OmegaConf.to_container(
+            OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]),
             resolve=True,
             throw_on_missing=True,
         )
@@ -31,4 +33,5 @@ def resolve(config: DictConfig) -> Settings:
 
 def read(text: str) -> Settings:
     """Settings from the text of a recorded run's `config.yaml`, which may have old names."""
-    return resolve(OmegaConf.create(translated(OmegaConf.to_container(OmegaConf.create(text)))))
+    plain: Any = OmegaConf.to_container(OmegaConf.create(text))
+    return resolve(OmegaConf.create(translated(plain)))

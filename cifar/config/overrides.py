@@ -78,7 +78,8 @@ def _applied(stored: Settings, composed: DictConfig, given: Sequence[str]) -> Se
                 OmegaConf.update(settings, key, override.value(), merge=True)
             elif OmegaConf.select(settings, key) is not None:
                 raise InputError(f"~{key}: the run has it, and a resume cannot drop it")
-        return parse(OmegaConf.to_container(settings, resolve=True, throw_on_missing=True))
+        plain: Any = OmegaConf.to_container(settings, resolve=True, throw_on_missing=True)
+        return parse(plain)
     except OmegaConfBaseException as error:
         raise explain(error) from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -119,7 +119,7 @@ def parse(plain: Mapping[str, Any]) -> Settings:
 def flatten(settings: Settings) -> dict[str, Any]:
     """Every leaf of the settings under its dotted key."""
 
-    def leaves(node: Any, key: str):
+    def leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
         if isinstance(node, dict) and node:
             for name, child in node.items():
                 yield from leaves(child, f"{key}.{name}" if key else name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
@@ -156,7 +156,7 @@ def _parse_binary(content: bytes, where: str, version: Version) -> Part:
 
 
 def _read_npz(source: Path, version: Version) -> tuple[Split, Split]:
-    arrays = npz_arrays(source, ("x_train", "y_train", "x_test", "y_test"))
+    arrays: Any = npz_arrays(source, ("x_train", "y_train", "x_test", "y_test"))
     splits = []
     for part, images, labels in (("train", *arrays[:2]), ("test", *arrays[2:])):
         if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3):

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from cifar.files import atomic
 from cifar.files.safe_io import LIMIT
@@ -64,7 +65,7 @@ def _download(url: str, sha256: str, target: Path) -> None:
 class _Bounded(io.BufferedWriter):
     """A file of at most `LIMIT` bytes, so that a server cannot fill the disk."""
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: Any, /) -> int:
         if self.tell() + len(data) > LIMIT:
             raise OSError(errno.EFBIG, f"more than {LIMIT} bytes")
         return super().write(data)

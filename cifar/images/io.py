@@ -125,12 +125,12 @@ def letterbox(
     ratio = min(height / photo.height, width / photo.width)
     new_height, new_width = (max(1, round(ratio * length)) for length in (photo.height, photo.width))
     top, left = (height - new_height) // 2, (width - new_width) // 2
-    image = np.zeros(shape, np.uint8)
+    fitted = np.zeros(shape, np.uint8)
     resized = np.asarray(photo.resize((new_width, new_height), Image.Resampling.BILINEAR))
-    image[top : top + new_height, left : left + new_width] = resized.reshape(new_height, new_width, channels)
+    fitted[top : top + new_height, left : left + new_width] = resized.reshape(new_height, new_width, channels)
     scale = new_height / photo.height, new_width / photo.width
     position = Letterbox((photo.height, photo.width), scale, left, top)
-    return np.asarray(photo).reshape(photo.height, photo.width, channels), image, position
+    return np.asarray(photo).reshape(photo.height, photo.width, channels), fitted, position
 
 
 def read_index_mask(path: str | Path) -> np.ndarray:

@@ -116,8 +116,8 @@ def draw_heatmap(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 def class_color(k: int) -> Color:
     """Return the color of class `k`; hues are a golden ratio apart, so that neighboring classes differ clearly."""
-    shares = colorsys.hls_to_rgb((0.58 + k * 0.6180339887) % 1, (0.5, 0.62, 0.4)[k % 3], 0.9)
-    return tuple(round(255 * share) for share in shares)
+    red, green, blue = colorsys.hls_to_rgb((0.58 + k * 0.6180339887) % 1, (0.5, 0.62, 0.4)[k % 3], 0.9)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def _enlarge(image: np.ndarray) -> tuple[np.ndarray, int]:
@@ -139,7 +139,7 @@ def _label(draw: ImageDraw, text: str, k: int, left: int, top: int, canvas: np.n
     font = ImageFont.load_default(max(12, round(max(canvas.shape) / 28)))
     ground, rim = class_color(k), _line(canvas)
     box = draw.textbbox((0, 0), text, font)
-    wide, high = box[2] + 2 * rim, box[3] + 2 * rim
+    wide, high = int(box[2]) + 2 * rim, int(box[3]) + 2 * rim
     left, top = (left - wide // 2, top - high // 2) if centered else (left, top - high if top >= high else top)
     left, top = max(0, min(left, canvas.shape[1] - wide)), max(0, min(top, canvas.shape[0] - high))
     draw.rectangle((left, top, left + wide - 1, top + high - 1), fill=ground)

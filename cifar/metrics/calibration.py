@@ -11,7 +11,7 @@ from cifar.runtime.lazy import np
 class CalibrationBins(NamedTuple):
     """Per bin of confidence: number of images, mean accuracy and mean confidence (NaN in an empty bin)."""
 
-    count: np.ndarray
+    images: np.ndarray
     accuracy: np.ndarray
     confidence: np.ndarray
 

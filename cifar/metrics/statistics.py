@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,8 @@ class Interval(NamedTuple):
     high: float
 
 
-class Aggregate(NamedTuple):
+@dataclass(frozen=True)
+class Aggregate:
     """What the values of one setting, one a seed, say together; `deviation` is that of the sample (n - 1)."""
 
     count: int
@@ -86,9 +88,9 @@ def bootstrap_interval(values: Sequence[float], others: Sequence[float] | None =
 
 def aggregate(values: Sequence[float]) -> Aggregate:
     """Count, mean, standard deviation (NaN of a single value) and `bootstrap_interval` of one value or more."""
-    values = np.asarray(values, float)
-    deviation = float(values.std(ddof=1)) if len(values) > 1 else math.nan
-    return Aggregate(len(values), float(values.mean()), deviation, bootstrap_interval(values))
+    array = np.asarray(values, float)
+    deviation = float(array.std(ddof=1)) if len(array) > 1 else math.nan
+    return Aggregate(len(array), float(array.mean()), deviation, bootstrap_interval(values))
 
 
 def mcnemar(only_first: int, only_second: int) -> McNemar:
@@ -112,10 +114,10 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
     Holm, "A simple sequentially rejective multiple test procedure", 1979.
     """
-    p_values = np.asarray(p_values, float)
-    order = np.argsort(p_values, kind="stable")
-    corrected = np.empty_like(p_values)
-    corrected[order] = np.minimum(1, np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1)))
+    given = np.asarray(p_values, float)
+    order = np.argsort(given, kind="stable")
+    corrected = np.empty_like(given)
+    corrected[order] = np.minimum(1, np.maximum.accumulate(given[order] * np.arange(len(order), 0, -1)))
     return corrected
 
 

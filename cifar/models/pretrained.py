@@ -37,11 +37,13 @@ Start = Callable[[str], Path]
 @functools.cache
 def networks() -> dict[str, str]:
     """The networks of the Keras that is installed, each with its module in `keras.applications`; loads no Keras."""
-    source = Path(importlib.util.find_spec("keras").origin).parent / "applications" / "__init__.py"
+    keras_package = importlib.util.find_spec("keras")
+    assert keras_package and keras_package.origin
+    source = Path(keras_package.origin).parent / "applications" / "__init__.py"
     return {
         alias.name: node.module.rpartition(".")[2]
         for node in ast.walk(ast.parse(source.read_text()))
-        if isinstance(node, ast.ImportFrom)
+        if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
         if alias.name[0].isupper()
     }
@@ -208,5 +210,6 @@ def _freeze(backbone: keras.Model, amount: str | int) -> None:
     count = len(backbone.layers)
     if isinstance(amount, int) and amount > count:
         raise InputError(f"model.freeze={amount}: {backbone.name} has {count} layers")
-    for layer in backbone.layers[: {"all": count, "none": 0}.get(amount, amount)]:
+    frozen = amount if isinstance(amount, int) else {"all": count, "none": 0}[amount]
+    for layer in backbone.layers[:frozen]:
         layer.trainable = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -124,5 +125,5 @@ def _color(place: int) -> str:
     return COLORS[place % len(COLORS)]
 
 
-def _line(place: int) -> str:
+def _line(place: int) -> Any:
     return LINES[place // len(COLORS) % len(LINES)]

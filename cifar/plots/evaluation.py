@@ -64,8 +64,8 @@ def _heatmap(ax: Axes, values: np.ndarray, diagonal: np.ndarray, names: Sequence
         )
     ticks = np.arange(0, len(values), math.ceil(len(values) / 25))
     crowded = len(ticks) * max(map(len, names)) > 60  # characters in a line below the panel
-    ax.set_xticks(ticks + 0.5, [names[tick] for tick in ticks], rotation=90 if crowded else 0)
-    ax.set_yticks(ticks + 0.5, [names[tick] for tick in ticks], rotation=0)
+    ax.set_xticks(ticks + 0.5, [names[int(tick)] for tick in ticks], rotation=90 if crowded else 0)
+    ax.set_yticks(ticks + 0.5, [names[int(tick)] for tick in ticks], rotation=0)
     ax.set_title(title, fontsize=TEXT)
     ax.set_xlabel("predicted class", fontsize=TEXT)
 

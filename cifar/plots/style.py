@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -19,11 +19,16 @@ GRAY, GRID = "#666666", "#E5E5E5"
 
 
 def new_figure(
-    title: str, height: float, rows: int = 1, columns: int = 1, layout: str = "constrained", **grid: Any
+    title: str,
+    height: float,
+    rows: int = 1,
+    columns: int = 1,
+    layout: Literal["constrained", "compressed"] = "constrained",
+    **grid: Any,
 ) -> tuple[Figure, np.ndarray]:
     """A figure `height` inches high and its axes (rows, columns), in the style that all pictures share."""
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout=layout)
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI)
+    figure.set_layout_engine(layout, w_pad=0.1, h_pad=0.1)
     figure.suptitle(title, x=0.01, ha="left", fontsize=TITLE, fontweight="bold")
     axes = figure.subplots(rows, columns, squeeze=False, **grid)
     for ax in axes.flat:

@@ -77,7 +77,7 @@ def _hidden(module: str) -> Iterator[None]:
     Its converter for phones, which takes JAX's functions too, is the reason: 100 MiB and half a second.
     """
     before = sys.modules.get(module)
-    sys.modules[module] = None
+    sys.modules[module] = None  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 STREAMS = ("stdin", "stdout", "stderr")
 """The standard streams, in the order of their file descriptors."""
@@ -14,7 +14,7 @@ STREAMS = ("stdin", "stdout", "stderr")
 class Lossy(io.FileIO):
     """A file that drops what it cannot take: its reader has gone, its terminal is closed, or its disk is full."""
 
-    def write(self, data) -> int | None:
+    def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except OSError:

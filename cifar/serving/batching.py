@@ -33,7 +33,7 @@ class Batcher:
     """
 
     def __init__(
-        self, compute: Callable[[list[np.ndarray]], Sequence[Any]], *, max_size: int, max_wait: float, max_queue: int
+        self, compute: Callable[[list[Any]], Sequence[Any]], *, max_size: int, max_wait: float, max_queue: int
     ):
         self._compute, self._max_size, self._max_wait, self._max_queue = compute, max_size, max_wait / 1000, max_queue
         self._thread = ThreadPoolExecutor(1, "batcher")
@@ -43,7 +43,7 @@ class Batcher:
         self._running: asyncio.Task | None = None
         self.images = 0
 
-    def submit(self, images: np.ndarray) -> asyncio.Future:
+    def submit(self, images: np.ndarray | list[Any]) -> asyncio.Future:
         """The outputs of `images` (n, height, width, channels), `max_size` at most; who cancels them is forgotten.
 
         Raises `QueueFull`.

@@ -50,7 +50,7 @@ class Model:
         self._sizes = batch_sizes(limits.max_batch)
         for size in self._sizes:  # so that no request waits for what the first one makes
             self._function(tf.zeros((size, *self.image_shape), tf.uint8))
-        bounds = {"max_size": limits.max_batch, "max_wait": limits.max_wait, "max_queue": limits.queue}
+        bounds: dict[str, Any] = {"max_size": limits.max_batch, "max_wait": limits.max_wait, "max_queue": limits.queue}
         self.batcher = Batcher(self._compute, **bounds)
         if not self.task.is_dense:
             self.explainer = Batcher(explaining.explainer(network), **bounds)

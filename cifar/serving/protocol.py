@@ -28,7 +28,7 @@ class Protocol(HttpToolsProtocol):
         self.is_new = True
         """False from the first request on."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._connection = transport
         self._await_head()

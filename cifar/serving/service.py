@@ -82,7 +82,7 @@ class Service:
         """What `function` returns, from a thread that decodes and draws while other requests go on."""
         return asyncio.get_running_loop().run_in_executor(self._decoders, function, *arguments)
 
-    async def outputs(self, batcher: Batcher, batch: Sequence[Any], request: Request) -> Any:
+    async def outputs(self, batcher: Batcher, batch: np.ndarray | list[Any], request: Request) -> Any:
         """The outputs for these images; raises `HTTPException`, and `ClientDisconnect` where the client goes away."""
         try:
             outputs = batcher.submit(batch)

@@ -53,13 +53,15 @@ def _weights(given: str | list[float], dataset: Dataset) -> list[float] | None:
     if given == "balanced":
         counts = np.bincount(dataset.train.targets["label"], minlength=classes)
         return (counts.sum() / (classes * np.maximum(counts, 1))).tolist()
-    if given != "none" and len(given) != classes:
+    if isinstance(given, str):
+        return None
+    if len(given) != classes:
         raise InputError(f"task.class_weights={given}: should be {classes} numbers, one for each class")
-    if given != "none" and sum(weight > 0 for weight in given) < 2:
+    if sum(weight > 0 for weight in given) < 2:
         raise InputError(
             f"task.class_weights={given}: should have two above 0 at least, or one class is the answer to all images"
         )
-    return None if given == "none" else given
+    return given
 
 
 def probabilities(x: keras.KerasTensor, classes: int, settings: ClassifierSettings) -> keras.KerasTensor:

@@ -80,7 +80,8 @@ def pack(state: State) -> bytes:
     """`state` as the bytes of an `.npz`."""
     header = json.dumps({"epoch": state.epoch, "step": state.step, "values": state.values}).encode()
     buffer = io.BytesIO()
-    np.savez(buffer, header=np.frombuffer(header, np.uint8), **{f"array/{k}": v for k, v in state.arrays.items()})
+    arrays: Any = {f"array/{name}": array for name, array in state.arrays.items()}
+    np.savez(buffer, header=np.frombuffer(header, np.uint8), **arrays)
     return buffer.getvalue()
 
 

@@ -43,7 +43,8 @@ def costs(model: keras.Model) -> list[Cost]:
     # TensorFlow knows no shapes behind what XLA compiles in the project's own layers.
     model = layers.portable(model)
     on_jax = keras.backend.backend() == "jax"
-    flops, outputs = Counter(), {operation.name: [] for operation in model.operations}
+    flops: Counter[str] = Counter()
+    outputs: dict[str, list[Any]] = {operation.name: [] for operation in model.operations}
     outputs[model.inputs[0].name].append(model.inputs[0])
 
     def counted(operation: keras.Operation) -> Callable:
@@ -91,7 +92,7 @@ def table(rows: Sequence[Cost], columns: int = 10_000) -> str:
     cells = [[row.name, row.kind, "×".join(map(str, row.shape)), row.parameters, row.flops, row.activations]
              for row in rows]  # fmt: skip
     cells.append(["in all", "", "", *(sum(column) for column in list(zip(*cells, strict=True))[3:])])
-    texts = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in cells]
+    texts = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in cells]
     header = ["layer", "kind", "output", "parameters", "FLOPs", "activations, bytes"]
     return terminal.table([header, *texts], columns, whole=(2, 3, 4, 5))
 

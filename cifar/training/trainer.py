@@ -142,5 +142,5 @@ def weights_sha256(model: keras.Model) -> str:
     """SHA-256, in hexadecimal, of all weights in their order."""
     digest = hashlib.sha256()
     for weight in model.weights:
-        digest.update(np.ascontiguousarray(weight.numpy()))
+        digest.update(np.ascontiguousarray(weight.numpy()).data)
     return digest.hexdigest()

@@ -21,7 +21,8 @@ class NoFolders(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         with ExitCodes():  # Hydra turns exceptions of a callback into warnings, but for `SystemExit`
-            _check(OmegaConf.to_container(config.hydra, resolve=False))
+            hydra: Any = OmegaConf.to_container(config.hydra, resolve=False)
+            _check(hydra)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         self.on_run_start(config)

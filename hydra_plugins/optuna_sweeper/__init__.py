@@ -31,7 +31,7 @@ class OptunaSweeper(Sweeper):
         from cifar.config import schema
         from cifar.sweep import search
 
-        options = OmegaConf.to_container(OmegaConf.create(self._options), resolve=True)
+        options: Any = OmegaConf.to_container(OmegaConf.create(self._options), resolve=True)
         self._search = schema.validate(search.Options, options, "hydra.sweeper")
         self._parser = OverridesParser.create(config_loader=hydra_context.config_loader)
         self._launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)

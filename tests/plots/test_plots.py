@@ -208,7 +208,7 @@ def test_of_many_classes_the_best_and_the_worst_are_shown(k, bars):
 def test_calibration_error_equals_a_hand_computation():
     confidence, correct = np.array([0.1, 0.6, 0.8, 1.0]), np.array([False, True, False, True])
     bins = calibration.calibration_bins(confidence, correct, 2)
-    assert bins.count.tolist() == [1, 3]
+    assert bins.images.tolist() == [1, 3]
     np.testing.assert_allclose(bins.accuracy, [0, 2 / 3])
     np.testing.assert_allclose(bins.confidence, [0.1, 0.8])
     error = calibration.expected_calibration_error(confidence, correct, 2)

@@ -131,7 +131,7 @@ def _compose(source: Split, layout: Layout, count: int, key: tuple[int, int]) ->
     """Compose `count` scenes of the images of `source`."""
     size, channels = layout.size, source.images.shape[-1]
     images = aligned_empty(count * size * size * channels).reshape(count, size, size, channels)
-    targets = {
+    targets: dict[str, np.ndarray] = {
         "boxes": np.empty((count, layout.objects, 4), np.float32),
         "classes": np.empty((count, layout.objects), np.int64),
         "crowd": np.zeros((count, layout.objects), bool),

@@ -98,8 +98,8 @@ class FCOSHead:
         from cifar.tasks.detection import losses
 
         locations, strides = self.grid.locations(), self.grid.of_level([2**level for level in self.grid.levels])
-        least = [WIDE * 2**level for level in self.grid.levels[1:]]
-        least, most = self.grid.of_level([0, *least]), self.grid.of_level([*least, np.inf])
+        bounds = [WIDE * 2**level for level in self.grid.levels[1:]]
+        least, most = self.grid.of_level([0, *bounds]), self.grid.of_level([*bounds, np.inf])
         edges = targets["boxes"][:, None]  # (n, 1, objects, 4)
         apart = tf.concat([locations[:, None] - edges[..., :2], edges[..., 2:] - locations[:, None]], axis=-1)
         inside = (tf.reduce_min(apart, axis=-1) > 0) & (targets["classes"] >= 0)[:, None]

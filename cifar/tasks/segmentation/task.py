@@ -46,10 +46,10 @@ def _weights(given: str | list[float], classes: int, train: Split) -> list[float
     from cifar.metrics.segmentation import counts
 
     if given == "balanced":
-        counts = counts(train.targets["mask"], classes)
-        shares = counts * np.count_nonzero(counts) / max(1, counts.sum())
+        pixels = counts(train.targets["mask"], classes)
+        shares = pixels * np.count_nonzero(pixels) / max(1, pixels.sum())
         return [1 / share if share else 0.0 for share in shares]
-    if given == "none":
+    if isinstance(given, str):
         return [1.0] * classes
     if len(given) != classes:
         raise InputError(
