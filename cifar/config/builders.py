@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import PrivateAttr, create_model, model_serializer
 
@@ -25,6 +25,11 @@ class BuilderSettings(Strict):
     group: ClassVar[str]
     _name: str = PrivateAttr()
     _given: dict[str, Any] = PrivateAttr()
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """The settings, whose names only the builder knows."""
 
     @classmethod
     def of(cls, given: Mapping[str, Any], name: str, where: str) -> Self:

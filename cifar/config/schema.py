@@ -103,7 +103,7 @@ def _one_line(error: ValidationError, record: type[BaseModel], where: str) -> st
     return f"{key}={first['input']}: should {expected}"
 
 
-def _names_at(record: type[BaseModel], path: tuple) -> list[str]:
+def _names_at(record: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
     annotation: Any = record
     for part in path:
         if isinstance(part, int):

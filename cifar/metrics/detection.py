@@ -153,9 +153,8 @@ def matched(answers: Mapping[str, np.ndarray], split: Split, classes: int) -> Ma
         true = labels[there := (labels >= 0) & ~crowd]
         found, boxes = (answers[name][image, answers["classes"][image] >= 0] for name in ("classes", "boxes"))
         overlap = overlaps(boxes, split.targets["boxes"][image, there], False)
-        in_crowd: np.ndarray = (
-            overlaps(boxes, split.targets["boxes"][image, (labels >= 0) & crowd], True) >= MATCHED
-        ).any(axis=1)
+        on_crowd: np.ndarray = overlaps(boxes, split.targets["boxes"][image, (labels >= 0) & crowd], True)
+        in_crowd: np.ndarray = np.any(on_crowd >= MATCHED, axis=1)
         right, free, counted = 0.0, np.ones(len(true), bool), 0
         for place, number in enumerate(found):
             open_overlap = np.where(free, overlap[place], 0)

@@ -133,6 +133,7 @@ def from_run(
 
     Raises `InputError` where the weights do not fit, as those of positions do not fit images of another size.
     """
+    assert model  # read from the run
     backbone = model.build(image_shape=image_shape, train_images=train_images, start=None)
     if start:
         weights = start(run)

@@ -18,7 +18,7 @@ class QueueFull(Exception):  # noqa: N818, named as asyncio names its own
 class Waiting(NamedTuple):
     """Images (n, height, width, channels) of a request, and where its outputs go."""
 
-    images: np.ndarray
+    images: np.ndarray | list[Any]
     outputs: asyncio.Future
 
 

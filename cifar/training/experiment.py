@@ -207,7 +207,8 @@ class Experiment:
     def _unfreeze(self, model: keras.Model, phase: Phase) -> None:
         """Let the layers from that of `phase` on learn, but for what the model's builder itself never lets."""
         first = _first_layer(model, phase)
-        unfrozen = self.model(**{"freeze": "none"} if hasattr(self.settings.model, "freeze") else {})
+        options: dict[str, Any] = {"freeze": "none"} if hasattr(self.settings.model, "freeze") else {}
+        unfrozen = self.model(**options)
         for number, (layer, own) in enumerate(zip(model.layers, unfrozen.layers, strict=True)):
             layer.trainable = number >= first and own.trainable
             for variable, like in zip(layer.variables, own.variables, strict=True):

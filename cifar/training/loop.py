@@ -47,7 +47,8 @@ class Loop(keras.callbacks.Callback):
         settings = experiment.settings
         self._experiment, self._run, self._steps = experiment, run, experiment.steps_per_epoch
         chosen = experiment.callbacks(run.folder)
-        self._keeper = dict(zip(settings.callbacks, chosen, strict=True)).get(keeper(settings.callbacks))
+        kept_by = keeper(settings.callbacks)
+        self._keeper = dict(zip(settings.callbacks, chosen, strict=True))[kept_by] if kept_by else None
         self._callbacks = keras.callbacks.CallbackList(
             chosen, model=model, epochs=settings.total_epochs, steps=self._steps
         )
@@ -56,7 +57,7 @@ class Loop(keras.callbacks.Callback):
         self.epoch, self.step = state.epoch, state.step
         self._phase, self._first_epoch = state.values.get("phase", 0), state.values.get("first_epoch", 0)
         self._stopped = state.values.get("stopped", False)
-        monitor = settings.callbacks[keeper(settings.callbacks)].monitor if self._keeper else None
+        monitor = settings.callbacks[kept_by].monitor if kept_by else None
         self.history = History(renamed.metrics(state.values.get("history", {}), flatten(settings)), monitor)
         self._progress = Progress(settings.batch_size, self._steps)
         self._save_interval, self._saved = 60 * settings.state.minutes, time.perf_counter()

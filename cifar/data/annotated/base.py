@@ -54,7 +54,7 @@ def annotated(
     for part, examples in (("training", train), ("validation", val), ("test", test)):
         if not examples:
             raise InputError(f"data.name={name}: no {part} images; accepted: at least one")
-    return Dataset(name, *(_read(examples, size) for examples in (train, val, test)), tuple(class_names))
+    return Dataset(name, _read(train, size), _read(val, size), _read(test, size), tuple(class_names))
 
 
 def split_off(

@@ -187,11 +187,10 @@ class _File:
         size = (photo.height, photo.width)
         left, top, width, height = annotation.bbox
         box = checked_box((left, top, left + width, top + height), size, where)
-        area = annotation.segmentation or None
-        if isinstance(area, Runs):
-            area = run_lengths(area.counts, area.size, size, where)
-        elif area is not None:
-            for polygon in area:
+        given = annotation.segmentation or None
+        area = run_lengths(given.counts, given.size, size, where) if isinstance(given, Runs) else given
+        if isinstance(given, list):
+            for polygon in given:
                 _check_polygon(polygon, size, where)
         return CheckedAnnotation(box, self._labels[annotation.category_id], bool(annotation.iscrowd), area)
 
@@ -242,6 +241,7 @@ def _mask(items: Sequence[CheckedAnnotation], size: tuple[int, int]) -> np.ndarr
     """Mask, uint8 of `size`; `VOID` where objects of several classes overlap, like torchvision's reference."""
     mask = np.zeros(size, np.uint8, order="F")  # the order of run lengths
     for item in items:
+        assert item.area is not None
         inside = run_mask(item.area, size) if isinstance(item.area, np.ndarray) else polygon_mask(item.area, size)
         value = np.uint8(item.label + 1)
         np.copyto(mask, np.where((mask == 0) | (mask == value), value, np.uint8(VOID)), where=inside)
