@@ -230,13 +230,13 @@ def _mean(group: Group, metric: str, deviation: bool) -> str:
     if not found:
         return "—"
     return terminal.number(found.mean) + (
-        f" ± {terminal.number(found.deviation)}" if deviation and found.count > 1 else ""
+        f" ± {terminal.number(found.deviation)}" if deviation and found.size > 1 else ""
     )
 
 
 def _interval(group: Group, metric: str, answers: Answers) -> Interval:
     found = group.aggregate(metric)
-    if found and found.count == 1 and metric in PROPORTIONS and answers and 0 <= found.mean <= 1:
+    if found and found.size == 1 and metric in PROPORTIONS and answers and 0 <= found.mean <= 1:
         images = len(answers[group.runs[0].id].label)
         return wilson_interval(round(found.mean * images), images)
     return found.interval if found else Interval(math.nan, math.nan)

@@ -8,9 +8,9 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError, safe_load
 
@@ -20,6 +20,7 @@ from cifar.runtime.errors import InputError
 from cifar.runtime.paths import CONF
 
 if TYPE_CHECKING:
+    from hydra.conf import HydraConf
     from hydra.core.override_parser.types import Override
 
 SEVERAL = ("augmentation", "callbacks")
@@ -57,28 +58,31 @@ def explain(error: Exception) -> InputError:
     if given := next(filter(_is_no_choice, sys.argv[1:]), None):
         return InputError(f"{given}: should be one of the choices{', or a list of them' * _takes_several(given)}")
     override, config = _applied(error)
-    if override and (found := _list_above(override.key_or_group, config)):
+    if override and config is not None and (found := _list_above(override.key_or_group, config)):
         key, values = found
         return InputError(
             f"{override.input_line}: {key} is a list of {len(values)}; write it whole, such as "
             f"{key}={str(values).replace(' ', '')}, or an item of it, such as {key}.0=…"
         )
-    if isinstance(cause, ConfigKeyError | AttributeError) and getattr(cause, "parent_node", None) is not None:
-        given = override.input_line if override else cause.full_key
-        names = [str(name) for name in cause.parent_node if name not in ("hydra", "_target_")]
-        return InputError(f"{given}: {unknown_setting(str(cause.full_key), names)}")
+    # OmegaConf gives an AttributeError of its own these two attributes.
+    parent, full_key = getattr(cause, "parent_node", None), getattr(cause, "full_key", None)
+    if isinstance(cause, ConfigKeyError | AttributeError) and parent is not None:
+        key_given = override.input_line if override else full_key
+        names = [str(name) for name in parent if name not in ("hydra", "_target_")]
+        return InputError(f"{key_given}: {unknown_setting(str(full_key), names)}")
     overridden = re.search(r"Could not override '(\w+)", str(error))  # in the defaults of a YAML file
-    if overridden and (group := new_group(overridden[1])):
-        return InputError(f"{overridden[1]} is called {group} now")
+    if overridden and (renamed := new_group(overridden[1])):
+        return InputError(f"{overridden[1]} is called {renamed} now")
     return InputError(" ".join(line.strip() for line in str(error).splitlines() if line.strip()))
 
 
-def refuse_mixtures(hydra: DictConfig) -> None:
+def refuse_mixtures(hydra: HydraConf | DictConfig) -> None:
     """Raises `InputError` where Hydra has mixed several choices of a group that is meant to have one.
 
     `hydra` is its own node of the composed settings; a group composed from a list is not among its `choices`.
     """
-    given = [argument for argument in OmegaConf.to_container(hydra.overrides.task, resolve=False) if _group(argument)]
+    task: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    given = [argument for argument in task if _group(argument)]
     mixed = [argument for argument in given if re.match(r"[^=]*=\s*\[", argument) and not _takes_several(argument)]
     dropped = {_group(argument) for argument in given if argument.startswith("~")}
     own = {path.name for path in CONF.iterdir() if path.is_dir()} - {"hydra", *SEVERAL} - dropped
@@ -114,13 +118,14 @@ def _applied(error: Exception) -> tuple[Override | None, DictConfig | None]:
     return None, None
 
 
-def _list_above(key: str, config: DictConfig) -> tuple[str, list] | None:
+def _list_above(key: str, config: DictConfig) -> tuple[str, list[Any]] | None:
     """The first part of a dotted `key` that names a list although more parts follow."""
     parts = key.split(".")
     for end in range(1, len(parts)):
         above = ".".join(parts[:end])
-        if OmegaConf.is_list(node := OmegaConf.select(config, above)):
-            return above, OmegaConf.to_container(node)
+        if isinstance(node := OmegaConf.select(config, above), ListConfig):
+            values: Any = OmegaConf.to_container(node)
+            return above, values
     return None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -23,11 +22,10 @@ class Interval(NamedTuple):
     high: float
 
 
-@dataclass(frozen=True)
-class Aggregate:
+class Aggregate(NamedTuple):
     """What the values of one setting, one a seed, say together; `deviation` is that of the sample (n - 1)."""
 
-    count: int
+    size: int
     mean: float
     deviation: float
     interval: Interval

@@ -63,9 +63,9 @@ def group_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     return [
         {"settings": group.settings, "runs": group.runs}
         | {
-            key: value
+            key: number
             for name, value in group.metrics.items()
-            for key, value in (
+            for key, number in (
                 (name, value.mean),
                 (f"{name} deviation", value.deviation),
                 (f"{name} low", value.interval.low),
@@ -84,13 +84,13 @@ def report(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> str:
     cells = ([*name, *(_cell(key, row[key]) for key in shown)] for name, row in zip(names[1:], jobs, strict=True))
     parts = [_table([*names[0], *shown], cells)]
     if groups := over_seeds(outcomes, objectives):
-        names = list(groups[0].metrics)
+        of_seeds = list(groups[0].metrics)
         cells = (
-            [group.settings, str(group.runs), *(_formatted(group.metrics[name]) for name in names)] for group in groups
+            [group.settings, str(group.runs), *(_formatted(group.metrics[one]) for one in of_seeds)] for group in groups
         )
         parts.append(
             "mean ± deviation over the seeds [95 % interval of the mean]\n"
-            + _table(["settings", "runs", *names], cells)
+            + _table(["settings", "runs", *of_seeds], cells)
         )
     return "\n\n".join(parts)
 
