@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from cifar.config.builders import BuilderSettings, ModelSettings, OptimizerSettings, settings_of
 from cifar.config.renamed import unknown_choice
@@ -45,10 +45,14 @@ class Registry(Group, Generic[Record]):
 
     def names(self) -> list[str]:
         """The registered names, sorted."""
+        return sorted(self.registered())
+
+    def registered(self) -> list[str]:
+        """The registered names, in the order of their definition."""
         home = importlib.import_module(self.home)
         for module in pkgutil.iter_modules(getattr(home, "__path__", ())):
             importlib.import_module(f"{self.home}.{module.name}")
-        return sorted(self._builders)
+        return list(self._builders)
 
     def parse(self, given: Mapping[str, Any], where: str | None = None, name: str | None = None) -> Record:
         """The settings `given` for the choice `name`, converted to the types of its builder's signature.
@@ -64,6 +68,10 @@ class Registry(Group, Generic[Record]):
             message = unknown_choice(self.group, builder, self._builders, kind=self.group)
             raise InputError(f"{where}.{key}={builder}: {message}")
         return self.record(builder).of(given, name or given.get("name", builder), where)
+
+    def literal(self) -> Any:
+        """The type of a setting that is one of the names."""
+        return Literal[tuple(self.registered())]
 
     def record(self, name: str) -> type[Record]:
         """The type of the settings of the builder called `name`."""
@@ -102,3 +110,9 @@ SAMPLERS = Registry("hydra/sweeper/sampler", "cifar.search.samplers", BuilderSet
 PRUNERS = Registry("hydra/sweeper/pruner", "cifar.search.pruners", BuilderSettings)
 
 ALL = (DATASETS, TASKS, MODELS, AUGMENTATIONS, OPTIMIZERS, SCHEDULES, AVERAGING, CALLBACKS, SAMPLERS, PRUNERS)
+
+KINDS = ("classification", "detection", "segmentation")
+LOSSES = {kind: Registry("loss", f"cifar.tasks.losses.{kind}", BuilderSettings) for kind in KINDS}
+"""What `task.loss` chooses from; in detection `task.box_loss`."""
+METRICS = {kind: Registry("metric", f"cifar.metrics.choices.{kind}", BuilderSettings) for kind in KINDS}
+"""The test metrics of each task: all of them are computed."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cifar.config.builders import ClassifierSettings
-from cifar.config.registry import TASKS
+from cifar.config.registry import LOSSES, TASKS
 from cifar.config.schema import NonNegativeFloat, Rate
 from cifar.interfaces import Dataset, Evaluation, Task
-from cifar.metrics.calibration import expected_calibration_error
+from cifar.metrics.choices import measured
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras, np, tf
-from cifar.runtime.quiet import silenced
 from cifar.runtime.terminal import printable, table
+
+if TYPE_CHECKING:
+    Loss = str
+else:
+    Loss = LOSSES["classification"].literal()
 
 SCORES = ("precision", "recall", "f1-score")
 """Of a class, and their averages, in the names of scikit-learn's `classification_report`."""
@@ -27,7 +31,7 @@ def classification(
     classifier: ClassifierSettings | None,
     *,
     label_smoothing: Rate,
-    loss: Literal["cross_entropy", "focal"] = "cross_entropy",
+    loss: Loss = "cross_entropy",
     focal_gamma: NonNegativeFloat = 2.0,
     class_weights: Literal["none", "balanced"] | list[NonNegativeFloat] = "none",
 ) -> Task:
@@ -43,8 +47,8 @@ def classification(
         raise InputError(
             f"data={dataset.name}: has one class, {dataset.class_names[0]!r}; task=classification needs at least 2"
         )
-    gamma = focal_gamma if loss == "focal" else 0.0
-    return Classification(dataset.class_names, label_smoothing, gamma, _weights(class_weights, dataset), classifier)
+    weights = _weights(class_weights, dataset)
+    return Classification(dataset.class_names, loss, label_smoothing, focal_gamma, weights, classifier)
 
 
 def _weights(given: str | list[float], dataset: Dataset) -> list[float] | None:
@@ -95,12 +99,14 @@ class Classification(Task):
     def __init__(
         self,
         class_names: tuple[str, ...],
+        loss: Loss = "cross_entropy",
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
         class_weights: list[float] | None = None,
         classifier: ClassifierSettings | None = None,
     ):
         self.class_names = class_names
+        self.kind = loss
         self.label_smoothing = label_smoothing
         self.focal_gamma = focal_gamma
         self.class_weights = class_weights
@@ -115,12 +121,12 @@ class Classification(Task):
         return tf.one_hot(targets["label"], len(self.class_names))
 
     def loss(self):
-        if self.focal_gamma or self.class_weights:
-            # Lin et al. 2017, arXiv:1708.02002; without `gamma` it is the cross-entropy, weighted by class.
-            return keras.losses.CategoricalFocalCrossentropy(
-                alpha=self.class_weights or 1.0, gamma=self.focal_gamma, label_smoothing=self.label_smoothing
-            )
-        return keras.losses.CategoricalCrossentropy(label_smoothing=self.label_smoothing)
+        return LOSSES["classification"].build(
+            {"name": self.kind},
+            label_smoothing=self.label_smoothing,
+            class_weights=self.class_weights,
+            focal_gamma=self.focal_gamma,
+        )
 
     def metrics(self):
         return [keras.metrics.CategoricalAccuracy(name="accuracy")]
@@ -148,7 +154,9 @@ class Classification(Task):
         matrix = sk.confusion_matrix(labels, predicted, labels=np.arange(len(self.class_names)))
         notes = self._notes(report)
         return Evaluation(
-            metrics=self._scores(outputs, labels, report),
+            metrics=measured(
+                "classification", labels=labels, predicted=predicted, probabilities=outputs, report=report
+            ),
             tables={
                 "classification_report.txt": "\n".join([_as_text(report), *notes]),
                 "classification_report.json": report,
@@ -197,25 +205,6 @@ class Classification(Task):
         names = ", ".join(map(printable, missing[:NAMED])) + (", …" if len(missing) > NAMED else "")
         count = len(self.class_names)
         return [f"macro averages are of {count - len(missing)} of {count} classes: there are no test images of {names}"]
-
-    def _scores(self, outputs: np.ndarray, labels: np.ndarray, report: Mapping[str, Any]) -> dict[str, float]:
-        from sklearn import metrics as sk
-
-        predicted = outputs.argmax(axis=1)
-        with silenced(2):  # scikit-learn warns where it is not defined, and NaN
-            kappa = sk.cohen_kappa_score(labels, predicted, labels=np.arange(len(self.class_names)))
-        scores = {
-            "accuracy": report["accuracy"],
-            "kappa": float(kappa),
-            "ece": expected_calibration_error(outputs.max(axis=1), predicted == labels),
-        }
-        for average in ("macro", "weighted"):
-            for name in SCORES:
-                scores[f"{name.removesuffix('-score')}_{average}"] = report[f"{average} avg"][name]
-        if len(self.class_names) >= 10:
-            top5 = np.argsort(-outputs, axis=1, kind="stable")[:, :5]
-            scores["top5_accuracy"] = float((top5 == labels[:, None]).any(axis=1).mean())
-        return scores
 
     def _rows(self, outputs: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
         predicted = outputs.argmax(axis=1)

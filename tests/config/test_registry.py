@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cifar.config.builders import BuilderSettings, parameters_of
 from cifar.config.compose import resolve
-from cifar.config.registry import ALL, Registry
+from cifar.config.registry import ALL, LOSSES, METRICS, Registry
 from cifar.config.schema import PositiveInt, Rate, Seed, Strict
 from cifar.runtime.errors import InputError, did_you_mean
 from cifar.runtime.paths import ROOT
@@ -112,6 +112,19 @@ def test_every_yaml_of_a_group_has_its_builder(registry):
     for variant in stems - {*registry.names(), *none}:
         config = resolve(composed("data=digits", f"{registry.group}={variant}"))
         assert getattr(config, registry.group).name == variant
+
+
+@pytest.mark.parametrize(
+    ("registry", "name"),
+    [
+        pytest.param(registry, name, id=f"{registry.group}-{task}-{name}")
+        for registries in (LOSSES, METRICS) for task, registry in registries.items() for name in registry.names()
+    ],
+)  # fmt: skip
+def test_loss_and_metric_has_a_docstring_and_no_settings_of_its_own(registry, name):
+    builder = registry.record(name).builder
+    assert builder.__doc__
+    assert parameters_of(builder)[1] == []
 
 
 def test_groups_are_the_registries_and_the_recipes():

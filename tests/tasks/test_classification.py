@@ -244,7 +244,7 @@ class TestLoss:
         outputs = np.clip(outputs, 1e-3, None) / np.clip(outputs, 1e-3, None).sum(axis=1, keepdims=True)
         classes = outputs.shape[1]
         weights = np.random.default_rng(seed).uniform(0.1, 3, classes)
-        task = Classification(names(classes), smoothing, gamma, weights.tolist())
+        task = Classification(names(classes), "focal", smoothing, gamma, weights.tolist())
         targets = (1 - smoothing) * np.eye(classes)[labels] + smoothing / classes
         each = (weights * targets * (1 - outputs) ** gamma * -np.log(outputs)).sum(axis=1)
         found = task.loss()(task.encode({"label": labels}), outputs.astype("float32"))
@@ -253,7 +253,8 @@ class TestLoss:
     def test_weights_of_one_are_no_weights(self):
         outputs = np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]], "float32")
         targets = np.eye(3, dtype="float32")[:2]
-        plain, weighted = Classification(names(3), 0.1), Classification(names(3), 0.1, class_weights=[1.0] * 3)
+        plain = Classification(names(3), label_smoothing=0.1)
+        weighted = Classification(names(3), label_smoothing=0.1, class_weights=[1.0] * 3)
         losses = [float(task.loss()(targets, outputs)) for task in (plain, weighted)]
         assert losses[1] == pytest.approx(losses[0], rel=1e-6)
 
@@ -268,7 +269,7 @@ class TestLoss:
     def test_settings_decide_it(self, compose):
         def built(*overrides):
             task = Experiment.prepare(compose(*TINY, *overrides)).task
-            return task.focal_gamma, task.class_weights
+            return getattr(task.loss(), "gamma", 0), task.class_weights
 
         assert built() == (0, None)
         assert built("task.focal_gamma=3") == (0, None)

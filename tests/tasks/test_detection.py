@@ -18,12 +18,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from cifar import tracking
-from cifar.config.registry import MODELS, TASKS
+from cifar.config.registry import LOSSES, MODELS, TASKS
 from cifar.interfaces import Dataset, Evaluation, Split
 from cifar.metrics import detection
 from cifar.nn import layers
 from cifar.tasks.detection.fpn import map_size, pyramid
-from cifar.tasks.detection.losses import IGNORE, LOSSES, centerness, focal_loss, iou
+from cifar.tasks.detection.losses import IGNORE, centerness, focal_loss, iou
 from cifar.tasks.detection.task import Detection
 from cifar.training import checkpoint_file
 from cifar.training.experiment import Experiment, _last_layers
@@ -32,6 +32,7 @@ from helpers.runs import composed, sqlite
 
 NAMES = ("cat", "dog", "owl")
 SIZE = (48, 64)
+BOX_LOSSES = LOSSES["detection"]
 
 
 @functools.cache
@@ -98,23 +99,23 @@ def loss_by_hand(kind, a, b) -> float:
 
 
 class TestLosses:
-    @given(st.integers(0, 2**32 - 1), st.sampled_from(sorted(LOSSES)))
+    @given(st.integers(0, 2**32 - 1), st.sampled_from(BOX_LOSSES.names()))
     @settings(deadline=None, max_examples=40)
     def test_of_boxes_are_those_of_the_papers(self, seed, kind):
         rng = np.random.default_rng(seed)
         true, found = random_boxes(rng, 5), random_boxes(rng, 5)
         found[0] = true[0]
         expected = [loss_by_hand(kind, *pair) for pair in zip(true, found, strict=True)]
-        np.testing.assert_allclose(LOSSES[kind](true, found), expected, atol=2e-5)
+        np.testing.assert_allclose(BOX_LOSSES.build({"name": kind})(true, found), expected, atol=2e-5)
         overlaps = [iou_by_hand(*pair) for pair in zip(true, found, strict=True)]
         np.testing.assert_allclose(iou(true, found), overlaps, atol=1e-5)
 
-    @pytest.mark.parametrize("kind", sorted(LOSSES))
+    @pytest.mark.parametrize("kind", BOX_LOSSES.names())
     def test_gradients_are_finite_also_of_boxes_without_extent(self, kind):
         true = tf.constant([[0, 0, 0, 0], [1, 1, 5, 5], [1, 1, 5, 5], [2, 2, 4, 4]], "float32")
         found = tf.Variable([[0, 0, 0, 0], [9, 9, 9, 9], [1, 1, 5, 5], [-100, -100, 500, 400]], dtype="float32")
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(LOSSES[kind](true, found))
+            loss = tf.reduce_sum(BOX_LOSSES.build({"name": kind})(true, found))
         assert np.isfinite(tape.gradient(loss, found)).all()
 
     def test_focal_loss_by_hand(self):

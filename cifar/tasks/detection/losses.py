@@ -16,6 +16,8 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
+from cifar.config.registry import LOSSES
+
 BACKGROUND, IGNORE = -1, -2
 """In place of a class: there is no object; nobody can say whether there is one, so that nothing is learned."""
 TINY = 1e-7
@@ -66,9 +68,6 @@ def smooth_l1_loss(true, found, beta: float = 0.1):
     return ops.mean(smooth, axis=-1)
 
 
-LOSSES = {"ciou": ciou_loss, "diou": diou_loss, "giou": giou_loss, "smooth_l1": smooth_l1_loss}
-
-
 class FCOSLoss(keras.losses.Loss):
     """Focal loss of the classes, loss of the boxes and cross-entropy of centerness: one sum an image.
 
@@ -78,7 +77,8 @@ class FCOSLoss(keras.losses.Loss):
 
     def __init__(self, box_loss: str, box_weight: float, gamma: float, alpha: float):
         super().__init__(name="of_places")
-        self._box_loss, self._box_weight, self._gamma, self._alpha = LOSSES[box_loss], box_weight, gamma, alpha
+        self._box_loss = LOSSES["detection"].build({"name": box_loss})
+        self._box_weight, self._gamma, self._alpha = box_weight, gamma, alpha
 
     def call(self, y_true, y_pred):
         logits, center_logit, found = _parts(y_pred)
@@ -101,7 +101,7 @@ class SingleObjectLoss(keras.losses.Loss):
 
     def __init__(self, box_loss: str, box_weight: float):
         super().__init__(name="of_one_box")
-        self._box_loss, self._box_weight = LOSSES[box_loss], box_weight
+        self._box_loss, self._box_weight = LOSSES["detection"].build({"name": box_loss}), box_weight
 
     def call(self, y_true, y_pred):
         logits, found = y_pred[..., :-4], y_pred[..., -4:]

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from cifar.config.registry import TASKS
+from cifar.config.registry import LOSSES, TASKS
 from cifar.config.schema import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Share, UnitInterval
 from cifar.interfaces import Dataset, Evaluation, Split, Task
+from cifar.metrics.choices import measured
 from cifar.metrics.detection import judge, matched, overlaps, results, truth
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras, np
 from cifar.tasks.detection.fcos import LEAST_SCORE, FCOSHead, Grid
 from cifar.tasks.detection.single_object import SingleObjectHead
+
+if TYPE_CHECKING:
+    BoxLoss = str
+else:
+    BoxLoss = LOSSES["detection"].literal()
 
 SAME = 0.7
 """Detections of different classes that overlap more are answers to the same object, of which one counts."""
@@ -30,7 +36,7 @@ def detection(
     levels: Annotated[list[NonNegativeInt], Field(min_length=1)],
     fpn_channels: PositiveInt,
     head_depth: NonNegativeInt,
-    box_loss: Literal["ciou", "diou", "giou", "smooth_l1"],
+    box_loss: BoxLoss,
     box_weight: PositiveFloat,
     focal_gamma: NonNegativeFloat,
     focal_alpha: Share,
@@ -137,7 +143,7 @@ class Detection(Task):
         names = (*self.class_names, "background")
         of_one = self._of_one(predictions, split) if isinstance(self.head, SingleObjectHead) else {}
         return Evaluation(
-            metrics={**of_one, **scores.metrics},
+            metrics={**of_one, **measured("detection", scores=scores, predictions=predictions, split=split)},
             tables={
                 "average_precision.csv": scores.of_classes(self.class_names),
                 "predictions.json": found,

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from cifar.config.registry import TASKS
+from cifar.config.registry import LOSSES, TASKS
 from cifar.config.schema import NonNegativeFloat, PositiveInt, Rate
 from cifar.interfaces import Dataset, Evaluation, Split, Task
+from cifar.metrics.choices import measured
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras, np, tf
 from cifar.runtime.terminal import number, table
 from cifar.tasks.segmentation import decoders
 
-Loss = Literal["cross_entropy", "focal", "dice", "cross_entropy_dice"]
+if TYPE_CHECKING:
+    Loss = str
+else:
+    Loss = LOSSES["segmentation"].literal()
 SHOWN = 5
 """Images in a picture of the best, the worst, or any."""
 
@@ -97,15 +101,9 @@ class Segmentation(Task):
         return tf.cast(targets["mask"], tf.float32)
 
     def loss(self):
-        from cifar.tasks.segmentation import losses
-
-        gamma = self.focal_gamma if self.kind == "focal" else 0.0
-
-        def cross_entropy(*parts):
-            return losses.cross_entropy(*parts, gamma)
-
-        parts = {"dice": [losses.dice], "cross_entropy_dice": [cross_entropy, losses.dice]}
-        return losses.MaskLoss(parts.get(self.kind, [cross_entropy]), self.class_weights)
+        return LOSSES["segmentation"].build(
+            {"name": self.kind}, class_weights=self.class_weights, focal_gamma=self.focal_gamma
+        )
 
     def metrics(self):
         from cifar.tasks.segmentation import losses
@@ -146,7 +144,7 @@ class Segmentation(Task):
         rows = self._rows(matrix, mean(boundaries, axis=0))
         report = {row["class"]: row for row in rows if not np.isnan(row["iou"])}
         return Evaluation(
-            metrics=_scores(matrix, boundaries),
+            metrics=measured("segmentation", matrix=matrix, boundaries=boundaries),
             tables={
                 "per_class.txt": table([list(rows[0]), *(map(_cell, row.values()) for row in rows)], columns=120),
                 "per_class.csv": rows,
@@ -187,21 +185,6 @@ class Segmentation(Task):
             )
             for name, index in chosen.items()
         }  # fmt: skip
-
-
-def _scores(matrix: np.ndarray, boundaries: np.ndarray) -> dict[str, float]:
-    """The metrics of all images; of the foreground, whatever its class, and the background there is one IoU more."""
-    from cifar.metrics.segmentation import mean, scores
-
-    each = scores(matrix)
-    outside, inside = matrix[0, 0], matrix[1:, 1:].sum()
-    return {
-        "accuracy": float(np.trace(matrix) / max(1, matrix.sum())),
-        "mean_iou": float(mean(each["iou"])),
-        "dice": float(mean(each["dice"])),
-        "boundary_f1": float(mean(mean(boundaries, axis=1))),
-        "foreground_iou": float(inside / max(1, matrix.sum() - outside)),
-    }
 
 
 def _cell(value: Any) -> str:

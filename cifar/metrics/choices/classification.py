@@ -1,0 +1,55 @@
+"""The test metrics of `task=classification`.
+
+The task offers `labels` and `predicted`, int64 (n,), `probabilities` float32 (n, classes), and its `report` of
+precision, recall and F1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cifar.config.registry import METRICS
+from cifar.metrics.calibration import expected_calibration_error
+from cifar.runtime.lazy import np
+from cifar.runtime.quiet import silenced
+
+
+@METRICS["classification"].register
+def accuracy(report: Mapping[str, Any]) -> float:
+    """Share of the images whose class is right."""
+    return report["accuracy"]
+
+
+@METRICS["classification"].register
+def kappa(labels: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray) -> float:
+    """Cohen's kappa; NaN where it is not defined."""
+    from sklearn import metrics as sk
+
+    with silenced(2):  # scikit-learn warns where it is not defined
+        return sk.cohen_kappa_score(labels, predicted, labels=np.arange(probabilities.shape[1]))
+
+
+@METRICS["classification"].register
+def ece(labels: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray) -> float:
+    """Expected calibration error of the highest probabilities."""
+    return expected_calibration_error(probabilities.max(axis=1), predicted == labels)
+
+
+@METRICS["classification"].register
+def averages(report: Mapping[str, Any]) -> dict[str, float]:
+    """Precision, recall and F1, averaged over the classes (`macro`) and over the images (`weighted`)."""
+    names = {"precision": "precision", "recall": "recall", "f1-score": "f1"}
+    return {
+        f"{name}_{average}": report[f"{average} avg"][column]
+        for average in ("macro", "weighted") for column, name in names.items()
+    }  # fmt: skip
+
+
+@METRICS["classification"].register
+def top5_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
+    """Share of the images whose class is among the five likeliest; of data sets with at least 10 classes."""
+    if probabilities.shape[1] < 10:
+        return None
+    top5 = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
+    return (top5 == labels[:, None]).any(axis=1).mean()
