@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from cifar.config import renamed
 from cifar.config.settings import MAY_CHANGE
 from cifar.metrics.statistics import Aggregate, aggregate
 from cifar.runtime.errors import InputError, did_you_mean, warn
@@ -97,7 +98,9 @@ def _check_ignored(runs: Sequence[StoredRun], ignored: Collection[str]) -> None:
     names |= {key.partition(".")[0] for key in names}
     for name in ignored:
         if name not in names:
-            raise InputError(f"--ignore {name}: no run has such a setting; {did_you_mean(name, names)}")
+            new = renamed.new_name(name, names)
+            told = f"it is called {new} now" if new else did_you_mean(name, names)
+            raise InputError(f"--ignore {name}: no run has such a setting; {told}")
 
 
 def _settings(run: StoredRun, ignored: Collection[str] = ()) -> dict[str, str]:

@@ -8,7 +8,7 @@ that they stay what they were.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from cifar.runtime.errors import did_you_mean
@@ -97,10 +97,19 @@ Value = TypeVar("Value")
 def unknown_setting(key: str, known: Iterable[str]) -> str:
     """The message for the unknown setting `key`, dotted, next to which the settings `known` stand."""
     known = [*known]
-    for setting in SETTINGS:
-        if setting.old == key and setting.new.rpartition(".")[2] in known:
-            return f"{key} is called {setting.new} now"
+    if new := new_name(key, known):
+        return f"{key} is called {new} now"
     return f"unknown setting; {did_you_mean(key.rpartition('.')[2], known)}"
+
+
+def new_name(key: str, known: Collection[str]) -> str | None:
+    """The new name of the setting `key`, dotted, if it or its last part is among the `known` settings."""
+    for setting in SETTINGS:
+        if key == setting.old or key.startswith(f"{setting.old}."):
+            new = setting.new + key[len(setting.old) :]
+            if new in known or new.rpartition(".")[2] in known:
+                return new
+    return None
 
 
 def unknown_choice(group: str, name: object, known: Iterable[str], kind: str = "choice") -> str:
@@ -193,6 +202,22 @@ def old_filter(filter_string: str) -> tuple[str, list[str]]:
         names += [match[2] + new for match in re.finditer(named, filter_string)]
         filter_string = re.sub(named, rf"\g<1>\g<2>{old}", filter_string)
     return filter_string, names
+
+
+def in_filter(filter_string: str) -> list[tuple[str, str]]:
+    """The old names in a filter string of MLflow's and the new ones; other settings or metrics may have an old name."""
+    found = []
+    for kind, key in re.findall(r"(params|metrics)\.[`\"]?([\w./]+)", filter_string):
+        split, _, own = key.partition("/")
+        if kind == "metrics":
+            found += [(key, f"{split}/{metric.new}") for metric in METRICS if metric.old == own]
+        else:
+            found += [
+                (key, setting.new + key[len(setting.old) :])
+                for setting in SETTINGS
+                if key == setting.old or key.startswith(f"{setting.old}.")
+            ]
+    return found
 
 
 def _by_new_names(found: dict[Path, Any]) -> dict[Path, Any]:

@@ -105,10 +105,15 @@ def setting_columns(names: Sequence[str]) -> list[list[str]]:
 
 
 def metrics(outcomes: Iterable[Outcome], objectives: Sequence[str]) -> list[str]:
-    """The names of those of the best epoch, the costs among the objectives, and of the test the same but the loss."""
-    best = list(dict.fromkeys(name for outcome in outcomes for name in outcome.metrics if name.startswith("best/")))
-    test = [name.replace("best/", "test/") for name in best if name not in ("best/epoch", "best/loss")]
-    return [*best, *(name for name in objectives if name in objective.COSTS), *test]
+    """The names of those of the best epoch, the costs among the objectives, and the same of the test but the loss.
+
+    Where the test has other metrics than the validation, such as those of COCO, all of them.
+    """
+    known = dict.fromkeys(name for outcome in outcomes for name in outcome.metrics)
+    best = [name for name in known if name.startswith("best/")]
+    test = [name for name in known if name.startswith("test/") and name != "test/loss"]
+    same = [own for name in best if (own := name.replace("best/", "test/")) in test]
+    return [*best, *(name for name in objectives if name in objective.COSTS), *(same or test)]
 
 
 def _group(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> Group:

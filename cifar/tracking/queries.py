@@ -91,6 +91,11 @@ def search_runs(experiment: str | None = None, filter_string: str = "") -> list[
     names = _experiments()
     if experiment is not None and experiment not in names.values():
         raise InputError(f"experiment {experiment}: unknown; {did_you_mean(experiment, names.values())}")
+    if old_names := renamed.in_filter(filter_string):
+        known = [_stored(run, names) for run in _search("", experiment)]
+        for old, new in old_names:
+            if known and not any(run.has([old]) for run in known):
+                raise InputError(f"--filter: {old} is called {new} now")
     found = [_stored(run, names) for run in _search(filter_string, experiment)]
     old_filter, new_names = renamed.old_filter(filter_string)
     if new_names:

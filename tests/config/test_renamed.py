@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cifar.config import registry, renamed
+from cifar.config import registry, renamed, schema
 from cifar.config.compose import read
 from cifar.config.settings import Settings, identity
 from cifar.runtime.errors import InputError
@@ -21,11 +21,13 @@ KEYS = {
         "identity": "7ab3e5361eadc3891bbddd834efc0201dd07c068ee88602c6706a88d199e0a13",
         "sweep": "51e744a9b3bae25e2d0c078b708271fb28a45193aa807cf88c701d65767c052a",
         "search": "1694efa23269f8bcbb590dc78e54b79ae5c90626de9cefe98bb7994837c163cf",
+        "unnamed search": "cff0a66648102325d31c80d1c3987ca738f1e86e8a9958bfc3c194f0ac58f0e3",
     },
     "detection": {
         "identity": "1851025ca2759fdd465a9857a104353eaab6c5c5ad4455a19516fe8f4d9eefb1",
         "sweep": "29f263eace10053da7ecff726abe43a853fe37fcf9315f71d10c7741d5bd02eb",
         "search": "4142f1643b2d0603b0f3dc983bf739b17bb229e1753472018aa64d4e85b97e65",
+        "unnamed search": "a475f207786a125d5944adb4e822c862094c9fa9d8e547da075f3e2772916a4d",
     },
 }
 """What that commit's code made of them."""
@@ -81,7 +83,7 @@ def test_no_old_name_is_in_use():
         group, builder = setting.new.split(".")[0], setting.builder or setting.new.split(".")[1:-1][-1:]
         if isinstance(builder, str):
             with pytest.raises(InputError) as error:
-                groups[group].check({"name": builder, "no_setting": 0})
+                groups[group].parse({"name": builder, "no_setting": 0})
             known = str(error.value).partition("known: ")[2].split(", ")
             assert setting.new.rpartition(".")[2] in known and setting.old.rpartition(".")[2] not in known
     assert Settings.model_fields.keys() >= {"weight_averaging"} and "averaging" not in Settings.model_fields
@@ -97,9 +99,9 @@ def recorded(request) -> tuple[Settings, dict[str, str]]:
 
 def test_settings_are_read_by_their_new_names():
     settings = read((RECORDED / "detection.yaml").read_text())
-    assert settings.data["num_train"] == 20 and settings.data["limit"] is None
-    assert (settings.task["fpn_channels"], settings.task["head_depth"], settings.task["score_threshold"]) == (2, 0, 0.2)
-    assert settings.objective == settings.callbacks["checkpoint"]["monitor"] == "val/positive_accuracy"
+    assert settings.data.num_train == 20 and settings.data.limit is None
+    assert (settings.task.fpn_channels, settings.task.head_depth, settings.task.score_threshold) == (2, 0, 0.2)
+    assert settings.objective == settings.callbacks["checkpoint"].monitor == "val/positive_accuracy"
     assert renamed.translated(settings.model_dump()) == settings.model_dump()
 
 
@@ -109,16 +111,17 @@ def test_keys_are_those_of_before(recorded):
         "model.classifier.dropout": space.Interval(0.0, 0.5, False),
         "task.fpn_channels": space.Interval(1, 4, False),
     }
-    options = search.Options(n_trials=2, storage=None, study_name="old", sampler={"name": "random"},
-                             pruner={"name": "none"}, params={})  # fmt: skip
+    given = {"n_trials": 2, "storage": None, "sampler": {"name": "random"}, "pruner": {"name": "none"}, "params": {}}
+    named, unnamed = (schema.validate(search.Options, {**given, "study_name": name}, "") for name in ("old", None))
     assert identity(settings) == keys["identity"]
     assert grid.key([settings, settings.model_copy(update={"seed": 1})]) == keys["sweep"]
-    assert search.fingerprint(options, dimensions, settings) == keys["search"]
+    assert search.fingerprint(named, dimensions, settings) == keys["search"]
+    assert search.fingerprint(unnamed, dimensions, settings) == keys["unnamed search"]
 
 
 def test_a_limit_of_scenes_is_another_setting_than_none():
     settings = read((RECORDED / "detection.yaml").read_text())
-    limited = settings.model_copy(update={"data": {**settings.data, "limit": 9}})
+    limited = settings.model_copy(update={"data": settings.data.changed(limit=9)})
     assert identity(limited) != identity(settings)
 
 

@@ -91,6 +91,12 @@ def test_they_are_listed_by_the_new_names(old, command):
     assert runs("--filter", "metrics.`best/positive_accuracy` > 0") == ["detection"]
     done = command(uri, "runs", "--sort", "test/recall")
     assert (done.code, done.stderr) == (2, "error: metric test/recall: no run has it; it is called test/ar100 now\n")
+    for old_name, new_name in (("params.`averaging.name` = 'ema'", "averaging.name is called weight_averaging.name"),
+                               ("metrics.`test/recall` > 0", "test/recall is called test/ar100")):  # fmt: skip
+        done = command(uri, "runs", "--filter", old_name)
+        assert (done.code, done.stderr) == (2, f"error: --filter: {new_name} now\n")
+    done = command(uri, "compare", *ids.values(), "--ignore", "averaging")
+    assert done.stderr == "error: --ignore averaging: no run has such a setting; it is called weight_averaging now\n"
 
 
 def test_their_histories_have_the_new_names(old):

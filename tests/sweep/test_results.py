@@ -1,0 +1,28 @@
+"""Which metrics of a sweep's jobs are shown, and their means over the seeds."""
+
+from __future__ import annotations
+
+import pytest
+
+from cifar.sweep import results
+from cifar.sweep.jobs import Job, Outcome
+
+CLASSIFICATION = {"best/epoch": 3, "best/loss": 0.5, "best/accuracy": 0.8, "test/loss": 0.6, "test/accuracy": 0.7,
+                  "test/kappa": 0.6}  # fmt: skip
+DETECTION = {"best/epoch": 3, "best/loss": 0.5, "best/positive_accuracy": 0.8, "test/loss": 0.6, "test/map": 0.3,
+             "test/ar100": 0.4}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("metrics", "shown"),
+    [
+        (CLASSIFICATION, ["best/epoch", "best/loss", "best/accuracy", "test/accuracy"]),
+        (DETECTION, ["best/epoch", "best/loss", "best/positive_accuracy", "test/map", "test/ar100"]),
+    ],
+)
+def test_those_of_the_task(metrics, shown):
+    outcomes = [Outcome(Job(f"seed={seed}", (f"seed={seed}",)), "FINISHED", metrics=metrics) for seed in (1, 2)]
+    assert results.metrics(outcomes, ["val/loss"]) == shown
+    (group,) = results.over_seeds(outcomes, ["val/loss"])
+    assert list(group.metrics) == shown[1:] and group.metrics[shown[-1]].mean == metrics[shown[-1]]
+    assert "seeds" in results.report(outcomes, ["val/loss"])
