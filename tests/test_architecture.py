@@ -167,7 +167,7 @@ import sys
 import cifar.training.experiment
 from cifar.config.registry import ALL, LOSSES, METRICS
 assert all(registry.names() for registry in (*ALL, *LOSSES.values(), *METRICS.values()))
-heavy = {"tensorflow", "keras", "sklearn", "mlflow", "optuna", "matplotlib", "seaborn", "PIL"}
+heavy = {"tensorflow", "keras", "sklearn", "mlflow", "optuna", "matplotlib", "seaborn", "PIL", "rich"}
 print(*sorted(heavy & sys.modules.keys()))
 """
     done = run_python("-c", script)

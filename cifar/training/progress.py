@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from cifar.runtime.live import LiveLines
-from cifar.runtime.terminal import duration
+from cifar.runtime.terminal import GAP, duration
 
 BEST = "best"
-GAP = "  "
 
 
 class Progress:
