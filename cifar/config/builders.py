@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import PrivateAttr, create_model, model_serializer
+from pydantic import Field, PrivateAttr, create_model, model_serializer
 
 from cifar.config.schema import PositiveFloat, PositiveInt, Rate, Strict, validate
 
@@ -74,11 +74,11 @@ class ClassifierSettings(Strict):
     What the last layer gets is multiplied by `scale`; `bias` is that of the last layer.
     """
 
-    pooling: Literal["flatten", "average", "max"]
-    units: list[PositiveInt]
-    dropout: Rate
-    bias: bool = True
-    scale: PositiveFloat = 1.0
+    pooling: Annotated[Literal["flatten", "average", "max"], Field(description="pooling of the deepest feature map")]
+    units: Annotated[list[PositiveInt], Field(description="units of each hidden layer")]
+    dropout: Annotated[Rate, Field(description="dropout rate after each hidden layer")]
+    bias: Annotated[bool, Field(description="the last layer has a bias")] = True
+    scale: Annotated[PositiveFloat, Field(description="factor of what the last layer gets")] = 1.0
 
 
 class ModelSettings(BuilderSettings):
