@@ -188,6 +188,6 @@ def test_mistakes(overrides, expected):
 
 def test_source_without_labels():
     scenes = OmegaConf.to_container(composed("data=scenes", "data@data.source=digits").data)
-    few = {**scenes, "train": 2, "val": 1, "test": 1}
+    few = {**scenes, "num_train": 2, "num_val": 1, "num_test": 1}
     with pytest.raises(InputError, match=re.escape("data.source.name=scenes: its images have no labels")):
         build(source=few)

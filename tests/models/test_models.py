@@ -164,7 +164,7 @@ REFUSED = [
     ("wide_resnet model.depth=20", "model.depth=20: should be 10, 16, 22 …"),
     ("resnet model.filters=[16,8] model.depth=6", "model.shortcut=A: should be B where a stage has fewer filters"),
     ("resnet model.filters=[8,8,8,8,8,8] model.depth=14", "model.filters=[8, 8, 8, 8, 8, 8]: halves images 5 times"),
-    ("cct model.heads=3", "model.heads=3: should divide model.width=128"),
+    ("cct model.num_heads=3", "model.num_heads=3: should divide model.embed_dim=128"),
 ]  # fmt: skip
 
 

@@ -20,8 +20,22 @@ STEPS = 8
 TOLERANCE = 1e-4
 """Relative. TOLERANCE_REASON"""
 
-COMMON = ("precision=float32", "schedule=constant", "averaging=none", "augmentation=[flip]", "batch_size=16", "seed=1")
-SCENES = ("data=scenes", "data@data.source=digits", "data.size=32", "data.train=32", "data.val=8", "data.test=8")
+COMMON = (
+    "precision=float32",
+    "schedule=constant",
+    "weight_averaging=none",
+    "augmentation=[flip]",
+    "batch_size=16",
+    "seed=1",
+)
+SCENES = (
+    "data=scenes",
+    "data@data.source=digits",
+    "data.size=32",
+    "data.num_train=32",
+    "data.num_val=8",
+    "data.num_test=8",
+)
 TASKS = {
     "classification": ("data=digits", "data.limit=200", "model.filters=[8,8]", "model.classifier.units=[16]"),
     "detection": ("task=detection", *SCENES, "model.filters=[8,16]"),
