@@ -26,7 +26,7 @@ import time
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from training import PEERS, ROOT, spread, write_images
+from training import PEERS, ROOT, write_images
 
 sys.path.insert(0, str(ROOT))
 
@@ -174,7 +174,7 @@ class Contest:
             f"{self._best / 1e12:,.1f} TFLOP/s; {'CIFAR-10' if options.data else 'random images'}",
             flush=True,
         )
-        print(f"\n{'images/s':44}{'median':>9}{'least':>9}{'most':>9}{'of the peak':>13}{'GiB':>8}", flush=True)
+        print(f"\n{'images/s':44}{'median':>11}{'least':>11}{'most':>11}{'of the peak':>13}{'GiB':>8}", flush=True)
 
     def ours(self, network: str, batch: int, *settings: str) -> None:
         """Three lines: the training, its step alone, its batches alone."""
@@ -217,8 +217,8 @@ class Contest:
 
     def _show(self, name: str, speeds: list[float], operations: float = 0, memory: float = 0) -> None:
         share = f"{np.median(speeds) * operations / self._best:13.1%}" if operations and self._best else f"{'':13}"
-        print(f"{name:44}{spread(np.array(speeds), ',.0f')}{share}{f'{memory / 2**30:8.2f}' if memory else ''}",
-              flush=True)  # fmt: skip
+        figures = "".join(f"{speed:11,.0f}" for speed in (np.median(speeds), min(speeds), max(speeds)))
+        print(f"{name:44}{figures}{share}{f'{memory / 2**30:8.2f}' if memory else ''}", flush=True)
 
     def _found(self, *arguments: str) -> dict | None:
         """What a function above has found in a process of its own."""
@@ -226,19 +226,19 @@ class Contest:
         return json.loads(output.splitlines()[-1]) if output else None
 
     def _output(self, *command: str) -> str | None:
-        """What `python COMMAND…` prints; None, with the reason shown, where it fails or the time is up."""
+        """What `python COMMAND…` prints; None, with the reason shown, where it fails. Ends where the time is up."""
         left, shown = self._end - time.monotonic(), " ".join(command)
         if left < LEAST:
-            print(f"  no time left for {shown}", flush=True)
-            return None
+            print("the time is up", flush=True)
+            sys.exit()
         cache = {"JAX_COMPILATION_CACHE_DIR": str(self._folder / "compiled"), "TF_CPP_MIN_LOG_LEVEL": "3"}
         began = time.monotonic()
         try:
             done = subprocess.run([sys.executable, *command], cwd=self._folder, env=os.environ | cache,
                                   capture_output=True, text=True, timeout=left)  # fmt: skip
         except subprocess.TimeoutExpired:
-            print(f"  no time left for {shown}", flush=True)
-            return None
+            print(f"the time is up in {shown}", flush=True)
+            sys.exit()
         print(f"  {time.monotonic() - began:.0f} s: {shown}", file=sys.stderr, flush=True)
         if done.returncode:
             print(f"  failed: {shown}\n{done.stderr[-2500:]}", flush=True)

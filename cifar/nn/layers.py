@@ -54,8 +54,8 @@ class Activation(keras.layers.Activation):
 class MaxPooling2D(keras.layers.MaxPooling2D):
     """Max pooling of images whose gradient XLA computes element by element.
 
-    XLA makes a scatter of the gradient of its own max pooling: on a CPU that is a loop, 19 times as slow in float32;
-    on a GPU it is slow where it must be deterministic. TensorFlow without XLA has an operation for it.
+    XLA makes a scatter of the gradient of its own max pooling: on a CPU that is a loop, 19 times as slow in float32; on
+    a GPU it is slow where it must be deterministic (jax#17844). TensorFlow without XLA has an operation for it.
     """
 
     def call(self, inputs):
