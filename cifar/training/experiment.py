@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -257,14 +257,26 @@ def _first_layer(model: keras.Model, phase: Phase) -> int:
 
 def _last_layers(model: keras.Model) -> set[str]:
     """The names of the layers with weights that are the last on their ways to the outputs."""
-    found, tensors = set(), list(model.outputs)
-    while tensors:
-        operation, node, _ = tensors.pop()._keras_history
-        if getattr(operation, "weights", ()):
-            found.add(operation.name)
-        elif operation._inbound_nodes:
-            tensors.extend(operation._inbound_nodes[node].input_tensors)
+    config = keras.Model(model.inputs, model.outputs).get_config()
+    calls = {layer["name"]: layer["inbound_nodes"] for layer in config["layers"]}
+    weighted = {operation.name for operation in model.operations if getattr(operation, "weights", ())}
+    found, outputs = set(), list(config["output_layers"])
+    while outputs:
+        name, call, _ = outputs.pop()
+        if name in weighted:
+            found.add(name)
+        elif calls[name]:
+            tensors = [one for one in _mappings(calls[name][call]) if one.get("class_name") == "__keras_tensor__"]
+            outputs.extend(tensor["config"]["keras_history"] for tensor in tensors)
     return found
+
+
+def _mappings(value: Any) -> Iterator[dict[str, Any]]:
+    """The mappings in `value`, a structure of lists and mappings such as a layer's call has in Keras's format."""
+    if isinstance(value, dict):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        yield from _mappings(part)
 
 
 def _check_metrics(settings: Settings, task: Task) -> None:

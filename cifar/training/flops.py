@@ -10,7 +10,6 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow.python.framework.ops import get_stats_for_node_def
 
 from cifar.nn import layers
 from cifar.runtime import terminal
@@ -42,30 +41,20 @@ def costs(model: keras.Model) -> list[Cost]:
     """
     # TensorFlow knows no shapes behind what XLA compiles in the project's own layers.
     model = layers.portable(model)
-    on_jax = keras.backend.backend() == "jax"
+    count = _flops_on_jax if keras.backend.backend() == "jax" else _flops_on_tensorflow
     flops: Counter[str] = Counter()
     outputs: dict[str, list[Any]] = {operation.name: [] for operation in model.operations}
     outputs[model.inputs[0].name].append(model.inputs[0])
 
-    def counted(operation: keras.Operation) -> Callable:
-        def call(*arguments: Any, **keywords: Any) -> Any:
-            result, count = (_on_jax if on_jax else _on_tensorflow)(operation, arguments, keywords)
-            flops[operation.name] += count
-            outputs[operation.name] += keras.tree.flatten(result)
-            return result
+    def call(operation: keras.Operation, *arguments: Any, **keywords: Any) -> Any:
+        result = operation(*arguments, **keywords)
+        flops[operation.name] += count(operation, arguments, keywords)
+        outputs[operation.name] += keras.tree.flatten(result)
+        return result
 
-        return call
-
-    def forward(x: Any) -> Any:
-        # Keras's own way from layer to layer; no public one lets each be looked at.
-        return model._run_through_graph(x, counted)
-
-    shape, kind = (1, *model.input_shape[1:]), model.inputs[0].dtype
-    if on_jax:
-        jax.eval_shape(forward, jax.ShapeDtypeStruct(shape, kind))
-    else:
-        with silenced(2):  # TensorFlow warns of its own use of a deprecated function
-            tf.function(forward).get_concrete_function(tf.TensorSpec(shape, kind))
+    image = keras.Input(batch_shape=(1, *model.input_shape[1:]), dtype=model.inputs[0].dtype)
+    with silenced(2):  # TensorFlow warns of its own use of a deprecated function
+        keras.models.clone_model(model, image, clone_function=lambda operation: operation, call_function=call)
     return [
         Cost(
             operation.name,
@@ -102,32 +91,40 @@ def _size(tensor: Any) -> int:
     return math.prod(tensor.shape[1:]) * tf.as_dtype(keras.backend.standardize_dtype(tensor.dtype)).size
 
 
-def _on_tensorflow(operation: keras.Operation, arguments: tuple, keywords: dict[str, Any]) -> tuple[Any, int]:
-    """What `operation` makes of its arguments within a graph, and its floating-point operations."""
-    graph = tf.compat.v1.get_default_graph()
-    before = len(graph.get_operations())
-    result = operation(*arguments, **keywords)
-    added = graph.get_operations()[before:]
-    values = [get_stats_for_node_def(graph, one.node_def, "flops").value for one in added]
-    return result, sum(int(value) for value in values if value)
+def _flops_on_tensorflow(operation: keras.Operation, arguments: tuple, keywords: dict[str, Any]) -> int:
+    """Floating-point operations of a call of `operation` with Keras's symbolic tensors, by TensorFlow's profiler."""
+    call, tensors = _numeric(operation, arguments, keywords)
+    specs = [tf.TensorSpec(x.shape, x.dtype) for x in tensors]
+    graph = tf.function(call, autograph=False).get_concrete_function(*specs).graph
+    profiler = tf.compat.v1.profiler
+    options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation()).with_empty_output()
+    return profiler.profile(graph, options=options.build()).total_float_ops
 
 
-def _on_jax(operation: keras.Operation, arguments: tuple, keywords: dict[str, Any]) -> tuple[Any, int]:
-    """The same, on tracers."""
-    has_variables = isinstance(operation, keras.Layer)
-    groups = (operation.trainable_variables, operation.non_trainable_variables) if has_variables else ()
-    leaves, structure = jax.tree.flatten(arguments)
-    tensors = [leaf for leaf in leaves if hasattr(leaf, "shape")]
+def _flops_on_jax(operation: keras.Operation, arguments: tuple, keywords: dict[str, Any]) -> int:
+    """The same, by XLA's cost analysis."""
+    call, tensors = _numeric(operation, arguments, keywords)
+    variables = list(getattr(operation, "variables", ()))
 
-    def alone(variables: list, tensors: list) -> Any:
-        given = iter(tensors)
-        inputs = structure.unflatten([next(given) if hasattr(leaf, "shape") else leaf for leaf in leaves])
-        if has_variables:
-            return operation.stateless_call(*variables, *inputs, **keywords)[0]
-        return operation(*inputs, **keywords)
+    def stateless(values: list, *tensors: Any) -> Any:
+        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+            return call(*tensors)
 
-    values = [[variable.value for variable in group] for group in groups]
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (values, tensors))
+    specs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (*variables, *tensors)]
     with jax.default_device(jax.local_devices(backend="cpu")[0]):  # on a GPU, JAX counts nothing before it compiles
-        flops = jax.jit(alone).lower(*shapes).cost_analysis().get("flops", 0)
-    return operation(*arguments, **keywords), int(flops)
+        lowered = jax.jit(stateless).lower(specs[: len(variables)], *specs[len(variables) :])
+    return int(lowered.cost_analysis().get("flops", 0))
+
+
+def _numeric(operation: keras.Operation, arguments: tuple, keywords: dict[str, Any]) -> tuple[Callable, list]:
+    """`operation` as a function of the symbolic tensors among its arguments, and these."""
+    given = keras.tree.flatten((arguments, keywords))
+    symbolic = [x for x in given if isinstance(x, keras.KerasTensor)]
+
+    def call(*tensors: Any) -> Any:
+        values = iter(tensors)
+        flat = [next(values) if isinstance(x, keras.KerasTensor) else x for x in given]
+        positional, named = keras.tree.pack_sequence_as((arguments, keywords), flat)
+        return operation(*positional, **named)
+
+    return call, symbolic
