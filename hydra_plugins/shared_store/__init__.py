@@ -1,8 +1,10 @@
 """Hydra deep-copies its store of configs each time it composes or lists a group, a hundred times for `--help`.
 
-No copy is ever written to, so that one store serves all.
+No copy is ever written to, so that a copy is the one store itself.
 """
+
+import copyreg
 
 from hydra.core.config_store import ConfigStore
 
-ConfigStore.__deepcopy__ = lambda store, memo: store
+copyreg.pickle(ConfigStore, lambda store: (ConfigStore.instance, ()))
