@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cifar.config.registry import MODELS
 from cifar.config.schema import PositiveInt, Rate
+from cifar.nn import blocks
 from cifar.nn.blocks import check_halvings, convolution, drop_path, image_input
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras
@@ -28,8 +29,6 @@ def cct(
     both, and the share of images that skip a block grows linearly to `stochastic_depth` at the last. The head's pooling
     stands for the paper's, a weighted mean over the tokens.
     """
-    from cifar.nn import layers
-
     check_halvings(image_shape, convolutions, f"model.convolutions={convolutions}")
     if embed_dim % num_heads:
         raise InputError(f"model.num_heads={num_heads}: should divide model.embed_dim={embed_dim}")
@@ -37,12 +36,12 @@ def cct(
     features = {}
     for level in range(1, convolutions + 1):
         x = keras.layers.Activation("relu")(convolution(x, embed_dim if level == convolutions else 64))
-        features[f"P{level}"] = x = layers.MaxPooling2D(3, 2, padding="same")(x)
+        features[f"P{level}"] = x = blocks.max_pooling(x, 3)
     shape = x.shape[1:]
     x = _placed(keras.layers.Reshape((shape[0] * shape[1], embed_dim))(x))
     for n in range(1, depth + 1):
         for branch in (_attention(num_heads), _perceptron(mlp_dim)):
-            x = keras.layers.Add()([x, drop_path(layers.Dropout(dropout)(branch(x)), stochastic_depth * n / depth)])
+            x = keras.layers.Add()([x, drop_path(blocks.dropout(dropout)(branch(x)), stochastic_depth * n / depth)])
     features[f"P{convolutions}"] = keras.layers.Reshape(shape)(_layer_normalized(x))
     return keras.Model(image, features, name="cct")
 

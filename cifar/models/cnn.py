@@ -8,7 +8,7 @@ from pydantic import Field
 
 from cifar.config.registry import MODELS
 from cifar.config.schema import PositiveInt, Rate, Strict
-from cifar.nn.blocks import check_halvings, convolution, image_input, normalized
+from cifar.nn.blocks import activated, check_halvings, convolution, convolution_block, dropout, image_input, max_pooling
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras
 
@@ -31,8 +31,6 @@ def cnn(image_shape: tuple[int, int, int], *, blocks: Annotated[list[Block], Fie
 
     Initial weights are those of He et al. 2015, arXiv:1502.01852. Raises `InputError` where the image is too small.
     """
-    from cifar.nn import layers
-
     level = 0
     check_halvings(image_shape, sum(block.pool != "none" for block in blocks), "model.blocks")
     image, x = image_input(image_shape)
@@ -41,21 +39,17 @@ def cnn(image_shape: tuple[int, int, int], *, blocks: Annotated[list[Block], Fie
         for _ in range(block.repeat):
             x = _convolved(x, block)
         if block.pool != "none":
-            pool = layers.MaxPooling2D if block.pool == "max" else keras.layers.AveragePooling2D
-            x = pool(2, padding="same")(x)
+            x = max_pooling(x) if block.pool == "max" else keras.layers.AveragePooling2D(2, padding="same")(x)
             level += 1
-        x = layers.Dropout(block.dropout)(x)
+        x = dropout(block.dropout)(x)
         features[f"P{level}"] = x
     return keras.Model(image, features, name="cnn")
 
 
 def _convolved(x: keras.KerasTensor, block: Block) -> keras.KerasTensor:
-    from cifar.nn import layers
-
     if block.normalization == "batch":
-        return normalized(convolution(x, block.filters, block.kernel_size), block.activation)
-    x = layers.Conv2D(block.filters, block.kernel_size, padding="same", kernel_initializer="he_normal")(x)
-    return layers.Activation(block.activation)(x)
+        return convolution_block(x, block.filters, block.kernel_size, activation=block.activation)
+    return activated(convolution(x, block.filters, block.kernel_size, use_bias=True), block.activation)
 
 
 @MODELS.register

@@ -10,7 +10,8 @@ from pydantic import Field
 from cifar.config.registry import MODELS
 from cifar.config.schema import PositiveInt, Rate
 from cifar.models.attention import Attention, apply_attention
-from cifar.nn.blocks import check_halvings, convolution, drop_path, image_input, normalized
+from cifar.nn import blocks
+from cifar.nn.blocks import check_halvings, convolution, convolution_block, drop_path, image_input, normalized
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras
 
@@ -36,14 +37,14 @@ def resnet(
     """
 
     def block(x, channels, strides, dropped):
-        residual = normalized(convolution(x, channels, strides=strides), "relu")
-        residual = _ending(normalized(convolution(residual, channels)), attention, dropped)
+        residual = convolution_block(x, channels, strides=strides)
+        residual = _ending(convolution_block(residual, channels, activation="linear"), attention, dropped)
         x = _shortcut(x, channels, strides, shortcut)
         return keras.layers.Activation("relu")(keras.layers.Add()([x, residual]))
 
     repeats = _repeats(depth, 2, filters)
     image, x = _image_input(image_shape, filters)
-    x = normalized(convolution(x, filters[0]), "relu")
+    x = convolution_block(x, filters[0])
     return keras.Model(image, _stages(x, block, filters, repeats, stochastic_depth), name="resnet")
 
 
@@ -124,13 +125,11 @@ def _preactivated(
 ) -> dict[str, keras.KerasTensor]:
     """Stages of pre-activated blocks, and the deepest map normalized and activated."""
 
-    from cifar.nn import layers
-
     def block(x, channels, strides, dropped):
         active = normalized(x, "relu")
         changes = strides > 1 or x.shape[-1] != channels
-        residual = normalized(convolution(active, channels, strides=strides), "relu")
-        residual = convolution(layers.Dropout(dropout)(residual), channels)
+        residual = convolution_block(active, channels, strides=strides)
+        residual = convolution(blocks.dropout(dropout)(residual), channels)
         x = convolution(active, channels, 1, strides) if changes else x
         return keras.layers.Add()([x, _ending(residual, attention, dropped)])
 
@@ -148,7 +147,7 @@ def _shortcut(x: keras.KerasTensor, channels: int, strides: int, kind: Shortcut)
     if strides == 1 and not missing:
         return x
     if kind == "B":
-        return normalized(convolution(x, channels, 1, strides))
+        return convolution_block(x, channels, 1, strides, "linear")
     if missing < 0:
         raise InputError("model.shortcut=A: should be B where a stage has fewer filters than the one before")
     x = keras.layers.AveragePooling2D(1, strides)(x)

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from cifar.config.registry import MODELS
 from cifar.config.schema import PositiveInt, Rate
-from cifar.nn.blocks import check_halvings, convolution, image_input, normalized
+from cifar.nn import blocks
+from cifar.nn.blocks import check_halvings, convolution, convolution_block, image_input
 from cifar.runtime.lazy import keras
 
 CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -27,15 +28,13 @@ def vgg(
     Each entry of `filters` is a group of convolutions and a pooling, which halves. Of its three dense layers the form
     for CIFAR-10 has two of 512 or fewer units (Liu & Deng 2015, doi:10.1109/ACPR.2015.7486599).
     """
-    from cifar.nn import layers
-
     check_halvings(image_shape, len(filters), f"model.filters={filters}")
     image, x = image_input(image_shape)
     features = {}
     for level, (channels, repeats) in enumerate(zip(filters, CONVOLUTIONS[depth], strict=True), start=1):
         for _ in range(repeats):
-            x = normalized(convolution(x, channels), "relu")
-        features[f"P{level}"] = x = layers.MaxPooling2D(2, padding="same")(x)
+            x = convolution_block(x, channels)
+        features[f"P{level}"] = x = blocks.max_pooling(x)
     return keras.Model(image, features, name="vgg")
 
 
@@ -48,21 +47,17 @@ def all_conv(
     Twice as many `filters` from the first halving on; `dropout` follows each. The last convolution of the paper, to
     the classes and then averaged, is the head's dense layer; the one 3×3 convolution without padding has some here.
     """
-    from cifar.nn import layers
-
     check_halvings(image_shape, 2, "model=all_conv")
     image, x = image_input(image_shape)
-    x = layers.Dropout(input_dropout)(x)
+    x = blocks.dropout(input_dropout)(x)
     features = {}
     for level, channels in enumerate((filters, 2 * filters), start=1):
         for strides in (1, 1, 2):
             x = _active(x, channels, 3, strides)
-        features[f"P{level}"] = x = layers.Dropout(dropout)(x)
+        features[f"P{level}"] = x = blocks.dropout(dropout)(x)
     features["P2"] = _active(_active(x, 2 * filters, 3), 2 * filters, 1)
     return keras.Model(image, features, name="all_conv")
 
 
 def _active(x: keras.KerasTensor, filters: int, kernel_size: int, strides: int = 1) -> keras.KerasTensor:
-    from cifar.nn import layers
-
-    return layers.Conv2D(filters, kernel_size, strides, "same", activation="relu", kernel_initializer="he_normal")(x)
+    return convolution(x, filters, kernel_size, strides, use_bias=True, activation="relu")

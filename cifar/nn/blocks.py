@@ -1,4 +1,4 @@
-"""What several families are made of."""
+"""Blocks that models and tasks are made of: Keras tensors in, Keras tensors out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from cifar.runtime.lazy import keras
 
 
 def image_input(image_shape: tuple[int, int, int]) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """The input, uint8 images (n, height, width, channels), and what a network is to see of it.
-
-    That has a mean of about 0 and a variance of about 1, as the pixels of photographs have a mean of about 0.5 and a
-    standard deviation of about 0.25 of their range (CIFAR-10: 0.47 and 0.25).
-    """
+    """The input, uint8 images (n, height, width, channels), and the same rescaled."""
     image = keras.Input(image_shape, dtype="uint8", name="image")
-    return image, keras.layers.Rescaling(4 / 255, offset=-2.0)(image)
+    return image, rescaled(image)
+
+
+def rescaled(image: keras.KerasTensor) -> keras.KerasTensor:
+    """Pixels of 0 to 255 brought to a mean of about 0 and a variance of about 1.
+
+    The pixels of photographs have a mean of about 0.5 and a standard deviation of about 0.25 of their range
+    (CIFAR-10: 0.47 and 0.25).
+    """
+    return keras.layers.Rescaling(4 / 255, offset=-2.0)(image)
 
 
 def check_halvings(image_shape: tuple[int, int, int], halvings: int, setting: str) -> None:
@@ -27,11 +32,50 @@ def check_halvings(image_shape: tuple[int, int, int], halvings: int, setting: st
         )
 
 
-def convolution(x: keras.KerasTensor, filters: int, kernel_size: int = 3, strides: int = 1) -> keras.KerasTensor:
-    """Convolution that a normalization follows, hence without bias; initial weights after He et al. 2015."""
+def convolution_block(
+    x: keras.KerasTensor, filters: int, kernel_size: int = 3, strides: int = 1, activation: str = "relu"
+) -> keras.KerasTensor:
+    """Convolution, batch normalization, activation."""
+    return normalized(convolution(x, filters, kernel_size, strides), activation)
+
+
+def convolution(
+    x: keras.KerasTensor,
+    filters: int,
+    kernel_size: int = 3,
+    strides: int = 1,
+    *,
+    use_bias: bool = False,
+    activation: str = "linear",
+) -> keras.KerasTensor:
+    """Convolution with initial weights after He et al. 2015; a normalization that follows makes a bias needless."""
     from cifar.nn import layers
 
-    return layers.Conv2D(filters, kernel_size, strides, "same", use_bias=False, kernel_initializer="he_normal")(x)
+    return layers.Conv2D(
+        filters,
+        kernel_size,
+        strides,
+        "same",
+        use_bias=use_bias,
+        activation=activation,
+        kernel_initializer="he_normal",
+    )(x)
+
+
+def depthwise(
+    x: keras.KerasTensor, kernel_size: int, strides: int = 1, *, use_bias: bool = False, dilation_rate: int = 1
+) -> keras.KerasTensor:
+    """A convolution of each channel by itself; initial weights after He et al. 2015."""
+    # Keras counts the inputs of all channels as those of one; the outputs of one are as many as its inputs.
+    initializer = keras.initializers.VarianceScaling(2.0, "fan_out")
+    return keras.layers.DepthwiseConv2D(
+        kernel_size,
+        strides,
+        "same",
+        dilation_rate=dilation_rate,
+        use_bias=use_bias,
+        depthwise_initializer=initializer,
+    )(x)
 
 
 def normalized(x: keras.KerasTensor, activation: str = "linear") -> keras.KerasTensor:
@@ -39,16 +83,27 @@ def normalized(x: keras.KerasTensor, activation: str = "linear") -> keras.KerasT
     from cifar.nn import layers
 
     x = layers.BatchNormalization(momentum=0.9, epsilon=1.001e-5)(x)
-    return x if activation == "linear" else layers.Activation(activation)(x)
+    return x if activation == "linear" else activated(x, activation)
 
 
-def depthwise(x: keras.KerasTensor, kernel_size: int, strides: int = 1, use_bias: bool = False) -> keras.KerasTensor:
-    """A convolution of each channel by itself; initial weights after He et al. 2015."""
-    # Keras counts the inputs of all channels as those of one; the outputs of one are as many as its inputs.
-    initializer = keras.initializers.VarianceScaling(2.0, "fan_out")
-    return keras.layers.DepthwiseConv2D(
-        kernel_size, strides, "same", use_bias=use_bias, depthwise_initializer=initializer
-    )(x)
+def activated(x: keras.KerasTensor, activation: str) -> keras.KerasTensor:
+    from cifar.nn import layers
+
+    return layers.Activation(activation)(x)
+
+
+def max_pooling(x: keras.KerasTensor, size: int = 2, strides: int = 2) -> keras.KerasTensor:
+    """Pooling that halves, rounding up."""
+    from cifar.nn import layers
+
+    return layers.MaxPooling2D(size, strides, "same")(x)
+
+
+def dropout(rate: float) -> keras.Layer:
+    """A layer, not what it makes of a tensor: its seed is drawn when it is created, before what stands in its call."""
+    from cifar.nn import layers
+
+    return layers.Dropout(rate)
 
 
 def drop_path(x: keras.KerasTensor, rate: float) -> keras.KerasTensor:

@@ -10,6 +10,7 @@ from cifar.config.registry import LOSSES, TASKS
 from cifar.config.schema import NonNegativeFloat, Rate
 from cifar.interfaces import Dataset, Evaluation, Task
 from cifar.metrics.choices import measured
+from cifar.nn import blocks
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras, np, tf
 from cifar.runtime.terminal import printable, table
@@ -70,8 +71,6 @@ def _weights(given: str | list[float], dataset: Dataset) -> list[float] | None:
 
 def probabilities(x: keras.KerasTensor, classes: int, settings: ClassifierSettings) -> keras.KerasTensor:
     """Feature map (n, height, width, channels) to probabilities (n, classes)."""
-    from cifar.nn import layers
-
     pool = {
         "flatten": keras.layers.Flatten,
         "average": keras.layers.GlobalAveragePooling2D,
@@ -80,7 +79,7 @@ def probabilities(x: keras.KerasTensor, classes: int, settings: ClassifierSettin
     x = pool[settings.pooling]()(x)
     for units in settings.units:
         x = keras.layers.Dense(units, activation="relu")(x)
-        x = layers.Dropout(settings.dropout)(x)
+        x = blocks.dropout(settings.dropout)(x)
     if settings.scale != 1:
         x = keras.layers.Rescaling(settings.scale, dtype="float32")(x)
     dense = keras.layers.Dense(

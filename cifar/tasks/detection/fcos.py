@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cifar.nn.blocks import activated, normalized
 from cifar.runtime.lazy import keras, np, tf
 from cifar.tasks.detection.fpn import map_size, pyramid
 
@@ -85,8 +86,8 @@ class FCOSHead:
 
         for _ in range(self.head_depth):
             shared = layers.Conv2D(self.fpn_channels, 3, padding="same", use_bias=False, kernel_initializer="he_normal")
-            maps = [layers.BatchNormalization(momentum=0.9, epsilon=1.001e-5)(shared(x)) for x in maps]
-            maps = [keras.layers.Activation("relu")(x) for x in maps]
+            maps = [normalized(shared(x)) for x in maps]
+            maps = [activated(x, "relu") for x in maps]
         return maps
 
     def encode(self, targets: Mapping[str, Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from cifar.nn.blocks import convolution_block
 from cifar.runtime.lazy import keras
 
 
@@ -25,27 +26,16 @@ def pyramid(backbone: keras.Model, levels: Sequence[int], channels: int) -> list
     x, maps = None, {}
     for level in range(deepest, min(*levels, deepest) - 1, -1):
         if level in given:
-            lateral = convolved(given[level], channels, 1, activation="linear")
+            lateral = convolution_block(given[level], channels, 1, activation="linear")
             x = lateral if x is None else keras.layers.Add()([lateral, _doubled(x, map_size(size, level))])
         else:
             x = _doubled(x, map_size(size, level))
         maps[level] = x
     needed = {*levels, *([deepest] if deepest < max(levels) else [])}
-    maps = {level: convolved(x, channels) for level, x in maps.items() if level in needed}
+    maps = {level: convolution_block(x, channels) for level, x in maps.items() if level in needed}
     for level in range(deepest + 1, max(levels) + 1):
-        maps[level] = convolved(maps[level - 1], channels, strides=2)
+        maps[level] = convolution_block(maps[level - 1], channels, strides=2)
     return [maps[level] for level in levels]
-
-
-def convolved(
-    x: keras.KerasTensor, filters: int, kernel_size: int = 3, strides: int = 1, activation: str = "relu"
-) -> keras.KerasTensor:
-    """Convolution, batch normalization, activation."""
-    from cifar.nn import layers
-
-    x = layers.Conv2D(filters, kernel_size, strides, "same", use_bias=False, kernel_initializer="he_normal")(x)
-    x = layers.BatchNormalization(momentum=0.9, epsilon=1.001e-5)(x)
-    return x if activation == "linear" else keras.layers.Activation(activation)(x)
 
 
 def _given(backbone: keras.Model) -> dict[int, keras.KerasTensor]:

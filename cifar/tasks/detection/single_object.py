@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cifar.nn.blocks import convolution_block
 from cifar.runtime.lazy import keras, np, tf
 from cifar.tasks.detection.fcos import Grid, distances_of, output_convolution
-from cifar.tasks.detection.fpn import convolved, pyramid
+from cifar.tasks.detection.fpn import pyramid
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class SingleObjectHead:
         (x,) = pyramid(backbone, self.grid.levels, self.fpn_channels)
         seen = measured = x
         for _ in range(self.head_depth):
-            seen, measured = convolved(seen, self.fpn_channels), convolved(measured, self.fpn_channels)
+            seen, measured = convolution_block(seen, self.fpn_channels), convolution_block(measured, self.fpn_channels)
         share = keras.layers.Softmax(axis=1, dtype="float32")(_flat(output_convolution(1, "share_logit")(measured)))
         features = keras.ops.sum(share * _flat(seen), axis=1)
         logits = keras.layers.Dense(self.classes, dtype="float32", name="class_logits")(features)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cifar.nn import blocks
+from cifar.nn.blocks import convolution_block, depthwise, normalized, rescaled
 from cifar.runtime.lazy import keras
 
 WIDEST = 256
@@ -20,16 +22,14 @@ def unet(backbone: keras.Model, width: int, dropout: float) -> keras.KerasTensor
     has twice as many channels at each halving. Pixels are repeated, and then convolved, where the paper convolves them
     transposed (Odena et al. 2016, doi:10.23915/distill.00003).
     """
-    from cifar.nn import layers
-
     *finer, (_, x) = _maps(backbone)
     if (finer[0][1] if finer else x).shape[1:3] != backbone.input.shape[1:3]:
-        finer = [(0, keras.layers.Rescaling(4 / 255, offset=-2.0)(backbone.input)), *finer]
-    x = layers.Dropout(dropout)(x)
+        finer = [(0, rescaled(backbone.input)), *finer]
+    x = blocks.dropout(dropout)(x)
     for level, skip in reversed(finer):
         x = keras.layers.Concatenate()([_repeated(x, skip.shape[1:3]), skip])
         for _ in range(2):
-            x = _convolved(x, _channels(width, level))
+            x = convolution_block(x, _channels(width, level))
     return x
 
 
@@ -40,15 +40,13 @@ def deeplab(backbone: keras.Model, width: int, dropout: float) -> keras.KerasTen
     at most 128 pixels a side. All have the channels that a U-Net of this `width` has at the depth of the deepest map:
     the paper's 256 for 16 at a sixteenth of the image. Returns (n, height, width, channels), enlarged bilinearly.
     """
-    from cifar.nn import layers
-
     maps = _maps(backbone)
     level, deepest = maps[-1]
     channels = _channels(width, level)
-    x = layers.Dropout(dropout)(_pooled(deepest, channels))
+    x = blocks.dropout(dropout)(_pooled(deepest, channels))
     fine = next(map for _, map in maps if max(map.shape[1:3]) <= FINEST or map is deepest)
     if fine is not deepest:
-        few = _convolved(fine, max(1, channels * 48 // 256), 1)
+        few = convolution_block(fine, max(1, channels * 48 // 256), 1)
         x = keras.layers.Concatenate()([_interpolated(x, fine.shape[1:3]), few])
     for _ in range(2):
         x = _separable(x, channels)
@@ -70,32 +68,15 @@ def _pooled(x: keras.KerasTensor, channels: int) -> keras.KerasTensor:
     The rates are as large beside the map as the paper's are beside its own; on the smallest maps, fewer remain.
     """
     rates = {max(1, round(rate * min(x.shape[1:3]) / RATED_FOR)) for rate in RATES}
-    whole = _convolved(keras.layers.GlobalAveragePooling2D(keepdims=True)(x), channels, 1)
-    parts = [_convolved(x, channels, 1), *(_separable(x, channels, rate) for rate in sorted(rates)),
+    whole = convolution_block(keras.layers.GlobalAveragePooling2D(keepdims=True)(x), channels, 1)
+    parts = [convolution_block(x, channels, 1), *(_separable(x, channels, rate) for rate in sorted(rates)),
              keras.layers.UpSampling2D(x.shape[1:3])(whole)]  # fmt: skip
-    return _convolved(keras.layers.Concatenate()(parts), channels, 1)
+    return convolution_block(keras.layers.Concatenate()(parts), channels, 1)
 
 
 def _separable(x: keras.KerasTensor, channels: int, rate: int = 1) -> keras.KerasTensor:
     """A 3×3 convolution of each channel, its taps `rate` pixels apart, and one of all channels at each place."""
-    initializer = keras.initializers.VarianceScaling(2.0, "fan_out")
-    depthwise = keras.layers.DepthwiseConv2D(
-        3, padding="same", dilation_rate=rate, use_bias=False, depthwise_initializer=initializer
-    )
-    return _convolved(_activated(depthwise(x)), channels, 1)
-
-
-def _convolved(x: keras.KerasTensor, channels: int, kernel_size: int = 3) -> keras.KerasTensor:
-    from cifar.nn import layers
-
-    convolution = layers.Conv2D(channels, kernel_size, padding="same", use_bias=False, kernel_initializer="he_normal")
-    return _activated(convolution(x))
-
-
-def _activated(x: keras.KerasTensor) -> keras.KerasTensor:
-    from cifar.nn import layers
-
-    return layers.Activation("relu")(layers.BatchNormalization(momentum=0.9, epsilon=1.001e-5)(x))
+    return convolution_block(normalized(depthwise(x, 3, dilation_rate=rate), "relu"), channels, 1)
 
 
 def _repeated(x: keras.KerasTensor, size: tuple[int, int]) -> keras.KerasTensor:
