@@ -160,7 +160,8 @@ def replaced_parts(path: Path) -> Iterator[str]:
     The names of attributes by which a library takes a callback are not among them.
     """
     nodes = list(ast.walk(ast.parse(path.read_text())))
-    functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    methods = {part for node in nodes if isinstance(node, ast.ClassDef) for part in node.body}
+    functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef) and node not in methods}
     imported = set()
     for node in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
