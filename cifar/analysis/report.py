@@ -78,13 +78,8 @@ def as_text(comparison: Comparison, columns: int) -> str:
 
 def _text(table: Table, columns: int) -> str:
     head = _filled(f"{table.title}. {table.note}." if table.note else table.title, columns)
-    rows = table.rows
-    for header in table.optional:
-        if header in rows[0] and terminal.width_of(rows) > columns:
-            place = rows[0].index(header)
-            rows = [[*row[:place], *row[place + 1 :]] for row in rows]
-    more = len(rows) - 1 - ROWS
-    lines = [head, terminal.table(rows[: ROWS + 1], columns)]
+    more = len(table.rows) - 1 - ROWS
+    lines = [head, terminal.table(table.rows[: ROWS + 1], columns, optional=table.optional)]
     return "\n".join([*lines, *([f"… and {more} more, on the page"] if more > 0 else [])])
 
 

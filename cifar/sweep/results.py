@@ -14,6 +14,9 @@ from cifar.metrics.statistics import Aggregate, aggregate
 from cifar.runtime import terminal
 from cifar.sweep.jobs import Outcome
 
+OPTIONAL = ("reason", "seconds", "best/epoch")
+"""Columns that a narrow terminal does not show, the first of them first."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -82,16 +85,15 @@ def report(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> str:
     shown = [key for key in jobs[0] if key != "job" and any(row[key] != "" for row in jobs)]
     names = setting_columns([row["job"] for row in jobs])
     cells = ([*name, *(_cell(key, row[key]) for key in shown)] for name, row in zip(names[1:], jobs, strict=True))
-    parts = [_table([*names[0], *shown], cells)]
+    parts = [terminal.table([[*names[0], *shown], *cells], terminal.width(), optional=OPTIONAL)]
     if groups := over_seeds(outcomes, objectives):
-        of_seeds = list(groups[0].metrics)
+        names, metrics_shown = setting_columns([group.settings for group in groups]), list(groups[0].metrics)
         cells = (
-            [group.settings, str(group.runs), *(_formatted(group.metrics[one]) for one in of_seeds)] for group in groups
+            [*name, str(group.runs), *(_formatted(group.metrics[metric]) for metric in metrics_shown)]
+            for name, group in zip(names[1:], groups, strict=True)
         )
-        parts.append(
-            "mean ± deviation over the seeds [95 % interval of the mean]\n"
-            + _table(["settings", "runs", *of_seeds], cells)
-        )
+        table = terminal.table([[*names[0], "runs", *metrics_shown], *cells], terminal.width())
+        parts.append(f"mean ± deviation over the seeds [95 % interval of the mean]\n{table}")
     return "\n\n".join(parts)
 
 
@@ -140,10 +142,6 @@ def _rank(metric: str, value: float | None) -> float:
     if value is None or math.isnan(value):
         return math.inf
     return value if objective.lower_is_better(metric) else -value
-
-
-def _table(header: Sequence[str], cells: Iterable[Sequence[str]]) -> str:
-    return terminal.table([header, *cells], terminal.width())
 
 
 def _formatted(value: Aggregate) -> str:

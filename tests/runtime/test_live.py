@@ -14,7 +14,7 @@ from cifar.runtime.live import LiveLines
 from cifar.runtime.terminal import fitted, text_width
 from cifar.sweep.console import Console
 from cifar.sweep.jobs import Job, Outcome
-from cifar.sweep.results import setting_columns
+from cifar.sweep.results import report, setting_columns
 from cifar.training.progress import Progress
 from helpers.terminals import Terminal
 
@@ -204,3 +204,18 @@ class TestSweep:
 def test_width_of_text(text, width):
     assert text_width(text) == width
     assert text_width(fitted(text * 9, 9)) <= 9
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_ranking_of_a_sweep_fits_the_terminal(columns, terminal):
+    terminal(columns)
+    metrics = {"best/epoch": 3.0, "best/loss": 0.5, "best/accuracy": 0.9, "test/accuracy": 0.8}
+    names = [f"optimizer.lr={rate} seed={seed}" for rate in (0.1, 0.2) for seed in (1, 2)]
+    outcomes = [Outcome(Job(name, tuple(name.split())), "FINISHED", "", "0123456789", metrics, 45.0) for name in names]
+    outcomes.append(
+        Outcome(Job("optimizer.lr=9 seed=1", ("optimizer.lr=9",)), "FAILED", "the loss is not finite", "ab")
+    )
+    jobs, seeds = report(outcomes, ["val/loss"]).split("\n\n")
+    assert all(len(line) <= columns for line in [*jobs.splitlines(), *seeds.splitlines()])
+    assert jobs.split()[:3] == ["lr", "seed", "status"]
+    assert ("reason" in jobs) == (columns == 120)
