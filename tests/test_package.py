@@ -48,6 +48,7 @@ def test_both_locks_have_the_same_versions():
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
     """The folder of the programs of an environment that has the wheel and what `requirements.lock` names."""
+    pytest.importorskip("hatchling")
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", folder]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
@@ -90,8 +91,7 @@ def test_in_an_empty_environment_and_folder(installed, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["mlflow.db", "mlruns"]
     listed = cifar("runs")
     assert run_id in listed
-    assert "seed=1  FINISHED" in listed
-    assert "seed=2  FINISHED" in listed
+    assert len(re.findall(r"seed=[12] +FINISHED", listed)) == 2
 
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / "photo.png")
     answer = json.loads(cifar("predict", run_id, "photo.png"))
