@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,9 @@ from cifar.runtime.paths import CONF
 if TYPE_CHECKING:
     from hydra.conf import HydraConf
     from hydra.core.override_parser.types import Override
+
+# Hydra 1.4 announces the end, in 1.5, of what 1.3 needs.
+warnings.filterwarnings("ignore", r"(?s).*(removed in Hydra 1\.5|_execution_whitelist_)")
 
 SEVERAL = ("augmentation", "callbacks")
 """Groups of which any number of choices are put together."""
@@ -73,7 +77,9 @@ def explain(error: Exception) -> InputError:
     overridden = re.search(r"Could not override '(\w+)", str(error))  # in the defaults of a YAML file
     if overridden and (renamed := new_group(overridden[1])):
         return InputError(f"{overridden[1]} is called {renamed} now")
-    return InputError(" ".join(line.strip() for line in str(error).splitlines() if line.strip()))
+    text = str(error)
+    text = text[max(0, text.find("Error parsing override")) :]  # Hydra 1.4 puts the whole command line before it
+    return InputError(" ".join(line.strip() for line in text.splitlines() if line.strip()))
 
 
 def refuse_mixtures(hydra: HydraConf | DictConfig) -> None:
