@@ -28,6 +28,7 @@ from scipy import ndimage
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from cifar.augmentation import Augmentation  # noqa: E402
 from cifar.config.registry import AUGMENTATIONS  # noqa: E402
 from cifar.interfaces import Split  # noqa: E402
 from cifar.training.pipeline import training_batches  # noqa: E402
@@ -56,7 +57,7 @@ def ours(images: np.ndarray, *names: str) -> Iterable[Any]:
         choices[name] = AUGMENTATIONS.build({"name": name, **entry})
     task = SimpleNamespace(encode=lambda targets: tf.one_hot(targets["label"], 10), targets=("label",))
     split = Split(images, {"label": np.arange(len(images)) % 10})
-    return training_batches(split, task, choices, seed=0, batch_size=BATCH, epochs=10**6)
+    return training_batches(split, task, Augmentation(choices), seed=0, batch_size=BATCH, epochs=10**6)
 
 
 def keras_layers(images: np.ndarray) -> Iterable[Any]:

@@ -25,7 +25,7 @@ experiment = Experiment.prepare(settings)
 model = experiment.compiled_model()
 batches = pipeline.training_batches(
     experiment.dataset.train, experiment.task, experiment.augmentation(), seed=settings.seed,
-    batch_size=settings.batch_size, epochs=settings.epochs, fill_mode=settings.fill_mode,
+    batch_size=settings.batch_size, epochs=settings.epochs,
 )  # fmt: skip
 if in_memory:
     batches = batches.take(experiment.steps_per_epoch).cache().repeat()

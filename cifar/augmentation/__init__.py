@@ -163,36 +163,47 @@ def compose(transforms: Transforms, batch: Batch, shape: tuple[int, int, int]) -
     return matrix
 
 
-def augment(
-    images: Tensor,
-    targets: Mapping[str, Tensor],
-    encode: Callable[[Mapping[str, Tensor]], Any],
-    transforms: Transforms,
-    batch: Batch,
-    fill_mode: FillMode,
-    rows: Tensor | None = None,
-) -> tuple[Tensor, Any]:
-    """Apply all `transforms` to `images` uint8 (n, height, width, channels) and `targets`, and encode the targets.
+@dataclass(frozen=True)
+class Augmentation:
+    """The transforms of a run, and what fills the pixels outside a moved image."""
 
-    The images are those of the whole `batch`, or of its `rows`, (n,) integers. Mixing needs the whole batch and an
-    `encode` that returns a float tensor whose first axis is the images. The `targets` are those of a `Split` and are
-    move_boxes before they are encoded. Images are rounded and clipped to uint8 once.
-    """
-    if not transforms:
-        return images, encode(targets)
-    rows, shape = tf.range(tf.size(batch.index)) if rows is None else rows, tuple(images.shape[1:])
-    if transforms_of(Geometric, transforms):
-        matrix = tf.gather(compose(transforms, batch, shape), rows)
-        x, targets = resample(images, matrix, fill_mode), _move(targets, matrix, shape, fill_mode)
-    else:
-        x = tf.cast(images, tf.float32)
-    for name, transform in transforms_of(Photometric, transforms):
-        numbers = transform.sample(BatchRandom(name, batch, shape))
-        x = transform.apply(tf.nest.map_structure(lambda sampled: tf.gather(sampled, rows), numbers), x)
-    targets = encode(targets)
-    if mixing := transforms_of(Mixing, transforms):
-        x, targets = _mix(x, targets, mixing, BatchRandom("mixing", batch, shape))
-    return tf.saturate_cast(tf.round(x), tf.uint8), targets
+    transforms: Transforms
+    fill_mode: FillMode = "nearest"
+
+    @property
+    def mixes(self) -> bool:
+        """True if images are blended with others of their batch."""
+        return bool(transforms_of(Mixing, self.transforms))
+
+    def apply(
+        self,
+        images: Tensor,
+        targets: Mapping[str, Tensor],
+        encode: Callable[[Mapping[str, Tensor]], Any],
+        batch: Batch,
+        rows: Tensor | None = None,
+    ) -> tuple[Tensor, Any]:
+        """Apply all transforms to `images` uint8 (n, height, width, channels) and `targets`, and encode the targets.
+
+        The images are those of the whole `batch`, or of its `rows`, (n,) integers. Mixing needs the whole batch and an
+        `encode` that returns a float tensor whose first axis is the images. The `targets` are those of a `Split`; they
+        are moved, then encoded. Images are rounded and clipped to uint8 once.
+        """
+        if not self.transforms:
+            return images, encode(targets)
+        rows, shape = tf.range(tf.size(batch.index)) if rows is None else rows, tuple(images.shape[1:])
+        if transforms_of(Geometric, self.transforms):
+            matrix = tf.gather(compose(self.transforms, batch, shape), rows)
+            x, targets = resample(images, matrix, self.fill_mode), _move(targets, matrix, shape, self.fill_mode)
+        else:
+            x = tf.cast(images, tf.float32)
+        for name, transform in transforms_of(Photometric, self.transforms):
+            numbers = transform.sample(BatchRandom(name, batch, shape))
+            x = transform.apply(tf.nest.map_structure(lambda sampled: tf.gather(sampled, rows), numbers), x)
+        targets = encode(targets)
+        if mixing := transforms_of(Mixing, self.transforms):
+            x, targets = _mix(x, targets, mixing, BatchRandom("mixing", batch, shape))
+        return tf.saturate_cast(tf.round(x), tf.uint8), targets
 
 
 def _move(

@@ -18,9 +18,10 @@ from omegaconf import OmegaConf
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from cifar.config.hydra_errors import CONF, SEVERAL
+from cifar.config.hydra_errors import SEVERAL
 from cifar.config.registry import Registry
 from cifar.config.settings import Settings
+from cifar.runtime.paths import CONF
 
 REQUIRED = "???"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cifar.augmentation import Mixing, transforms_of
+from cifar.augmentation import Augmentation, Mixing, transforms_of
 from cifar.config import objective
 from cifar.config.renamed import unknown_metric
 from cifar.config.settings import Settings
@@ -123,7 +123,6 @@ class Experiment:
             epochs=epochs,
             first_epoch=epoch,
             first_step=step,
-            fill_mode=self.settings.fill_mode,
             shard=self.shard,
         )
 
@@ -174,9 +173,10 @@ class Experiment:
             metric.reset_state()
         model.compile(self._optimizer(model, phase), self.task.loss(), metrics=self.metrics, jit_compile=jit)
 
-    def augmentation(self) -> dict[str, Any]:
-        """The choices of augmentation by name, in the order in which they were listed."""
-        return {name: choice.build() for name, choice in self.settings.augmentation.items()}
+    def augmentation(self) -> Augmentation:
+        """The transforms of the settings, in their order, and how they fill what they leave open."""
+        transforms = {name: choice.build() for name, choice in self.settings.augmentation.items()}
+        return Augmentation(transforms, self.settings.fill_mode)
 
     def callbacks(self, folder: Path) -> list[keras.callbacks.Callback]:
         """The callbacks of the settings; what they write goes to `folder`."""
@@ -194,7 +194,7 @@ class Experiment:
     def _check_places(self) -> None:
         """Raise `InputError` for settings that dense prediction cannot use."""
         reason = f"task={self.settings.task.name} has targets with positions in the image"
-        for name, _ in transforms_of(Mixing, self.augmentation()):
+        for name, _ in transforms_of(Mixing, self.augmentation().transforms):
             raise InputError(f"augmentation.{name}: {reason}, so that images cannot be mixed")
         if self.settings.evaluate.tta != "none":
             raise InputError(f"evaluate.tta={self.settings.evaluate.tta}: {reason}, so that views cannot be averaged")

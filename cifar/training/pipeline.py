@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from cifar.augmentation import Batch, Mixing, Transforms, augment, random_key, random_permutation, transforms_of
+from cifar.augmentation import Augmentation, Batch, random_key, random_permutation
 from cifar.distributed.shard import WHOLE, Shard
 from cifar.interfaces import ALIGNMENT, Split, Task
 from cifar.runtime.lazy import np, tf
 
 if TYPE_CHECKING:
     import tensorflow
-
-    from cifar.config.settings import FillMode
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -34,14 +32,13 @@ def permutation(count: int, seed: Any, epoch: Any) -> tensorflow.Tensor:
 def training_batches(
     split: Split,
     task: Task,
-    augmentation: Transforms,
+    augmentation: Augmentation,
     *,
     seed: int,
     batch_size: int,
     epochs: int,
     first_epoch: int = 0,
     first_step: int = 0,
-    fill_mode: FillMode = "nearest",
     shard: Shard = WHOLE,
 ) -> tensorflow.data.Dataset:
     """All batches of a run from (`first_epoch`, `first_step`) to the end of epoch `epochs` - 1, both from 0.
@@ -53,7 +50,6 @@ def training_batches(
     """
     steps = steps_per_epoch(len(split), batch_size)
     take, rows_of = _taker(split, task), _reader(len(split), batch_size, shard)
-    mixing = bool(transforms_of(Mixing, augmentation))
 
     def positions(epoch):
         order = permutation(len(split), seed, epoch)
@@ -65,11 +61,11 @@ def training_batches(
     def training_batch(epoch, step, index):
         rows = rows_of(index)
         # What an image is mixed with may be one that another process reads.
-        needed = tf.range(tf.size(index)) if mixing else rows
+        needed = tf.range(tf.size(index)) if augmentation.mixes else rows
         images, targets = take(tf.gather(index, needed))
         batch = Batch(seed, epoch, step, index)
-        images, targets = augment(images, targets, task.encode, augmentation, batch, fill_mode, needed)
-        return (tf.gather(images, rows), tf.gather(targets, rows)) if mixing else (images, targets)
+        images, targets = augmentation.apply(images, targets, task.encode, batch, needed)
+        return (tf.gather(images, rows), tf.gather(targets, rows)) if augmentation.mixes else (images, targets)
 
     total = (epochs - first_epoch) * steps - first_step
     return (
@@ -101,12 +97,11 @@ def evaluation_batches(split: Split, task: Task, batch_size: int, shard: Shard =
 def preview(
     split: Split,
     task: Task,
-    augmentation: Transforms,
+    augmentation: Augmentation,
     *,
     seed: int,
     rows: int,
     versions: int,
-    fill_mode: FillMode = "nearest",
 ) -> tuple[np.ndarray, np.ndarray]:
     """The first `rows` images of `split`, and them as a batch of training in the first `versions` epochs.
 
@@ -118,8 +113,7 @@ def preview(
     encode = dict if task.is_dense else task.encode  # what is encoded can be mixed, but not drawn
     with tf.device("cpu"):
         batches = [Batch(seed, epoch, 0, tf.range(len(first))) for epoch in range(versions)]
-        augmented = [augment(tf.constant(first.images), targets, encode, augmentation, batch, fill_mode)
-                     for batch in batches]  # fmt: skip
+        augmented = [augmentation.apply(tf.constant(first.images), targets, encode, batch) for batch in batches]
     shown = [_shown(task, *version) for version in [(first.images, targets), *augmented]]
     return shown[0], np.stack(shown[1:], axis=1)
 

@@ -48,7 +48,6 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
         seed=experiment.settings.seed,
         rows=PREVIEW_IMAGES,
         versions=PREVIEW_VERSIONS,
-        fill_mode=experiment.settings.fill_mode,
     )
     run.log_figures({"augmentation": lambda: plots.augmented_sheet(originals, augmented)})
     run.log_described()

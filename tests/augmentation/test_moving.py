@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cifar.augmentation import Batch, Geometric, augment
+from cifar.augmentation import Augmentation, Batch, Geometric
 from cifar.augmentation.boxes import MIN_VISIBLE, move_boxes
 from cifar.augmentation.geometric import affine
 from cifar.augmentation.resampling import resample, resample_mask
@@ -101,8 +101,8 @@ def test_mirrored_and_shifted_by_whole_pixels_they_agree_with_arrays_turned_by_h
         "classes": np.zeros((1, 1), "int64"),
         "mask": mask,
     }
-    images, found = augment(
-        mask[..., None] * np.uint8(200), targets, dict, transforms, Batch(0, 0, 0, np.arange(1)), "constant"
+    images, found = Augmentation(transforms, "constant").apply(
+        mask[..., None] * np.uint8(200), targets, dict, Batch(0, 0, 0, np.arange(1))
     )
 
     step = mask[0, :: -1 if down else 1, :: -1 if across else 1]
@@ -134,7 +134,7 @@ def test_every_moved_object_lies_in_its_moved_box(name):
         "classes": np.zeros((64, 1), "int64"),
         "mask": mask,
     }
-    _, found = augment(mask[..., None], targets, dict, transforms, Batch(1, 2, 3, np.arange(64)), "constant")
+    _, found = Augmentation(transforms, "constant").apply(mask[..., None], targets, dict, Batch(1, 2, 3, np.arange(64)))
     assert len({box.tobytes() for box in found["boxes"].numpy()}) > 60
     for turned, (left, top, right, bottom) in zip(found["mask"].numpy(), found["boxes"].numpy()[:, 0], strict=True):
         rows, columns = np.nonzero(turned == 1)
@@ -145,7 +145,7 @@ def test_every_moved_object_lies_in_its_moved_box(name):
 def test_photometric_transforms_leave_boxes_and_masks():
     transforms = {"brightness": AUGMENTATIONS.build({"name": "brightness", "amount": 0.3})}
     targets = {"boxes": tf.constant(boxes_of(0)), "mask": tf.zeros([4, HEIGHT, WIDTH], tf.uint8)}
-    _, found = augment(
-        tf.zeros([4, HEIGHT, WIDTH, 1], tf.uint8), targets, dict, transforms, Batch(0, 0, 0, np.arange(4)), "nearest"
+    _, found = Augmentation(transforms).apply(
+        tf.zeros([4, HEIGHT, WIDTH, 1], tf.uint8), targets, dict, Batch(0, 0, 0, np.arange(4))
     )
     assert all(found[name] is targets[name] for name in targets)

@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 from hypothesis import strategies as st
 
-from cifar.augmentation import Batch, augment
+from cifar.augmentation import Augmentation, Batch
 from cifar.config.registry import AUGMENTATIONS
 
 CONF = Path(__file__).parents[2] / "conf" / "augmentation"
@@ -33,11 +33,6 @@ def blended(images, transforms, moment=(0, 0, 0), fill_mode="nearest"):
     `moment` is (seed, epoch, step).
     """
     index = np.arange(len(images))
-    return augment(
-        images,
-        {"row": np.eye(len(images), dtype=np.float32)},
-        operator.itemgetter("row"),
-        transforms,
-        Batch(*moment, index),
-        fill_mode,
+    return Augmentation(transforms, fill_mode).apply(
+        images, {"row": np.eye(len(images), dtype=np.float32)}, operator.itemgetter("row"), Batch(*moment, index)
     )

@@ -88,11 +88,15 @@ class TestParts:
         assert prepared.steps_per_epoch == 3
 
     def test_augmentation_keeps_the_order_of_the_list(self, prepare):
-        assert list(prepare("augmentation=[shift,flip,rotation]").augmentation()) == ["shift", "flip", "rotation"]
+        assert list(prepare("augmentation=[shift,flip,rotation]").augmentation().transforms) == [
+            "shift",
+            "flip",
+            "rotation",
+        ]
 
     @pytest.mark.parametrize("name", AUGMENTATIONS.names())
     def test_every_augmentation_builds(self, prepare, name):
-        assert list(prepare(f"augmentation=[{name}]").augmentation()) == [name]
+        assert list(prepare(f"augmentation=[{name}]").augmentation().transforms) == [name]
 
     @pytest.mark.parametrize("name", CALLBACKS.names())
     def test_every_callback_builds(self, prepare, tmp_path, name):

@@ -12,7 +12,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cifar.augmentation import Batch, augment
+from cifar.augmentation import Augmentation, Batch
 from cifar.config.registry import AUGMENTATIONS
 from cifar.distributed.shard import Shard
 from cifar.interfaces import Split
@@ -30,7 +30,7 @@ MIXUP = {"mixup": AUGMENTATIONS.build({"name": "mixup", "alpha": 1})}
 
 
 def batches(choices=CHOICES, seed=5, **start):
-    return training_batches(SPLIT, TASK, choices, seed=seed, batch_size=BATCH, epochs=EPOCHS, **start)
+    return training_batches(SPLIT, TASK, Augmentation(choices), seed=seed, batch_size=BATCH, epochs=EPOCHS, **start)
 
 
 def arrays(dataset):
@@ -88,7 +88,7 @@ def test_a_batch_is_what_permutation_and_augmentation_make_of_seed_epoch_and_ste
         index = permutation(COUNT, 5, epoch).numpy()[step * BATCH : (step + 1) * BATCH]
         np.testing.assert_array_equal(targets, np.eye(COUNT)[index])
         batch = Batch(5, epoch, step, index)
-        expected, _ = augment(SPLIT.images[index], {}, len, CHOICES, batch, "nearest")
+        expected, _ = Augmentation(CHOICES).apply(SPLIT.images[index], {}, len, batch)
         np.testing.assert_array_equal(images, expected)
 
 
@@ -155,7 +155,9 @@ def assert_shards_make_up_the_batches(choices, processes, devices_each, batch_si
     several = [Shard(index, processes, processes * devices_each) for index in range(processes)]
 
     def train(shard):
-        return training_batches(SPLIT, TASK, choices, seed=5, batch_size=batch_size, epochs=1, shard=shard)
+        return training_batches(
+            SPLIT, TASK, Augmentation(choices), seed=5, batch_size=batch_size, epochs=1, shard=shard
+        )
 
     def evaluate(shard):
         return evaluation_batches(SPLIT, TASK, batch_size, shard)
@@ -188,20 +190,20 @@ def test_shards_make_up_batches_that_are_mixed():
 
 
 def test_preview_is_what_training_does():
-    originals, augmented = preview(SPLIT, TASK, CHOICES, seed=5, rows=4, versions=3)
+    originals, augmented = preview(SPLIT, TASK, Augmentation(CHOICES), seed=5, rows=4, versions=3)
     np.testing.assert_array_equal(originals, SPLIT.images[:4])
     assert augmented.shape == (4, 3, 8, 8, 3) and augmented.dtype == np.uint8
     for epoch in range(3):
-        expected, _ = augment(originals, {}, len, CHOICES, Batch(5, epoch, 0, np.arange(4)), "nearest")
+        expected, _ = Augmentation(CHOICES).apply(originals, {}, len, Batch(5, epoch, 0, np.arange(4)))
         np.testing.assert_array_equal(augmented[:, epoch], expected)
     assert (augmented[:, 0] != augmented[:, 1]).any(axis=(1, 2, 3)).all()
 
 
 def test_preview_shows_what_is_mixed():
-    originals, augmented = preview(SPLIT, TASK, MIXUP, seed=5, rows=4, versions=3)
+    originals, augmented = preview(SPLIT, TASK, Augmentation(MIXUP), seed=5, rows=4, versions=3)
     for epoch in range(3):
         batch = Batch(5, epoch, 0, np.arange(4))
-        _, shares = augment(originals, {}, lambda _: np.eye(4, dtype=np.float32), MIXUP, batch, "nearest")
+        _, shares = Augmentation(MIXUP).apply(originals, {}, lambda _: np.eye(4, dtype=np.float32), batch)
         np.testing.assert_allclose(augmented[:, epoch], np.einsum("ij,jhwc->ihwc", shares, originals), atol=0.501)
 
 
@@ -211,5 +213,5 @@ def test_images_and_targets_are_mixed_alike():
 
 
 def test_preview_without_augmentation():
-    originals, augmented = preview(SPLIT, TASK, {}, seed=5, rows=2, versions=3)
+    originals, augmented = preview(SPLIT, TASK, Augmentation({}), seed=5, rows=2, versions=3)
     np.testing.assert_array_equal(augmented, np.repeat(originals[:, None], 3, axis=1))

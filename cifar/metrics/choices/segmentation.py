@@ -21,7 +21,7 @@ def mean_iou(matrix: np.ndarray) -> float:
     """Mean over the classes of intersection over union."""
     from cifar.metrics.segmentation import mean, scores
 
-    return mean(scores(matrix)["iou"])
+    return float(mean(scores(matrix)["iou"]))
 
 
 @METRICS["segmentation"].register
@@ -29,7 +29,7 @@ def dice(matrix: np.ndarray) -> float:
     """Mean over the classes of the Dice coefficient."""
     from cifar.metrics.segmentation import mean, scores
 
-    return mean(scores(matrix)["dice"])
+    return float(mean(scores(matrix)["dice"]))
 
 
 @METRICS["segmentation"].register
@@ -37,7 +37,7 @@ def boundary_f1(boundaries: np.ndarray) -> float:
     """Mean over the images of the mean boundary F1 of their classes."""
     from cifar.metrics.segmentation import mean
 
-    return mean(mean(boundaries, axis=1))
+    return float(mean(mean(boundaries, axis=1)))
 
 
 @METRICS["segmentation"].register
