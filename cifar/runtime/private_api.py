@@ -5,6 +5,8 @@ Checked with omegaconf 2.3.1. Nothing else in the package reads a private name o
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def let_containers_replace_each_other() -> None:
     """Make OmegaConf replace a list by a mapping, and a mapping by a list, where a later file or override gives one.
@@ -26,11 +28,11 @@ def let_containers_replace_each_other() -> None:
         kinds = {isinstance(node, list | ListConfig) for node in (one, other) if isinstance(node, containers)}
         return len(kinds) == 2
 
-    def replacing_merge(dest: DictConfig, src: DictConfig) -> None:
+    def replacing_merge(dest: DictConfig, src: DictConfig, *arguments: Any, **options: Any) -> None:
         if isinstance(dest._content, dict) and isinstance(src._content, dict):  # not `null`, `???` or a reference
             for key in [key for key in src._content if differ(dest._content.get(key), src._content[key])]:
                 dest._content[key] = AnyNode(None, key=key, parent=dest)
-        merge_mappings(dest, src)
+        merge_mappings(dest, src, *arguments, **options)  # OmegaConf 2.4 has more of them
 
     def replacing_update(cfg, key, value=None, *, merge=True, force_add=False):
         replaced = isinstance(value, containers) and differ(OmegaConf.select(cfg, key, throw_on_missing=False), value)

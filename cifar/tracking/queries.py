@@ -100,8 +100,8 @@ def search_runs(experiment: str | None = None, filter_string: str = "") -> list[
     old_filter, new_names = renamed.old_filter(filter_string)
     if new_names:
         earlier = [_stored(run, names) for run in _search(old_filter, experiment)]
-        known = {run.id for run in found}
-        found += [run for run in earlier if run.id not in known and run.has(new_names)]
+        listed = {run.id for run in found}
+        found += [run for run in earlier if run.id not in listed and run.has(new_names)]
         found.sort(key=lambda run: run.start, reverse=True)
     return found
 
