@@ -203,7 +203,7 @@ class TestRoundTrip:
         split = Split(np.zeros((1, *SIZE, 3), np.uint8), targets)
         task = built(split)
         truth = np.asarray(task.encode(targets))[0]
-        centers = task.head.grid.centers()
+        centers = task.head.grid.locations()
         strides = task.head.grid.of_level([4, 8, 16])
         inner = (np.abs(centers - 20) < 6).all(axis=1) & (strides == 4)
         assert inner.any() and (truth[inner, 0] == 1).all()
@@ -476,9 +476,15 @@ def test_runs_are_listed_and_compared_by_their_own_metrics(compose, command, tmp
     ("overrides", "line"),
     [
         (["fill_mode=wrap"], "fill_mode=wrap: shows objects again, of which there are no boxes; task=detection takes "),
-        (["augmentation=[mixup]"], "augmentation.mixup: task=detection speaks of places in an image, so that images "),
-        (["augmentation=[cutmix]"], "augmentation.cutmix: task=detection speaks of places"),
-        (["evaluate.tta=flip"], "evaluate.tta=flip: task=detection speaks of places in an image, so that views cannot"),
+        (
+            ["augmentation=[mixup]"],
+            "augmentation.mixup: task=detection has targets with positions in the image, so that images ",
+        ),
+        (["augmentation=[cutmix]"], "augmentation.cutmix: task=detection has targets with positions"),
+        (
+            ["evaluate.tta=flip"],
+            "evaluate.tta=flip: task=detection has targets with positions in the image, so that views cannot",
+        ),
         (["task.head=box"], "task.head=box: finds one object an image, and data=digits_scenes has up to 3; "),
         (["data=digits"], "data=digits: its images have no boxes, which this task needs; they have label"),
         (["task.levels=[3,2]"], "task.levels=[3, 2]: should go up, each level once"),

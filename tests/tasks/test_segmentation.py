@@ -464,9 +464,8 @@ def test_trains_on_jax(tmp_path, head):
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["augmentation=[mixup]"], "augmentation.mixup: task=segmentation speaks of places in an image, so that images "
-                                   "cannot be mixed"),
-        (["evaluate.tta=flip"], "evaluate.tta=flip: task=segmentation speaks of places"),
+        (["augmentation=[mixup]"], "augmentation.mixup: task=segmentation has targets with positions in the image"),
+        (["evaluate.tta=flip"], "evaluate.tta=flip: task=segmentation has targets with positions"),
         (["task.class_weights=[1,2]"], "task.class_weights=[1.0, 2.0]: should be 11 numbers, one for the background "
                                        "and one for each class"),
         ([f"task.class_weights={[0.0] * 11}"], f"task.class_weights={[0.0] * 11}: should have one above 0 at least, or "

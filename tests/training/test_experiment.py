@@ -142,7 +142,7 @@ class TestCheck:
         prepare("augmentation=[flip,cutout]")
         with pytest.raises(InputError) as refused:
             prepare(override)
-        assert str(refused.value) == why.format("task=classification speaks of places in an image")
+        assert str(refused.value) == why.format("task=classification has targets with positions in the image")
 
     def test_a_task_needs_its_targets(self, prepare):
         with pytest.raises(InputError, match=r"^data=digits: its images have no boxes, .* they have label$"):
