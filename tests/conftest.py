@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import runpy
+import shutil
+import signal
 import sys
+import tempfile
 from collections.abc import Callable
 
 import pytest
@@ -13,10 +18,16 @@ from cifar import __main__ as commands
 from cifar import tracking
 from cifar.config.compose import resolve
 from cifar.config.settings import Settings
+from cifar.runtime import interrupts
+from cifar.runtime.errors import Interrupted
 from cifar.runtime.paths import ROOT
 from cifar.training.experiment import Experiment
 from helpers.processes import Completed, run_warm
 from helpers.runs import Recorded, composed, sqlite
+
+os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="keras")
+"""Where Keras looks for downloads: never the user's. It is read when Keras is imported."""
+atexit.register(shutil.rmtree, os.environ["KERAS_HOME"], ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -89,35 +100,31 @@ def command(monkeypatch, capfd) -> Callable[..., Completed]:
 
 
 @pytest.fixture
-def undisturbed_and_resumed(monkeypatch):
+def undisturbed_and_resumed():
     """undisturbed_and_resumed(experiment, place): two runs, each as its id and the SHA-256 of its weights in the end.
 
-    The second is interrupted right after its state at `place` (epoch, step) is saved, and resumed.
+    The second gets a signal at `place` (epoch from 0, step from 1), within an epoch, and is resumed.
     """
     from cifar.training import trainer
-    from cifar.training.loop import Loop
+    from helpers.interrupting import InterruptedExperiment
+
+    started = []
+
+    def fit(experiment: Experiment, run_id: str | None = None) -> tuple[str, str]:
+        model = experiment.compiled_model()
+        with tracking.start(experiment.settings.tracking, run_id and tracking.locked(run_id)) as run:
+            started.append(run.id)
+            trained = trainer.fit(experiment, model, run, resumed=run_id is not None)
+            return run.id, trainer.weights_sha256(trained)
 
     def run(experiment: Experiment, place: tuple[int, int]) -> list[tuple[str, str]]:
         tracking.connect(experiment.settings.tracking.uri)
-        started, save = [], Loop.save
-
-        def fit(run_id: str | None = None) -> tuple[str, str]:
-            model = experiment.compiled_model()
-            with tracking.start(experiment.settings.tracking, run_id and tracking.locked(run_id)) as run:
-                started.append(run.id)
-                return run.id, trainer.weights_sha256(trainer.fit(experiment, model, run))
-
-        def save_and_interrupt(loop):
-            save(loop)
-            if (loop.epoch, loop.step) == place:
-                raise KeyboardInterrupt
-
-        undisturbed = fit()
-        with monkeypatch.context() as patch:
-            patch.setattr(Loop, "save", save_and_interrupt)
-            with pytest.raises(KeyboardInterrupt):
-                fit()
-        return [undisturbed, fit(started[-1])]
+        undisturbed = fit(experiment)
+        interrupted = InterruptedExperiment(experiment.settings, experiment.dataset, experiment.task, place)
+        with interrupts.handled(), pytest.raises(Interrupted) as end:
+            fit(interrupted)
+        assert end.value.signum == signal.SIGINT
+        return [undisturbed, fit(experiment, started[-1])]
 
     return run
 

@@ -43,8 +43,8 @@ LAYOUTS = st.builds(
 def test_boxes_are_the_extent_of_what_is_seen(layout, seed, sides):
     values = np.arange(40, 50, dtype=np.uint8)[:, None, None, None]
     images = source(np.tile(values, (1, *sides, 1)))
-    plain, instances, classes = builder._block(images, layout, CounterRNG((seed, 0), 0, 4))
-    found = builder._annotated(instances, classes)
+    plain, instances, classes = builder.draw_block(images, layout, CounterRNG((seed, 0), 0, 4))
+    found = builder.annotate(instances, classes)
     for row in range(4):
         numbers = [number for number in range(1, layout.objects + 1) if (instances[row] == number).any()]
         assert numbers and (found["classes"][row] >= 0).sum() == len(numbers)
@@ -79,7 +79,7 @@ def test_enough_of_each_object_is_seen(layout, seed):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(builder.Canvas, "place", spy)
-        _, instances, _ = builder._block(images, layout, CounterRNG((seed, 0), 0, 4))
+        _, instances, _ = builder.draw_block(images, layout, CounterRNG((seed, 0), 0, 4))
     assert {row for row, _, _ in claimed} == set(range(4))
     for row, number, whole in claimed:
         assert np.count_nonzero(instances[row] == number) >= layout.min_visible * whole
@@ -120,8 +120,8 @@ def test_scenes_are_the_same_on_other_processors():
 
 def test_objects_come_from_the_matching_split(monkeypatch):
     taken = []
-    compose = builder._compose
-    monkeypatch.setattr(builder, "_compose", lambda source, *rest: taken.append(source) or compose(source, *rest))
+    compose = builder.compose
+    monkeypatch.setattr(builder, "compose", lambda source, *rest: taken.append(source) or compose(source, *rest))
     dataset = build(seed=3)
     digits = DATASETS.build(OmegaConf.to_container(composed("data=digits").data), seed=3)
     for split, own in zip(taken, (digits.train, digits.val, digits.test), strict=True):

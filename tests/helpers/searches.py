@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cifar.search import storage
 from cifar.sweep import space
 from cifar.sweep.jobs import Job, Outcome
 from cifar.sweep.search import Options
@@ -29,6 +30,12 @@ def open_study(
     study = Study(f"sqlite:///{folder / 'optuna.db'}", chosen or search_options(), dimensions, objectives, epochs=9)
     study.open(name, "key")
     return study
+
+
+def trial_id(study: Study, number: int) -> int:
+    """The id of a trial of `open_study`, by which Optuna's storage knows it."""
+    backend = storage.open_storage(study.url)
+    return backend.get_trial_id_from_study_id_trial_number(backend.get_study_id_from_name("study"), number)
 
 
 def outcome_of(trial, status: str = "FINISHED", loss: float = 1.0) -> Outcome:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +22,9 @@ from cifar.search.trial import TRIAL, variables
 from cifar.sweep import space
 from cifar.sweep.search import Options
 from cifar.sweep.studies import JOB, OUTCOME, PROCESS
-from helpers.processes import Completed, clean_environment, run_warm
+from helpers.processes import Completed, run_warm
 from helpers.runs import TINY, sqlite
-from helpers.searches import SPACE, draw_trials, open_study, outcome_of, search_options
+from helpers.searches import SPACE, draw_trials, open_study, outcome_of, search_options, trial_id
 from hydra_plugins.optuna_sweeper import _dimension, _encoded
 
 SEARCH = ("--multirun", "hydra/sweeper=optuna")
@@ -195,7 +193,7 @@ import os, sys
 from helpers.searches import open_study
 from pathlib import Path
 trial, _ = open_study(Path(sys.argv[1])).take(total=100)
-print(trial.number, trial._trial_id, flush=True)
+print(trial.number, flush=True)
 os.kill(os.getpid(), 9)
 """
 
@@ -203,16 +201,9 @@ os.kill(os.getpid(), 9)
 @pytest.fixture
 def abandoned(tmp_path) -> int:
     """The id of a trial whose sweep was killed."""
-    done = subprocess.run(
-        [sys.executable, "-c", TAKE, tmp_path],
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        env={**clean_environment(), "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
-        check=False,
-    )
-    assert done.returncode == -9, done.stderr
-    return int(done.stdout.split()[1])
+    done = run_warm("-c", TAKE, tmp_path, PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}")
+    assert done.code == -9, done.stderr
+    return trial_id(open_study(tmp_path), int(done.stdout))
 
 
 class TestAbandonedTrial:
@@ -312,10 +303,12 @@ class TestPruneCallback:
         other, _ = study.take(total=2)
         backend = storage.open_storage(study.url)
         for epoch in range(1, 10):
-            backend.set_trial_intermediate_value(other._trial_id, epoch, 0.5)
+            backend.set_trial_intermediate_value(trial_id(study, other.number), epoch, 0.5)
         study.tell(other, outcome_of(other, loss=0.5))
         trial, _ = study.take(total=2)
-        told = variables(study.url, "study", trial._trial_id, search_options(pruner="median").pruner, epochs=9)
+        told = variables(
+            study.url, "study", trial_id(study, trial.number), search_options(pruner="median").pruner, epochs=9
+        )
         monkeypatch.setenv(TRIAL, told[TRIAL])
 
         def fit(losses: list[float], first: int = 0) -> dict[int, float]:
@@ -323,7 +316,7 @@ class TestPruneCallback:
             for epoch, loss in enumerate(losses, start=first):
                 callback.on_epoch_begin(epoch, {})
                 callback.on_epoch_end(epoch, {"val_loss": loss})
-            return backend.get_trial(trial._trial_id).intermediate_values
+            return backend.get_trial(trial_id(study, trial.number)).intermediate_values
 
         return fit
 

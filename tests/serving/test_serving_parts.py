@@ -253,11 +253,11 @@ class TestMiddleware:
             refused = await asked(app, "POST", "/predict", b"x", content_length="1", content_type="image/png")
             return refused, await asyncio.gather(*slow)
 
-        (code, headers, _), late = asyncio.run(main())
-        assert (code, headers["retry-after"]) == (503, "1")
-        assert {answer[0] for answer in late} == {408}
-        assert {answer[1]["connection"] for answer in late} == {"close"}
-        assert app._bodies == 0
+        for _ in range(2):  # the second time finds what the first has given back
+            (code, headers, _), late = asyncio.run(main())
+            assert (code, headers["retry-after"]) == (503, "1")
+            assert {answer[0] for answer in late} == {408}
+            assert {answer[1]["connection"] for answer in late} == {"close"}
 
     @pytest.mark.parametrize("sized", [True, False])
     def test_body_that_is_too_large(self, sized):

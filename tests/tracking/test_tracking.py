@@ -6,7 +6,9 @@ import contextlib
 import csv
 import json
 import math
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -59,9 +61,11 @@ def test_store_that_is_killed_while_it_is_made_is_made_by_the_next(tmp_path):
 
 def test_sweep_that_is_told_to_end_does_not_wait_for_its_server(tmp_path, monkeypatch):
     monkeypatch.setattr(addresses, "LOCAL", sqlite(tmp_path))
-    monkeypatch.setattr(interrupts, "_received", [15])
-    run = SweepRun("http://127.0.0.1:1", TrackingSettings(uri=None, experiment="digits", name="a sweep", parent=None))
-    run.log_tags({"failure": "interrupted"})
+    with interrupts.handled(), interrupts.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        settings = TrackingSettings(uri=None, experiment="digits", name="a sweep", parent=None)
+        run = SweepRun("http://127.0.0.1:1", settings)
+        run.log_tags({"failure": "interrupted"})
     assert mlflow.MlflowClient(sqlite(tmp_path)).get_run(run.id).data.tags["failure"] == "interrupted"
 
 

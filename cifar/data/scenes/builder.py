@@ -104,9 +104,9 @@ def scenes(
     train, val, test = (count if limit is None else min(count, limit) for count in (num_train, num_val, num_test))
     return Dataset(
         f"{origin.name}_scenes",
-        _compose(origin.train, layout, train, (seed, 0)),
-        _compose(origin.val, layout, val, (seed, 1)),
-        _compose(origin.test, layout, test, (0, 2)),
+        compose(origin.train, layout, train, (seed, 0)),
+        compose(origin.val, layout, val, (seed, 1)),
+        compose(origin.test, layout, test, (0, 2)),
         origin.class_names,
     )
 
@@ -127,7 +127,7 @@ def _source(settings: BuilderSettings, seed: int) -> Dataset:
     return dataset
 
 
-def _compose(source: Split, layout: Layout, count: int, key: tuple[int, int]) -> Split:
+def compose(source: Split, layout: Layout, count: int, key: tuple[int, int]) -> Split:
     """Compose `count` scenes of the images of `source`."""
     size, channels = layout.size, source.images.shape[-1]
     images = aligned_empty(count * size * size * channels).reshape(count, size, size, channels)
@@ -140,13 +140,13 @@ def _compose(source: Split, layout: Layout, count: int, key: tuple[int, int]) ->
     block = max(1, BLOCK // size**2)
     for first in range(0, count, block):
         rows = slice(first, min(first + block, count))
-        images[rows], instances, classes = _block(source, layout, CounterRNG(key, first, rows.stop - first))
-        for name, target in _annotated(instances, classes).items():
+        images[rows], instances, classes = draw_block(source, layout, CounterRNG(key, first, rows.stop - first))
+        for name, target in annotate(instances, classes).items():
             targets[name][rows] = target
     return Split(images, targets)
 
 
-def _block(source: Split, layout: Layout, rng: CounterRNG) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_block(source: Split, layout: Layout, rng: CounterRNG) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compose a block of scenes; return images, the number of the object visible at each pixel, and the classes.
 
     uint8 (n, size, size, channels), uint8 (n, size, size) from 1 (0 for none), int64 (n, objects) with -1 for none.
@@ -235,7 +235,7 @@ class Canvas:
         return slice(top, top + self._patch), slice(left, left + self._patch)
 
 
-def _annotated(instances: np.ndarray, classes: np.ndarray) -> dict[str, np.ndarray]:
+def annotate(instances: np.ndarray, classes: np.ndarray) -> dict[str, np.ndarray]:
     """Boxes, classes and mask of the visible part of each object; invisible objects come last, as padding."""
     count, size, _ = instances.shape
     boxes, hidden = np.zeros((*classes.shape, 4), np.float32), np.zeros(classes.shape, bool)
