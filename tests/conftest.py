@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import runpy
-import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Callable
 
 import pytest
@@ -24,10 +20,6 @@ from cifar.runtime.paths import ROOT
 from cifar.training.experiment import Experiment
 from helpers.processes import Completed, run_warm
 from helpers.runs import Recorded, composed, sqlite
-
-os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="keras")
-"""Where Keras looks for downloads: never the user's. It is read when Keras is imported."""
-atexit.register(shutil.rmtree, os.environ["KERAS_HOME"], ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
