@@ -45,16 +45,16 @@ def main(folder: str, *overrides: str) -> None:
     frequent = np.bincount(data.train.targets["classes"][there]).argmax()
     guesses = {"boxes": np.tile(box, (len(data.test), 1, 1)), "classes": np.full((len(data.test), 1), frequent),
                "scores": np.ones((len(data.test), 1))}  # fmt: skip
-    metrics = detection.judge(detection.results(guesses), detection.truth(data.test, data.class_names)).metrics
+    metrics = detection.evaluate(detection.results(guesses), detection.truth(data.test, data.class_names)).metrics
     print(
         f"mean box {np.round(box, 1)}, class {data.class_names[frequent]}: map50 {metrics['map50']:.4f}, "
         f"map {metrics['map']:.4f}"
     )
     if data.test.targets["classes"].shape[1] == 1:
         true = data.test.targets["boxes"][:, 0]
-        overlaps = detection.overlaps(true, np.array(box)[None], False)
+        ious = detection.pairwise_iou(true, np.array(box)[None], False)
         right = (data.test.targets["classes"] == frequent).mean()
-        print(f"of one object: mean IoU {overlaps.mean():.4f}, accuracy {right:.4f}")
+        print(f"of one object: mean IoU {ious.mean():.4f}, accuracy {right:.4f}")
 
 
 if __name__ == "__main__":

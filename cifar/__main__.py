@@ -157,7 +157,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def ui(arguments: argparse.Namespace) -> None:
     """Serve MLflow's page until Ctrl-C."""
-    address = serving.bound("127.0.0.1", arguments.port)
+    address = serving.listening_socket("127.0.0.1", arguments.port)
     from cifar import tracking
 
     tracking.serve_page(arguments.tracking_uri, address)

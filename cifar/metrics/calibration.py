@@ -1,4 +1,4 @@
-"""How far a model's confidence is from its accuracy."""
+"""Calibration: comparison of a model's confidence with its accuracy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CalibrationBins(NamedTuple):
 
 
 def calibration_bins(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> CalibrationBins:
-    """Images in `bins` equally wide, right-closed bins of confidence, after Guo et al. 2017 (arXiv 1706.04599).
+    """Group images into `bins` equally wide, right-closed bins of confidence (Guo et al. 2017, arXiv:1706.04599).
 
     `confidence` is (n,), the probability of the predicted class, `correct` (n,) bool. Returns arrays (bins,).
     """

@@ -1,4 +1,4 @@
-"""Detections judged by COCO's own code, pycocotools, and what people want to see beside its figures."""
+"""Evaluation of detections: COCO's metrics, computed by pycocotools, and a confusion matrix."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from pycocotools.cocoeval import COCOeval
 
 STATISTICS = {"map": 0, "map50": 1, "map75": 2, "map_small": 3, "map_medium": 4, "map_large": 5, "ar100": 8}
-"""Where `COCOeval.stats` has mean average precision: over IoU 0.5 to 0.95, at 0.5, at 0.75, and of objects of less than
-32², of less than 96² and of more pixels; and average recall with at most 100 detections an image."""
+"""Indices in `COCOeval.stats` of mean average precision over IoU 0.5 to 0.95, at 0.5, at 0.75, and of objects of less
+than 32², of less than 96² and of more pixels; and of average recall with at most 100 detections per image."""
 MATCHED = 0.5
-"""The IoU from which on a detection is one of an object."""
+"""Minimum IoU of a detection and the object that it is matched to."""
 
 
 def results(predictions: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Detections in COCO's results form; an image's id is its number, class k is category k + 1.
+    """Convert detections to COCO's results format; an image's id is its position, class k is category k + 1.
 
-    Rounded as they are written, so that the figures of the file are those of the run.
+    Values are rounded as in the written file, so that evaluating the file gives the recorded metrics.
     """
     boxes, scores, classes = (predictions[name] for name in ("boxes", "scores", "classes"))
     sized = np.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)
@@ -39,11 +39,11 @@ def results(predictions: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
 
 
 def truth(split: Split, class_names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """The objects of a split as COCO's annotations, in the same ids."""
+    """Convert the objects of a split to COCO's annotations, with the same ids."""
     height, width = split.images.shape[1:3]
     boxes, classes, crowd = (split.targets[name] for name in ("boxes", "classes", "crowd"))
     annotations = []
-    # An annotation of the id 0 would count as none.
+    # pycocotools ignores annotations with the id 0.
     for number, (image, place) in enumerate(np.argwhere(classes >= 0), 1):
         left, top, right, bottom = boxes[image, place].tolist()
         annotations.append(
@@ -65,23 +65,23 @@ def truth(split: Split, class_names: Sequence[str]) -> dict[str, list[dict[str, 
 
 @dataclass(frozen=True)
 class Scores:
-    """What `COCOeval` says of detections; of what is not there, such as large objects, it says -1."""
+    """Results of `COCOeval`, in which -1 stands for undefined values, such as those of large objects without any."""
 
     evaluation: COCOeval
 
     @property
     def metrics(self) -> dict[str, float]:
-        """By the names of `STATISTICS`, without what is not there."""
+        """The defined metrics by the names of `STATISTICS`."""
         stats = self.evaluation.stats
         return {name: float(stats[place]) for name, place in STATISTICS.items() if stats[place] >= 0}
 
     @property
     def precision(self) -> np.ndarray:
-        """At IoU 0.5, (101, classes): the precision at the recalls 0, 0.01 … 1, -1 for a class without objects."""
+        """Precision at IoU 0.5 and the recalls 0, 0.01 … 1: (101, classes), -1 for a class without objects."""
         return self.evaluation.eval["precision"][0, :, :, 0, -1]
 
-    def of_classes(self, class_names: Sequence[str]) -> list[dict[str, Any]]:
-        """A row for each class, with its objects; nothing where it has none."""
+    def by_class(self, class_names: Sequence[str]) -> list[dict[str, Any]]:
+        """Return a row per class with its number of objects; its metrics are empty if it has none."""
         precision, recall = self.evaluation.eval["precision"][..., 0, -1], self.evaluation.eval["recall"][..., 0, -1]
         annotations = self.evaluation.cocoGt.dataset["annotations"]
         counts = np.bincount([one["category_id"] - 1 for one in annotations if not one["iscrowd"]],
@@ -95,14 +95,14 @@ class Scores:
         return rows
 
 
-def judge(found: Sequence[Mapping[str, Any]], there: Mapping[str, Any]) -> Scores:
-    """The `found` results held against what is `there`."""
+def evaluate(detections: Sequence[Mapping[str, Any]], annotations: Mapping[str, Any]) -> Scores:
+    """Evaluate `detections` (see `results`) against `annotations` (see `truth`)."""
     from pycocotools.cocoeval import COCOeval
 
     detections = [{**one, "id": number, "iscrowd": 0, "area": one["bbox"][2] * one["bbox"][3]}
-                  for number, one in enumerate(found, 1)]  # fmt: skip
+                  for number, one in enumerate(detections, 1)]  # fmt: skip
     with silenced(1):
-        evaluation = COCOeval(_indexed(there), _indexed({**there, "annotations": detections}), "bbox")
+        evaluation = COCOeval(_indexed(annotations), _indexed({**annotations, "annotations": detections}), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -118,52 +118,53 @@ def _indexed(dataset: Mapping[str, Any]) -> Any:
     return coco
 
 
-def overlaps(found: np.ndarray, true: np.ndarray, crowd: bool) -> np.ndarray:
-    """float64 (found, true): intersection over union, or over what is found where the true ones are a crowd."""
+def pairwise_iou(predicted: np.ndarray, true: np.ndarray, crowd: bool) -> np.ndarray:
+    """Return float64 (predicted, true): intersection over union, or over the predicted box if the true are crowds."""
     from pycocotools import mask
 
-    if not len(found) or not len(true):
-        return np.zeros((len(found), len(true)))
-    sized = [np.concatenate([x[:, :2], x[:, 2:] - x[:, :2]], axis=1).astype(np.float64) for x in (found, true)]
+    if not len(predicted) or not len(true):
+        return np.zeros((len(predicted), len(true)))
+    sized = [np.concatenate([x[:, :2], x[:, 2:] - x[:, :2]], axis=1).astype(np.float64) for x in (predicted, true)]
     return mask.iou(*sized, [crowd] * len(true))
 
 
 @dataclass(frozen=True)
 class Matches:
-    """What detections of a split are of.
+    """Detections of a split matched to objects.
 
-    `matrix` is int (classes + 1, classes + 1), rows true, columns predicted, background last; `quality` (n,) is the
-    panoptic quality of each image (Kirillov et al. 2019, arXiv:1801.00868): the IoU of right detections, summed, over
-    the mean of how many objects and detections there are; 1 where there are none.
+    `matrix` is int (classes + 1, classes + 1), rows true, columns predicted, background last. `quality` (n,) is the
+    panoptic quality of each image (Kirillov et al. 2019, arXiv:1801.00868): the sum of the IoU of correct detections
+    over the mean of the numbers of objects and detections; 1 if there are neither.
     """
 
     matrix: np.ndarray
     quality: np.ndarray
 
 
-def matched(answers: Mapping[str, np.ndarray], split: Split, classes: int) -> Matches:
-    """Each detection, surest first, takes the object that it overlaps most, if by half or more.
+def match(predictions: Mapping[str, np.ndarray], split: Split, classes: int) -> Matches:
+    """Match each detection, highest score first, to the unmatched object with the greatest IoU, if at least `MATCHED`.
 
-    Of whatever class; one that only overlaps a crowd does not count.
+    Classes are ignored in matching; detections that only overlap a crowd are ignored.
     """
     matrix = np.zeros((classes + 1, classes + 1), np.int64)
     quality = np.ones(len(split))
     for image in range(len(split)):
         labels, crowd = split.targets["classes"][image], split.targets["crowd"][image]
-        true = labels[there := (labels >= 0) & ~crowd]
-        found, boxes = (answers[name][image, answers["classes"][image] >= 0] for name in ("classes", "boxes"))
-        overlap = overlaps(boxes, split.targets["boxes"][image, there], False)
-        on_crowd: np.ndarray = overlaps(boxes, split.targets["boxes"][image, (labels >= 0) & crowd], True)
+        true = labels[is_object := (labels >= 0) & ~crowd]
+        is_valid = predictions["classes"][image] >= 0
+        predicted, boxes = (predictions[name][image, is_valid] for name in ("classes", "boxes"))
+        overlap = pairwise_iou(boxes, split.targets["boxes"][image, is_object], False)
+        on_crowd: np.ndarray = pairwise_iou(boxes, split.targets["boxes"][image, (labels >= 0) & crowd], True)
         in_crowd: np.ndarray = np.any(on_crowd >= MATCHED, axis=1)
         right, free, counted = 0.0, np.ones(len(true), bool), 0
-        for place, number in enumerate(found):
-            open_overlap = np.where(free, overlap[place], 0)
-            best = int(open_overlap.argmax()) if len(true) else -1
-            if best >= 0 and open_overlap[best] >= MATCHED:
+        for row, number in enumerate(predicted):
+            free_overlap = np.where(free, overlap[row], 0)
+            best = int(free_overlap.argmax()) if len(true) else -1
+            if best >= 0 and free_overlap[best] >= MATCHED:
                 free[best] = False
                 matrix[true[best], number] += 1
-                right += open_overlap[best] * (true[best] == number)
-            elif in_crowd[place]:
+                right += free_overlap[best] * (true[best] == number)
+            elif in_crowd[row]:
                 continue
             else:
                 matrix[classes, number] += 1

@@ -1,4 +1,4 @@
-"""How well masks are met, counted image by image."""
+"""Segmentation metrics, computed image by image."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from scipy.spatial import cKDTree
 from cifar.interfaces import VOID
 
 SHARE_OF_DIAGONAL = 0.0075
-"""Of an image, as a distance that boundaries may have; as of Csurka et al. 2013."""
+"""Tolerance of boundaries as a share of the image's diagonal, after Csurka et al. 2013."""
 
 
 def counts(masks: np.ndarray, classes: int) -> np.ndarray:
-    """int64 (classes,): how many pixels of `masks` uint8 (n, height, width) are of each class."""
+    """Count the pixels of each class in `masks` uint8 (n, height, width): int64 (classes,)."""
     total = np.zeros(VOID + 1, np.int64)
     for mask in masks:
         total += np.bincount(mask.ravel(), minlength=VOID + 1)
@@ -20,7 +20,7 @@ def counts(masks: np.ndarray, classes: int) -> np.ndarray:
 
 
 def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """int64 (classes, classes): pixels by their true class (rows) and the predicted one; what is void is left out.
+    """Count pixels by true class (rows) and predicted class (columns): int64 (classes, classes), without `VOID`.
 
     Masks are uint8 (height, width).
     """
@@ -30,7 +30,7 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndar
 
 
 def scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
-    """`iou`, `dice`, `precision` and `recall` of each class, (classes,), NaN where nothing is to be said of it."""
+    """Return `iou`, `dice`, `precision` and `recall` of each class, (classes,); NaN if undefined."""
     right, true, predicted = np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
     return {
         "iou": _ratio(right, true + predicted - right),
@@ -41,22 +41,22 @@ def scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def mean(values: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """The mean of what is not NaN; NaN where nothing is."""
-    there = ~np.isnan(values)
-    return _ratio(np.where(there, values, 0).sum(axis=axis), there.sum(axis=axis))
+    """Mean of the values that are not NaN; NaN if all are."""
+    valid = ~np.isnan(values)
+    return _ratio(np.where(valid, values, 0).sum(axis=axis), valid.sum(axis=axis))
 
 
 def tolerance(height: int, width: int) -> int:
-    """Pixels that a boundary may lie beside the true one: 0.75 % of the diagonal, rounded up, as 1 at 64×64."""
+    """Maximum distance of matching boundaries in pixels: 0.75 % of the diagonal, rounded up; 1 for 64×64."""
     return int(np.ceil(SHARE_OF_DIAGONAL * np.hypot(height, width)))
 
 
 def boundary_f1(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """float (classes,): the boundary F1 of each class in an image (Csurka et al. 2013, doi:10.5244/C.27.32).
+    """Boundary F1 of each class in an image (Csurka et al. 2013, doi:10.5244/C.27.32): float (classes,).
 
-    Precision is the share of the prediction's boundary that lies within `tolerance` of the true one, and recall that
-    of the true one within it of the prediction's. A class that has a boundary in one of the masks (height, width) alone
-    has 0, and one that has none in either NaN. What is void is no boundary, and makes none.
+    Precision is the share of the predicted boundary within `tolerance` of the true one; recall is the share of the true
+    boundary within `tolerance` of the predicted one. A class with a boundary in only one of the masks (height, width)
+    has 0; with none in both, NaN. `VOID` pixels have no boundary.
     """
     within, values = tolerance(*truth.shape), np.full(classes, np.nan)
     true, found = boundary(truth), boundary(np.where(truth == VOID, VOID, predicted))
@@ -70,7 +70,7 @@ def boundary_f1(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.nd
 
 
 def boundary(mask: np.ndarray) -> np.ndarray:
-    """bool (height, width): pixels that have one of another class above, below or beside them."""
+    """Mask of the pixels with a 4-neighbor of another class: bool (height, width)."""
     edge = np.zeros(mask.shape, bool)
     for here, there in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
         apart = (mask[here] != mask[there]) & (mask[here] != VOID) & (mask[there] != VOID)
@@ -80,7 +80,7 @@ def boundary(mask: np.ndarray) -> np.ndarray:
 
 
 def _near(points: np.ndarray, others: np.ndarray, within: int) -> float:
-    """The share of `points` (n, 2) that have one of the `others` at most so far."""
+    """Share of `points` (n, 2) with one of the `others` at most `within` pixels away."""
     distance, _ = cKDTree(others).query(points)
     return float((distance <= within).mean())
 

@@ -1,4 +1,4 @@
-"""How far a result can be trusted: intervals, a paired test, and its correction for many."""
+"""Confidence intervals, McNemar's test, and Holm's correction for multiple tests."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from scipy import stats
 LEVEL = 0.95
 RESAMPLES = 9999
 FEW_DISCORDANT = 25
-"""From this many discordant pairs on, the chi-squared distribution is near enough to the binomial one."""
+"""With at least this many discordant pairs, the chi-squared distribution approximates the binomial one well."""
 
 
 class Interval(NamedTuple):
-    """A confidence interval of level `LEVEL`; NaN where there is too little to tell one."""
+    """A confidence interval of level `LEVEL`; NaN if there are too few values."""
 
     low: float
     high: float
 
 
 class Aggregate(NamedTuple):
-    """What the values of one setting, one a seed, say together; `deviation` is that of the sample (n - 1)."""
+    """Statistics of the values of one setting, one per seed; `deviation` is the sample's (n - 1)."""
 
     size: int
     mean: float
@@ -32,7 +32,7 @@ class Aggregate(NamedTuple):
 
 
 class McNemar(NamedTuple):
-    """McNemar's test of two classifiers on the same images; `exact` is whether by the binomial distribution."""
+    """Result of McNemar's test of two classifiers on the same images; `exact` is True for the binomial distribution."""
 
     statistic: float
     p: float
@@ -43,7 +43,7 @@ UNKNOWN = Interval(math.nan, math.nan)
 
 
 def wilson_interval(successes: int, trials: int) -> Interval:
-    """The interval of a proportion such as an accuracy.
+    """Confidence interval of a proportion, such as an accuracy.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", 1927; it keeps its level where the
     proportion is near 0 or 1, unlike the normal approximation and the bootstrap (Brown, Cai and DasGupta, "Interval
@@ -55,11 +55,11 @@ def wilson_interval(successes: int, trials: int) -> Interval:
 
 
 def paired_difference_interval(only_first: int, only_second: int, trials: int) -> Interval:
-    """The interval of the difference, first less second, of two proportions on the same `trials` images.
+    """Confidence interval of the difference, first minus second, of two proportions on the same `trials` images.
 
-    `only_first` is the number of images that only the first gets right. Wald's interval after half an observation is
-    added to each cell of the table (Agresti and Min, "Simple improved confidence intervals for comparing matched
-    proportions", 2005).
+    `only_first` is the number of images that only the first classifies correctly. Wald's interval with half an
+    observation added to each cell of the table (Agresti and Min, "Simple improved confidence intervals for comparing
+    matched proportions", 2005).
     """
     if not trials:
         return UNKNOWN
@@ -70,10 +70,10 @@ def paired_difference_interval(only_first: int, only_second: int, trials: int) -
 
 
 def bootstrap_interval(values: Sequence[float], others: Sequence[float] | None = None) -> Interval:
-    """The percentile bootstrap interval of the mean of `values`, or of that less the mean of `others`.
+    """Percentile bootstrap interval of the mean of `values`, or of its difference to the mean of `others`.
 
-    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13. The random numbers are always the same
-    ones. Unknown for fewer than two values of either. Of few values it is too short: of five, it holds the true mean in
+    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13. The random numbers are fixed. NaN for
+    fewer than two values of either. The interval of few values is too narrow: with five, it contains the true mean in
     83 % of cases.
     """
     samples = [np.asarray(sample, float) for sample in (values, others) if sample is not None]
@@ -85,14 +85,14 @@ def bootstrap_interval(values: Sequence[float], others: Sequence[float] | None =
 
 
 def aggregate(values: Sequence[float]) -> Aggregate:
-    """Count, mean, standard deviation (NaN of a single value) and `bootstrap_interval` of one value or more."""
+    """Count, mean, standard deviation (NaN for a single value) and `bootstrap_interval` of one or more values."""
     array = np.asarray(values, float)
     deviation = float(array.std(ddof=1)) if len(array) > 1 else math.nan
     return Aggregate(len(array), float(array.mean()), deviation, bootstrap_interval(values))
 
 
 def mcnemar(only_first: int, only_second: int) -> McNemar:
-    """Whether two classifiers are right on the same images equally often, by the images that only one gets right.
+    """Test if two classifiers have equal accuracy, by the images that only one of them classifies correctly.
 
     McNemar, "Note on the sampling error of the difference between correlated proportions or percentages", 1947; for
     classifiers: Dietterich, "Approximate statistical tests for comparing supervised classification learning
@@ -108,7 +108,7 @@ def mcnemar(only_first: int, only_second: int) -> McNemar:
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """The p values, (n,), corrected so that the chance of any false finding among all stays at the level of each.
+    """Correct p values, (n,), so that the family-wise error rate is at most the level of a single test.
 
     Holm, "A simple sequentially rejective multiple test procedure", 1979.
     """

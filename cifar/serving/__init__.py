@@ -1,6 +1,6 @@
 """Finished runs as a web service.
 
-`sources` finds the runs, `models` loads them, `batching` computes, `decoding` reads images, `service` brings these
-together, `app` has the routes and `schemas` their description, `middleware` and `protocol` hold the limits, `process`
-starts it all and shuts it down.
+`sources` finds runs, `models` loads them, `batching` batches requests, `decoding` reads images, `service` combines
+these, `app` has the routes and `schemas` their documentation, `middleware` and `protocol` enforce limits, `process`
+starts the service and shuts it down.
 """

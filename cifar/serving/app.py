@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from cifar.serving.models import Model
 
 DRAWN = 768
-"""Pixels of the longer side of an image that is drawn on."""
+"""Maximum side in pixels of the picture of an answer."""
 INTRODUCTION = (
-    "Models of finished runs. `/predict` takes an image file and answers for people; `/v1/models/NAME:predict` takes "
-    "and gives what TensorFlow Serving does for the exported SavedModel. `/v1/models` lists the names."
+    "Models of finished runs. `/predict` takes an image file and returns a decoded answer; `/v1/models/NAME:predict` "
+    "has the REST API of TensorFlow Serving for the exported SavedModel. `/v1/models` lists the models."
 )
 
 
 def build(service: Service) -> FastAPI:
-    """The application, without `RequestMiddleware`."""
+    """Build the application, without `RequestMiddleware`."""
     app = FastAPI(
         title="cifar",
         description=INTRODUCTION,
@@ -54,19 +54,19 @@ def build(service: Service) -> FastAPI:
             raise HTTPException(503, "the service is shutting down")
         return JSONResponse({"status": "ready"})
 
-    @app.get("/metrics", summary="Figures for Prometheus", response_description="figures",
+    @app.get("/metrics", summary="Metrics for Prometheus", response_description="metrics",
              response_class=PlainTextResponse)  # fmt: skip
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type=service.metrics.content_type)
 
-    @app.get("/v1/models", summary="The models, and the runs behind them", response_description="the models",
+    @app.get("/v1/models", summary="The models and their runs", response_description="the models",
              response_model=schemas.Models)  # fmt: skip
     async def models() -> Response:
         return JSONResponse({"models": [_about(model) for model in service.models.values()]})
 
-    # Before the next, whose name would take the end of this address too.
+    # Registered before the next route, which would also match this address.
     @app.post(
-        "/v1/models/{name}:predict", summary="Predictions in the form of TensorFlow Serving",
+        "/v1/models/{name}:predict", summary="Predictions in TensorFlow Serving's format",
         response_model=schemas.Predictions | schemas.Outputs, responses=schemas.errors(),
         response_description="`predictions` in rows for `instances`, `outputs` in columns for `inputs`",
         openapi_extra=schemas.PREDICT_BODY,
@@ -89,7 +89,7 @@ def build(service: Service) -> FastAPI:
         return JSONResponse({"predictions": rows})
 
     @app.get(
-        "/v1/models/{name}", summary="A model's state in the form of TensorFlow Serving",
+        "/v1/models/{name}", summary="A model's state in TensorFlow Serving's format",
         response_model=schemas.ModelState, responses=schemas.errors(404), response_description="the state",
     )  # fmt: skip
     async def state(name: str) -> Response:
@@ -109,10 +109,10 @@ def build(service: Service) -> FastAPI:
         return JSONResponse({"model": chosen.name, "run": chosen.run.id, "answer": answer})
 
     @app.post(
-        "/explain", summary="A picture of the answer: boxes or masks, or where in the image it comes from",
+        "/explain", summary="A picture of the answer: boxes, masks, or a heat map of a class",
         response_model=schemas.Explanation, responses=schemas.errors(), openapi_extra=schemas.UPLOAD_BODY,
-        response_description="`picture`, a PNG file in base64; of a classifier also `class`, the most probable one "
-        "unless another is asked for, and `heat` from 0 to 1 at each place of the image, by Grad-CAM",
+        response_description="`picture`, a PNG file in base64; for a classifier also `class`, by default the most "
+        "probable one, and `heat`, its Grad-CAM heat map from 0 to 1",
     )  # fmt: skip
     async def explain(
         request: Request, model: str | None = None, class_name: Annotated[str | None, Query(alias="class")] = None
@@ -135,26 +135,26 @@ def build(service: Service) -> FastAPI:
 
 
 def _class(name: str, model: Model) -> int:
-    """The number of a class; raises `HTTPException`."""
+    """Return the index of a class; raises `HTTPException`."""
     if name not in model.class_names:
         raise HTTPException(422, f"class {name[:100]}: unknown; {did_you_mean(name, model.class_names)}")
     return model.class_names.index(name)
 
 
 async def _upload(request: Request) -> bytes:
-    """The file that a request is, or that its form has as `image`; raises `HTTPException`."""
+    """Return the request's body, or the file `image` of its form; raises `HTTPException`."""
     kind = _check_type(request, schemas.UPLOAD_TYPES)
     if kind != "multipart/form-data":
         return await request.body()
     async with request.form(max_files=1, max_fields=1) as form:
         file = form.get("image")
         if not isinstance(file, UploadFile):
-            raise HTTPException(400, "the form should have a file called image")
+            raise HTTPException(400, "the form should have a file named image")
         return await file.read()
 
 
 def _check_type(request: Request, accepted: Sequence[str]) -> str:
-    """The content type of a request; raises `HTTPException` where it is not among those `accepted`."""
+    """Return the content type of a request; raises `HTTPException` unless it is `accepted`."""
     kind = request.headers.get("content-type", accepted[0]).partition(";")[0].strip().lower()
     if kind not in accepted:
         raise HTTPException(415, f"content-type {kind[:100]}: accepted: {', '.join(accepted)}")
@@ -186,5 +186,5 @@ async def _invalid(request: Request, error: RequestValidationError) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    """The answer to an error of the service itself; the traceback goes to stderr."""
+    """Answer an unexpected exception; the traceback goes to stderr."""
     return JSONResponse({"error": "internal error"}, 500)

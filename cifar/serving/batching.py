@@ -1,4 +1,4 @@
-"""Requests that arrive together are computed as one batch."""
+"""Dynamic batching: requests that arrive together are computed as one batch."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import numpy as np
 
 
 class QueueFull(Exception):  # noqa: N818, named as asyncio names its own
-    """As many images wait as may wait."""
+    """The queue has reached its maximum number of images."""
 
 
 class Waiting(NamedTuple):
-    """Images (n, height, width, channels) of a request, and where its outputs go."""
+    """Images (n, height, width, channels) of a request, and the future of its outputs."""
 
     images: np.ndarray | list[Any]
     outputs: asyncio.Future
 
 
 class Batcher:
-    """Computes what requests submit, as many together as there are, at most `max_size` images.
+    """Computes the outputs of queued requests in batches of at most `max_size` images.
 
-    `compute` takes the images of several requests and returns the outputs of each; it runs in a thread of its own, and
-    all that arrives meanwhile is the next batch. One that has fewer images than the last is given `max_wait`
-    milliseconds to fill up, so that a client that is alone never waits, and many clients stay together.
+    `compute` takes the images of several requests and returns the outputs of each. It runs in its own thread; requests
+    that arrive in the meantime form the next batch. A batch with fewer images than the previous one waits up to
+    `max_wait` milliseconds for more, so that a single client never waits and many clients stay batched.
 
-    It belongs to the event loop in which it is used. When nobody holds it any more, its thread ends.
+    It is bound to the event loop in which it is used. Its thread ends when it is garbage-collected.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Batcher:
         self.images = 0
 
     def submit(self, images: np.ndarray | list[Any]) -> asyncio.Future:
-        """The outputs of `images` (n, height, width, channels), `max_size` at most; who cancels them is forgotten.
+        """Queue `images` (n, height, width, channels), at most `max_size`; return a cancelable future of their outputs.
 
         Raises `QueueFull`.
         """
@@ -60,7 +60,7 @@ class Batcher:
         return outputs
 
     async def _run(self) -> None:
-        """Compute until nothing waits."""
+        """Compute batches until the queue is empty."""
         while self._waiting:
             if self.images < self._last and self._max_wait:
                 self._filled.clear()
@@ -75,7 +75,7 @@ class Batcher:
         self._running = None
 
     def _take(self) -> list[Waiting]:
-        """The requests that go together now, without those whose clients have gone."""
+        """Remove the requests of the next batch from the queue, without canceled ones."""
         batch, images = [], 0
         while self._waiting and images + len(self._waiting[0].images) <= self._max_size:
             request = self._waiting.popleft()

@@ -1,4 +1,4 @@
-"""From the bytes of a request to images, or to what is wrong with them."""
+"""Decoding of request bodies to images; errors are `HTTPException`."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SIGNATURES = {"serving_default": "image", "serving_bytes": "image_bytes"}
-"""The signatures of an exported SavedModel, and what the input of each is called where it is given by name."""
+"""The signatures of an exported SavedModel, with the names of their inputs."""
 TYPES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
-"""How files of the types begin that are taken."""
+"""First bytes of accepted files, with their content types."""
 
 Shape = tuple[int, int, int]
 
 
 def document(body: bytes) -> dict[str, Any]:
-    """The JSON object that `body` holds; raises `HTTPException`."""
+    """Parse the JSON object in `body`; raises `HTTPException`."""
     try:
         content = json.loads(body.decode())
     except RecursionError:
-        raise HTTPException(400, "the body is JSON that is nested too deeply") from None
-    except ValueError as error:  # of UTF-8, of JSON, and of integers with thousands of digits
+        raise HTTPException(400, "the body is JSON nested too deeply") from None
+    except ValueError as error:  # invalid UTF-8, invalid JSON, or integers with thousands of digits
         raise HTTPException(400, f"the body is not JSON: {str(error)[:200]}") from None
     if not isinstance(content, dict):
-        raise HTTPException(400, "the body is JSON, but no object")
+        raise HTTPException(400, "the body is not a JSON object")
     return content
 
 
 def given(content: dict[str, Any]) -> tuple[str, list[Any]]:
-    """What a request in TensorFlow Serving's form brings: `instances` or `inputs`, and one value for each image.
+    """Return the format of a TensorFlow Serving request, `instances` or `inputs`, and one value per image.
 
     Raises `HTTPException`.
     """
@@ -50,7 +50,7 @@ def given(content: dict[str, Any]) -> tuple[str, list[Any]]:
         raise HTTPException(400, f"signature_name: unknown; known: {', '.join(SIGNATURES)}")
     names = [name for name in ("instances", "inputs") if name in content]
     if len(names) != 1:
-        raise HTTPException(400, "the body should have one of instances and inputs")
+        raise HTTPException(400, "the body should have either instances or inputs")
     (form,) = names
     values = content[form]
     if form == "inputs":
@@ -63,9 +63,9 @@ def given(content: dict[str, Any]) -> tuple[str, list[Any]]:
 
 
 def pixels(values: Sequence[Any], shape: Shape) -> np.ndarray:
-    """Images (n, height, width, channels) as nested lists of whole numbers from 0 to 255; raises `HTTPException`.
+    """Convert nested lists of integers from 0 to 255 to images (n, height, width, channels); raises `HTTPException`.
 
-    Lists are looked at, not handed to numpy, which reserves gigabytes where it finds long strings.
+    Lists are checked before NumPy gets them, since it allocates gigabytes for long strings.
     """
     expected = f"should be images of shape {shape}, of whole numbers from 0 to 255"
     for size in shape:
@@ -89,14 +89,14 @@ def pixels(values: Sequence[Any], shape: Shape) -> np.ndarray:
 
 
 def files(values: Sequence[Any]) -> list[bytes] | None:
-    """The files that all `values` hold as `{"b64": …}`, `None` where there are none; raises `HTTPException`."""
+    """Decode the files in `values` of the form `{"b64": …}`; None if there are none; raises `HTTPException`."""
     if not any(isinstance(value, dict) for value in values):
         return None
     contents = []
     for number, value in enumerate(values):
         encoded = value.get("b64") if isinstance(value, dict) and len(value) == 1 else None
         if not isinstance(encoded, str):
-            raise HTTPException(422, f"image {number}: should be {{'b64': TEXT}}, as others are")
+            raise HTTPException(422, f"image {number}: should be {{'b64': TEXT}}, like the others")
         try:
             contents.append(binascii.a2b_base64(encoded, strict_mode=True))
         except ValueError as error:
@@ -105,14 +105,14 @@ def files(values: Sequence[Any]) -> list[bytes] | None:
 
 
 def opened(contents: Sequence[bytes], max_pixels: int) -> list[Image]:
-    """The images in files of which the headers alone are read; raises `HTTPException`.
+    """Open image files by reading their headers; raises `HTTPException`.
 
-    None is decoded before it is known what all of them declare.
+    No image is decoded before the declared sizes of all are checked.
     """
     images, declared = [], 0
     for number, content in enumerate(contents):
         if not content.startswith(tuple(TYPES)):
-            raise HTTPException(415, f"image {number}: is neither PNG nor JPEG")
+            raise HTTPException(415, f"image {number}: neither PNG nor JPEG")
         try:
             image = open_image(io.BytesIO(content), f"image {number}")
         except PixelsError as error:
@@ -127,7 +127,7 @@ def opened(contents: Sequence[bytes], max_pixels: int) -> list[Image]:
 
 
 def _unnamed(value: Any) -> Any:
-    """The value of an input that is given by its name."""
+    """Unwrap the value of an input given by its name."""
     if isinstance(value, dict) and len(value) == 1:
         (name,) = value
         return value[name] if name in SIGNATURES.values() else value

@@ -1,4 +1,4 @@
-"""Where in an image the answer of a classifier comes from."""
+"""Explanation of a classifier's answer by Grad-CAM."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-PLACES = 7
-"""A side of the smallest maps that are looked at: as many as the last ones of networks for ImageNet have."""
+MAP_SIDE = 7
+"""Minimum side of the feature maps used: that of the last ones of networks for ImageNet."""
 
 Asked = tuple[np.ndarray, int]
-"""An image (height, width, channels), and the number of the class whose places are wanted."""
+"""An image (height, width, channels), and the index of the class to explain."""
 
 
 def explainer(network: keras.Model) -> Callable[[Sequence[Sequence[Asked]]], list[np.ndarray]]:
-    """What a `Batcher` computes with: the heat (n, rows, columns) of each request; ready to be called."""
+    """Return the `compute` of a `Batcher`: heat maps (n, rows, columns) of each request. Already traced."""
     function = grad_cam(network)
 
     def compute(requests: Sequence[Sequence[Asked]]) -> list[np.ndarray]:
@@ -25,15 +25,15 @@ def explainer(network: keras.Model) -> Callable[[Sequence[Sequence[Asked]]], lis
         heat = function(tf.constant(np.stack(images)), tf.constant(classes)).numpy()
         return np.split(heat, list(itertools.accumulate(map(len, requests)))[:-1])
 
-    compute([[(np.zeros(network.input.shape[1:], np.uint8), 0)]])  # what a first call makes is made
+    compute([[(np.zeros(network.input.shape[1:], np.uint8), 0)]])  # the first call is slow
     return compute
 
 
 def grad_cam(network: keras.Model) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """From images (n, height, width, channels) and classes (n,) int32 to heat (n, rows, columns) from 0 to 1.
+    """Return a function of images (n, height, width, channels) and classes (n,) int32 to heat (n, rows, columns).
 
-    Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391): the maps of a late layer, each weighted by the mean gradient of
-    the class's score before the softmax; what speaks against the class is 0. The hottest place is 1, unless all are 0.
+    Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391): the sum of a late layer's feature maps, weighted by the mean
+    gradients of the class's logit, without negative values. The maximum is scaled to 1, unless all values are 0.
     """
     head = network.get_layer("probabilities")
     parts = keras.Model(network.input, [_maps(network), head.input])
@@ -44,7 +44,7 @@ def grad_cam(network: keras.Model) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor
     )
     def heat(images, classes):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            for variable in network.weights:  # also those that the training kept as they were
+            for variable in network.weights:  # including frozen ones
                 tape.watch(variable.value)
             maps, features = parts(images, training=False)
             kernels = tf.gather(tf.transpose(head.kernel), classes)
@@ -57,8 +57,8 @@ def grad_cam(network: keras.Model) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor
 
 
 def _maps(network: keras.Model) -> keras.KerasTensor:
-    """The maps of the last layer that still tells places apart: 7 a side, or half of a small image's."""
-    least = min(PLACES, *(side // 2 for side in network.input.shape[1:3]))
+    """Return the feature maps of the last layer with at least `MAP_SIDE` pixels a side, or half of a small image's."""
+    least = min(MAP_SIDE, *(side // 2 for side in network.input.shape[1:3]))
     return next(
         layer.output
         for layer in reversed(network.layers)

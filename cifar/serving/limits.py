@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a service takes at once; beyond it, a request is refused."""
+    """Limits of a service; requests beyond them are refused."""
 
     max_batch: int = 64
-    """Images that are computed together, and that one request may bring."""
+    """Images in a batch, and in a request."""
     max_wait: float = 2.0
-    """Milliseconds that a batch waits for as many images as the last one had."""
+    """Milliseconds that a batch waits to have as many images as the previous one."""
     queue: int = 1024
-    """Images that wait to be computed, of each model."""
+    """Waiting images of a model."""
     max_body: int = 2**24
     """Bytes of a request."""
     max_pixels: int = 2**25
-    """Pixels that the images of a request declare, before they are resized: what decoding them costs."""
+    """Pixels in all images of a request, before resizing; they determine the cost of decoding."""
     timeout: float = 10.0
-    """Seconds in which the head of a request comes, and then its body."""
+    """Seconds to receive a request's head, and then its body."""
 
     @property
     def bodies(self) -> int:

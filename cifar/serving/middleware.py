@@ -1,4 +1,4 @@
-"""Middleware for every request: token, size, time, headers, counting."""
+"""Middleware for every request: token, size and time limits, headers, metrics."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 OPEN = ("/livez", "/readyz", *page.FILES)
-"""What is answered without a token."""
+"""Paths that need no token."""
 DRAINED_BYTES, DRAINED_SECONDS = 2**26, 2.0
-"""How much of a body that is too large is read and dropped, so that its sender comes to read the answer."""
+"""Limits of the rest of a too large body that is read and dropped, so that the client reads the answer."""
 
 
 class RequestMiddleware:
-    """An ASGI application behind its limits."""
+    """An ASGI application with limits."""
 
     def __init__(self, app: ASGIApp, service: Service, token: str | None):
         self._app, self._service, self._token, self.limits = app, service, token, service.limits
@@ -71,10 +71,10 @@ class RequestMiddleware:
             return
         given = headers.get("authorization", "")
         if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
-            raise HTTPException(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
+            raise HTTPException(401, "a bearer token is required", {"WWW-Authenticate": "Bearer"})
 
     async def _reserve(self, headers: Headers, body: Body) -> int:
-        """The bytes that a body may come to, now counted among those in flight; raises `HTTPException`."""
+        """Reserve the bytes that a body may have, among those of all requests in flight; raises `HTTPException`."""
         limits = self.limits
         declared = limits.max_body if "transfer-encoding" in headers else int(headers.get("content-length", 0))
         if declared > limits.max_body:
@@ -82,13 +82,13 @@ class RequestMiddleware:
                 await body.drain()
             raise HTTPException(413, f"the body has {declared} bytes; accepted: {limits.max_body}")
         if self._bodies + declared > limits.bodies:
-            raise HTTPException(503, "too many requests are being read", {"Retry-After": "1"})
+            raise HTTPException(503, "too many requests", {"Retry-After": "1"})
         self._bodies += declared
         return declared
 
 
 class Body:
-    """What a client sends, up to a size and within a time."""
+    """The body of a request, with limits of size and time."""
 
     def __init__(self, receive: Receive, limit: int, seconds: float):
         self._receive, self._limit, self._left = receive, limit, limit
@@ -96,14 +96,14 @@ class Body:
         self._is_read = False
 
     async def receive(self) -> Message:
-        """The next part; raises `HTTPException` for one beyond the limits."""
+        """Receive the next part; raises `HTTPException` beyond the limits."""
         if self._is_read:
             return await self._receive()
         try:
             async with asyncio.timeout_at(self._due):
                 message = await self._receive()
         except TimeoutError:
-            raise HTTPException(408, "the body did not come in time", {"Connection": "close"}) from None
+            raise HTTPException(408, "timeout while receiving the body", {"Connection": "close"}) from None
         self._is_read = not message.get("more_body", False)
         self._left -= len(message.get("body", b""))
         if self._left < 0:
@@ -112,7 +112,7 @@ class Body:
         return message
 
     async def drain(self) -> None:
-        """Read and drop what else comes, within reason."""
+        """Read and drop the rest, within limits."""
         dropped = 0
         try:
             async with asyncio.timeout(DRAINED_SECONDS):

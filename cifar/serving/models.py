@@ -1,4 +1,4 @@
-"""A finished run's model, ready to answer."""
+"""The model of a finished run, compiled and batched."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from cifar.training import trainer
 from cifar.training.experiment import Experiment
 
 Observe = Callable[[int, float], None]
-"""Is told how many images a batch had, and how many seconds it took."""
+"""Called with the number of images of a batch and the seconds it took."""
 
 
 class Model:
     """The model of a finished run as one compiled function, behind a `Batcher`.
 
-    It is rebuilt from the run's settings by this project's code; of the run's files only the weights are read. What the
-    training ran on does not matter here: TensorFlow computes, on what this machine has. Raises `InputError`.
+    It is rebuilt from the run's settings by this project's code; only the weights are read from the run's files.
+    TensorFlow computes, whatever backend the training used. Raises `InputError`.
     """
 
     def __init__(self, name: str, run: StoredRun, uri: str | None, limits: Limits, observe: Observe):
@@ -48,7 +48,7 @@ class Model:
         ).get_concrete_function()
         self._observe = observe
         self._sizes = batch_sizes(limits.max_batch)
-        for size in self._sizes:  # so that no request waits for what the first one makes
+        for size in self._sizes:  # the first call of each size is slow
             self._function(tf.zeros((size, *self.image_shape), tf.uint8))
         bounds: dict[str, Any] = {"max_size": limits.max_batch, "max_wait": limits.max_wait, "max_queue": limits.queue}
         self.batcher = Batcher(self._compute, **bounds)
@@ -56,7 +56,7 @@ class Model:
             self.explainer = Batcher(explaining.explainer(network), **bounds)
 
     def columns(self, outputs: Any) -> dict[str, list[Any]]:
-        """The outputs of some images as the exported SavedModel gives them: by name, with the names of the classes."""
+        """Return outputs of images like the exported SavedModel: by name, with the names of the classes."""
         arrays = tf.nest.flatten(outputs) if not isinstance(outputs, dict) else outputs.values()
         named = dict(zip(self._output_names, arrays, strict=True))
         images = len(next(iter(named.values())))
@@ -64,7 +64,7 @@ class Model:
         return {**columns, "class_names": [list(self.class_names)] * images}
 
     def _compute(self, requests: list[np.ndarray]) -> list[Any]:
-        """The outputs for the images of each request, from one batch of them all."""
+        """Compute the outputs for the images of each request in one batch."""
         began = time.perf_counter()
         count = sum(map(len, requests))
         size = next(size for size in self._sizes if size >= count)
@@ -72,14 +72,14 @@ class Model:
         outputs = tf.nest.map_structure(lambda x: x.numpy(), self._function(tf.constant(images)))
         self._observe(count, time.perf_counter() - began)
         ends = itertools.accumulate(map(len, requests))
-        rows = [slice(end - len(own), end) for own, end in zip(requests, ends, strict=True)]
-        return [tf.nest.map_structure(operator.itemgetter(own), outputs) for own in rows]
+        rows = [slice(end - len(images), end) for images, end in zip(requests, ends, strict=True)]
+        return [tf.nest.map_structure(operator.itemgetter(row), outputs) for row in rows]
 
 
 def batch_sizes(max_size: int) -> list[int]:
-    """The sizes that batches are filled up to: 1, 2, 3, 4, 6, 8, 12, 16, … and `max_size`.
+    """Return the sizes that batches are padded to: 1, 2, 3, 4, 6, 8, 12, 16, … and `max_size`.
 
-    For each size oneDNN makes, and keeps, code of its own at its first time.
+    oneDNN generates and caches code for each size at its first use.
     """
     powers = [2**power for power in range(max_size.bit_length())]
     return sorted({size for size in (max_size, *powers, *(3 * power for power in powers)) if size <= max_size})

@@ -21,7 +21,7 @@ from cifar.serving.limits import Limits
 from cifar.serving.middleware import RequestMiddleware
 from cifar.serving.protocol import Protocol
 from cifar.serving.service import Service
-from cifar.serving.sources import Source, found
+from cifar.serving.sources import Source, find_current
 from cifar.tracking.queries import StoredRun
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 
 KEEP_ALIVE = 75
-"""Seconds that an idle connection stays open: longer than proxies keep theirs, so that they are the ones who close."""
+"""Seconds that an idle connection stays open: longer than in proxies, so that the proxy closes connections."""
 NOTICE, LINGER, LAST = 1.0, 2.0, 5
 """Seconds after SIGTERM: in which `readyz` fails and new connections are accepted still; at most, in which new
 connections send their first request; at most, in which requests in flight are answered."""
 
 
 def load(runs: dict[str, StoredRun], service: Service, uri: str | None) -> dict[str, Model]:
-    """The models of these runs; those that the service has already are kept."""
+    """Load the models of these runs; models already loaded are kept."""
     from cifar.serving import models
 
     loaded = {}
@@ -47,10 +47,10 @@ def load(runs: dict[str, StoredRun], service: Service, uri: str | None) -> dict[
     return loaded
 
 
-def settle() -> None:
-    """Free what is not used any more, and do not look at the rest again.
+def freeze_garbage() -> None:
+    """Collect garbage, and exclude the remaining objects from later collections.
 
-    Each full collection of what TensorFlow and Keras leave takes a third of a second, in which nothing is answered.
+    Each full collection of the objects of TensorFlow and Keras would pause the service for a third of a second.
     """
     gc.unfreeze()
     gc.collect()
@@ -61,11 +61,11 @@ def serve(
     sources: Sequence[Source], runs: dict[str, StoredRun], uri: str | None, limits: Limits, token: str | None,
     listener: socket.socket,
 ) -> None:  # fmt: skip
-    """Answer at `listener` with the models of `runs`, which `sources` find again at SIGHUP, until SIGTERM."""
+    """Serve the models of `runs` at `listener` until SIGTERM; at SIGHUP, reload them from `sources`."""
     service = Service(limits)
     load_tensorflow()
     service.models = load(runs, service, uri)
-    settle()
+    freeze_garbage()
     config = uvicorn.Config(
         RequestMiddleware(build(service), service, token),
         http=partial(Protocol, timeout=limits.timeout),
@@ -83,7 +83,7 @@ def serve(
 
 
 class Server(uvicorn.Server):
-    """Uvicorn's server that shuts down without losing a request, and loads models anew at SIGHUP."""
+    """Uvicorn's server with a shutdown that loses no request, and a reload of models at SIGHUP."""
 
     def __init__(self, config: uvicorn.Config, service: Service, sources: Sequence[Source], uri: str | None):
         super().__init__(config)
@@ -124,18 +124,18 @@ class Server(uvicorn.Server):
 
     def _reload(self) -> None:
         if self._reloading is None or self._reloading.done():
-            self._reloading = asyncio.create_task(self._load_again())
+            self._reloading = asyncio.create_task(self._reload_models())
 
-    async def _load_again(self) -> None:
-        """Answer with the runs that the sources find now; requests in flight keep the models they came to."""
+    async def _reload_models(self) -> None:
+        """Load the runs that the sources find now; requests in flight keep their models."""
         try:
             self._service.models = await asyncio.to_thread(
-                lambda: load(found(self._sources, self._uri), self._service, self._uri)
+                lambda: load(find_current(self._sources, self._uri), self._service, self._uri)
             )
         except Exception as error:
-            warn(f"not loaded anew: {error}")
+            warn(f"reload failed: {error}")
             return
-        settle()
+        freeze_garbage()
         for model in self._service.models.values():
             print(f"{model.name} is run {model.run.id}", flush=True)
 

@@ -1,4 +1,4 @@
-"""HTTP connections with limits to the size and the time of a request's head.
+"""HTTP connections with limits on the size and the time of a request's head.
 
 Uvicorn has no such limits, and answers malformed requests in plain text. `HttpToolsProtocol` hands itself to httptools
 as its callbacks, so the only way in is a subclass. Everything that this project takes from uvicorn's undocumented part
@@ -51,7 +51,7 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         self._head += len(data)
         if not self._deadline.cancelled() and self._head > HEAD_BYTES and not self._connection.is_closing():
-            self._refuse(431, f"the head of the request has more than {HEAD_BYTES} bytes")
+            self._refuse(431, f"the request's head has more than {HEAD_BYTES} bytes")
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, msg)
@@ -62,7 +62,7 @@ class Protocol(HttpToolsProtocol):
 
     def _late(self) -> None:
         if self._head and not self._connection.is_closing():
-            self._refuse(408, "the request did not come in time")
+            self._refuse(408, "timeout while receiving the request")
         self._connection.close()
 
     def _refuse(self, code: int, message: str) -> None:

@@ -1,6 +1,6 @@
-"""Requests and answers of the service, as its OpenAPI document describes them.
+"""Schemas of requests and answers, for the OpenAPI document.
 
-FastAPI documents an answer by these models, but does not build it from one: routes return their `Response` as it is.
+FastAPI uses them for documentation only: routes return a `Response`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from fastapi.openapi.constants import REF_TEMPLATE
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
 JSON_TYPES = ("application/json", "application/x-www-form-urlencoded")
-"""The second is what `curl -d` sends, so that the examples of TensorFlow Serving's manual work."""
+"""The second is the default of `curl -d`, so that the examples of TensorFlow Serving's manual work."""
 UPLOAD_TYPES = ("multipart/form-data", "image/png", "image/jpeg")
 
 Channels = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(title="Channels")]
@@ -20,7 +20,7 @@ Signature = Literal["serving_default", "serving_bytes"]
 
 
 class Error(BaseModel):
-    """One line that says what is wrong."""
+    """An error message of one line."""
 
     model_config = ConfigDict(extra="forbid")
     error: str
@@ -37,14 +37,14 @@ Images = Annotated[list[Pixels | EncodedImage], Field(min_length=1)]
 
 
 class Instances(BaseModel):
-    """Images in rows, as TensorFlow Serving takes them."""
+    """Images in TensorFlow Serving's row format."""
 
     signature_name: Signature = "serving_default"
     instances: Images
 
 
 class Inputs(BaseModel):
-    """Images in a column, as TensorFlow Serving takes them."""
+    """Images in TensorFlow Serving's columnar format."""
 
     signature_name: Signature = "serving_default"
     inputs: Images
@@ -69,7 +69,7 @@ class Outputs(BaseModel):
 
 
 class Answer(BaseModel):
-    """What a model says of an image."""
+    """A model's answer for an image."""
 
     model: str
     run: str
@@ -77,7 +77,7 @@ class Answer(BaseModel):
 
 
 class Explanation(BaseModel):
-    """A picture of an answer; of a classifier also the class that is explained and its heat map, by Grad-CAM."""
+    """A picture of an answer; for a classifier also the explained class and its Grad-CAM heat map."""
 
     model: str
     run: str
@@ -99,7 +99,7 @@ class Status(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """A model and the run behind it."""
+    """A model and its run."""
 
     name: str
     run: str
@@ -118,14 +118,14 @@ class Models(BaseModel):
 
 
 class VersionError(BaseModel):
-    """TensorFlow Serving's word on a version."""
+    """TensorFlow Serving's error status of a version."""
 
     error_code: str
     error_message: str
 
 
 class Version(BaseModel):
-    """A version of a model, of which there is one."""
+    """The only version of a model."""
 
     version: str
     state: str
@@ -133,25 +133,25 @@ class Version(BaseModel):
 
 
 class ModelState(BaseModel):
-    """The state of a model, as TensorFlow Serving tells it."""
+    """The state of a model in TensorFlow Serving's format."""
 
     model_version_status: list[Version]
 
 
 _ERRORS = {
     400: "malformed JSON or form, or a missing field",
-    401: "no token, or a wrong one",
+    401: "missing or wrong token",
     404: "unknown model",
-    408: "the body did not come in time",
+    408: "timeout while receiving the body",
     413: "too many images, bytes or pixels",
-    415: "a content type, or a kind of image, that is not accepted",
-    422: "no images: wrong shape, out of range, corrupt",
-    503: "too many images are waiting, or the service is shutting down",
+    415: "content type or image format not accepted",
+    422: "invalid images: wrong shape, out of range, corrupt",
+    503: "too many waiting images or requests, or the service is shutting down",
 }
 
 
 def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """A route's `responses`: an `Error` for each of these codes, for all of them where none is given."""
+    """Return a route's `responses`: an `Error` for each of these codes, by default for all."""
     return {code: {"model": Error, "description": _ERRORS[code]} for code in codes or _ERRORS}
 
 
@@ -159,7 +159,7 @@ DEFAULT_ERROR: dict[int | str, dict[str, Any]] = {"default": {"model": Error, "d
 
 
 def one_of(*models: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of a body that is one of the `models`; what they nest is among the document's components."""
+    """Return the JSON schema of a body that is one of the `models`; nested models are components of the document."""
     schemas = [model.model_json_schema(ref_template=REF_TEMPLATE) for model in models]
     for schema in schemas:
         schema.pop("$defs", None)
@@ -167,8 +167,9 @@ def one_of(*models: type[BaseModel]) -> dict[str, Any]:
 
 
 def body(content: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """A route's `openapi_extra` where it reads its body by itself; `content` has a schema for each content type."""
-    return {"requestBody": {"required": True, "content": {kind: {"schema": own} for kind, own in content.items()}}}
+    """Return `openapi_extra` of a route that reads its body itself; `content` has a schema per content type."""
+    schemas = {kind: {"schema": schema} for kind, schema in content.items()}
+    return {"requestBody": {"required": True, "content": schemas}}
 
 
 _FILE = {"type": "string", "format": "binary"}

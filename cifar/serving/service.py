@@ -1,4 +1,4 @@
-"""The models of a service, and what they compute for a request."""
+"""The models of a service, and their predictions for a request."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from cifar.serving.metrics import Metrics
 if TYPE_CHECKING:
     from cifar.serving.models import Model
 
-AT_ONCE = 2**16
-"""Pixels that are decoded in the event loop; more are decoded in a thread, so that other requests go on."""
+MAX_LOOP_PIXELS = 2**16
+"""Maximum number of pixels decoded in the event loop; more are decoded in a thread, so as not to block it."""
 DECODERS = 2
 
 
 class Service:
-    """The models by name, the first of them the default, with the limits and metrics of their requests."""
+    """Models by name, the first one being the default, with limits and metrics of requests."""
 
     def __init__(self, limits: Limits):
         self.limits = limits
@@ -39,7 +39,7 @@ class Service:
         self._decoders = ThreadPoolExecutor(DECODERS, "decoder")
 
     def model(self, name: str | None) -> Model:
-        """The model of this name; raises `HTTPException`."""
+        """Return the model of this name; raises `HTTPException`."""
         if name is None:
             return next(iter(self.models.values()))
         if name not in self.models:
@@ -49,14 +49,14 @@ class Service:
     async def decoded(
         self, contents: Sequence[bytes], shape: decoding.Shape, read: Callable[..., Any] = io.fit_image
     ) -> list[Any]:
-        """What `read` makes, for a model's `shape`, of the images in PNG and JPEG files; raises `HTTPException`."""
+        """Decode PNG and JPEG files by `read` for a model's `shape`; raises `HTTPException`."""
         opened = decoding.opened(contents, self.limits.max_pixels)
 
         def fitted(number: int) -> Any:
             return read(opened[number], shape, f"image {number}")
 
         try:
-            if sum(image.width * image.height for image in opened) <= AT_ONCE:
+            if sum(image.width * image.height for image in opened) <= MAX_LOOP_PIXELS:
                 return [fitted(number) for number in range(len(opened))]
             return await asyncio.gather(*(self.threaded(fitted, number) for number in range(len(opened))))
         except InputError as error:
@@ -65,35 +65,37 @@ class Service:
     async def predict(
         self, model: Model, content: bytes, request: Request, max_side: int | None = None
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """The image in a file, and the model's predictions for it as a batch of one; raises `HTTPException`.
+        """Return the image in a file and the model's predictions as a batch of one; raises `HTTPException`.
 
-        Where the task is one of dense prediction, they are in pixels of the whole image, which is scaled down to at
-        most `max_side` pixels a side; else the image is the model's input.
+        For dense prediction, they are in pixels of the whole image, which is scaled down to at most `max_side` pixels a
+        side; otherwise the image is the model's input.
         """
         shape = model.image_shape
         if model.task.is_dense:
-            ((image, seen, position),) = await self.decoded([content], shape, partial(io.letterbox, max_side=max_side))
-            outputs = await self.outputs(model.batcher, seen[None], request)
+            ((image, model_input, position),) = await self.decoded(
+                [content], shape, partial(io.letterbox, max_side=max_side)
+            )
+            outputs = await self.outputs(model.batcher, model_input[None], request)
             return image, position.to_photo(model.task.predictions(outputs))
         (image,) = await self.decoded([content], shape)
         return image, model.task.predictions(await self.outputs(model.batcher, image[None], request))
 
     def threaded(self, function: Callable[..., Any], *arguments: Any) -> asyncio.Future:
-        """What `function` returns, from a thread that decodes and draws while other requests go on."""
+        """Run `function` in a thread for decoding and drawing."""
         return asyncio.get_running_loop().run_in_executor(self._decoders, function, *arguments)
 
     async def outputs(self, batcher: Batcher, batch: np.ndarray | list[Any], request: Request) -> Any:
-        """The outputs for these images; raises `HTTPException`, and `ClientDisconnect` where the client goes away."""
+        """Compute outputs; raises `HTTPException`, and `ClientDisconnect` if the client disconnects."""
         try:
             outputs = batcher.submit(batch)
         except QueueFull:
-            raise HTTPException(503, "too many images are waiting", {"Retry-After": "1"}) from None
-        gone = asyncio.ensure_future(request.receive())  # the body has been read: nothing else comes
+            raise HTTPException(503, "too many waiting images", {"Retry-After": "1"}) from None
+        disconnect = asyncio.ensure_future(request.receive())  # the body has been read: nothing else can arrive
         try:
-            await asyncio.wait((outputs, gone), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((outputs, disconnect), return_when=asyncio.FIRST_COMPLETED)
             if not outputs.done():
                 raise ClientDisconnect
             return outputs.result()
         finally:
-            gone.cancel()
+            disconnect.cancel()
             outputs.cancel()

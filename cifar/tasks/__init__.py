@@ -1,1 +1,1 @@
-"""Tasks, one file each: head, targets, loss, metrics, and what outputs mean."""
+"""Tasks: head, targets, loss, metrics, decoding and evaluation of each kind of prediction."""

@@ -1,4 +1,4 @@
-"""One class an image."""
+"""Image classification."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ else:
     Loss = LOSSES["classification"].literal()
 
 SCORES = ("precision", "recall", "f1-score")
-"""Of a class, and their averages, in the names of scikit-learn's `classification_report`."""
-NAMED = 5
-"""Classes without images that a note names."""
+"""Names of a class's scores and their averages, as in scikit-learn's `classification_report`."""
+MAX_NAMED = 5
+"""Maximum number of classes without images that a note names."""
 
 
 @TASKS.register
@@ -38,12 +38,12 @@ def classification(
 ) -> Task:
     """Softmax over the classes of the data set; categorical cross-entropy, or focal loss with `focal_gamma`.
 
-    Where a class has a weight, the losses of its targets count so many times, and the mean is still over the images.
-    `balanced` weights are inverse to how often a class is among the training images, where their mean is 1.
+    The loss of an image is multiplied by the weight of its class; the mean is still over the images. `balanced` weights
+    are inverse to the class's frequency in the training images, with a mean of 1 over these.
     """
     dataset.require_targets(*Classification.targets)
     if classifier is None:
-        raise InputError("model.classifier: required setting is missing; task=classification puts it on the model")
+        raise InputError("model.classifier: required setting is missing; task=classification needs it")
     if len(dataset.class_names) < 2:
         raise InputError(
             f"data={dataset.name}: has one class, {dataset.class_names[0]!r}; task=classification needs at least 2"
@@ -53,7 +53,7 @@ def classification(
 
 
 def _weights(given: str | list[float], dataset: Dataset) -> list[float] | None:
-    """The weight of each class; raises `InputError`."""
+    """Return the weight of each class; raises `InputError`."""
     classes = len(dataset.class_names)
     if given == "balanced":
         counts = np.bincount(dataset.train.targets["label"], minlength=classes)
@@ -64,13 +64,13 @@ def _weights(given: str | list[float], dataset: Dataset) -> list[float] | None:
         raise InputError(f"task.class_weights={given}: should be {classes} numbers, one for each class")
     if sum(weight > 0 for weight in given) < 2:
         raise InputError(
-            f"task.class_weights={given}: should have two above 0 at least, or one class is the answer to all images"
+            f"task.class_weights={given}: should have at least two above 0; otherwise only one class is learned"
         )
     return given
 
 
 def probabilities(x: keras.KerasTensor, classes: int, settings: ClassifierSettings) -> keras.KerasTensor:
-    """Feature map (n, height, width, channels) to probabilities (n, classes)."""
+    """Map features (n, height, width, channels) to probabilities (n, classes)."""
     pool = {
         "flatten": keras.layers.Flatten,
         "average": keras.layers.GlobalAveragePooling2D,
@@ -173,27 +173,27 @@ class Classification(Task):
         )
 
     def _report(self, labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
-        """As scikit-learn's `classification_report`, but with the rows of the classes apart, whatever they are called.
+        """Return scikit-learn's `classification_report`, but with classes in a mapping of their own, under any name.
 
-        A class without images has no scores (`None`), and no part in the averages.
+        A class without images has the scores None and is excluded from averages.
         """
         from sklearn import metrics as sk
 
-        found = sk.precision_recall_fscore_support(
+        computed = sk.precision_recall_fscore_support(
             labels, predicted, labels=np.arange(len(self.class_names)), zero_division=0
         )
-        scores, support = np.array(found[:3]), found[3]
-        there = support > 0
+        scores, support = np.array(computed[:3]), computed[3]
+        has_images = support > 0
 
         def row(values: np.ndarray, images: int) -> dict[str, Any]:
             return {**{name: float(value) for name, value in zip(SCORES, values, strict=True)}, "support": int(images)}
 
-        nothing = {**dict.fromkeys(SCORES), "support": 0}
+        empty = {**dict.fromkeys(SCORES), "support": 0}
         return {
-            "classes": {name: row(scores[:, k], support[k]) if there[k] else nothing
+            "classes": {name: row(scores[:, k], support[k]) if has_images[k] else empty
                         for k, name in enumerate(self.class_names)},
             "accuracy": float((predicted == labels).mean()),
-            "macro avg": row(scores[:, there].mean(axis=1), support.sum()),
+            "macro avg": row(scores[:, has_images].mean(axis=1), support.sum()),
             "weighted avg": row(np.average(scores, axis=1, weights=support), support.sum()),
         }  # fmt: skip
 
@@ -201,9 +201,9 @@ class Classification(Task):
         missing = [name for name, row in report["classes"].items() if not row["support"]]
         if not missing:
             return []
-        names = ", ".join(map(printable, missing[:NAMED])) + (", …" if len(missing) > NAMED else "")
+        names = ", ".join(map(printable, missing[:MAX_NAMED])) + (", …" if len(missing) > MAX_NAMED else "")
         count = len(self.class_names)
-        return [f"macro averages are of {count - len(missing)} of {count} classes: there are no test images of {names}"]
+        return [f"macro averages cover {count - len(missing)} of {count} classes: no test images of {names}"]
 
     def _rows(self, outputs: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
         predicted = outputs.argmax(axis=1)
@@ -221,7 +221,7 @@ class Classification(Task):
 
 
 def _as_text(report: Mapping[str, Any]) -> str:
-    """A line for each class, then the averages."""
+    """Format the report: a line for each class, then the averages."""
     averages = {name: report[name] for name in ("macro avg", "weighted avg")}
     images = f"{averages['macro avg']['support']:,}"
     rows = [

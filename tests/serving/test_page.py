@@ -148,7 +148,7 @@ def test_image_is_answered(page, service, digit):
     np.testing.assert_allclose(shares, [100 * entry["probability"] for entry in answer], atol=0.1)
     widths = page.locator("#classes .bar i").evaluate_all("bars => bars.map(bar => parseFloat(bar.style.width))")
     np.testing.assert_allclose(widths, [100 * entry["probability"] for entry in answer], atol=0.01)
-    expect(page.get_by_role("status")).to_contain_text(re.compile(r"sure · answered in \d+ ms"))
+    expect(page.get_by_role("status")).to_contain_text(re.compile(r"confidence · answered in \d+ ms"))
     assert page.locator("#photo").evaluate("image => getComputedStyle(image).imageRendering") == "pixelated"
 
 
@@ -158,11 +158,11 @@ def test_why(page, service, digit):
     page.get_by_text("Why", exact=True).click()
     expect(page.get_by_role("button", pressed=True)).to_contain_text(name)
     picture = page.locator("#picture")
-    expect(picture).to_have_attribute("alt", f"Where the image speaks for {name}")
+    expect(picture).to_have_attribute("alt", f"Heat map of {name}")
     page.locator("#classes button").nth(1).click()
     other = page.locator("#classes .name").nth(1).inner_text()
-    expect(picture).to_have_attribute("alt", f"Where the image speaks for {other}")
-    expect(page.locator("#caption")).to_contain_text(re.compile(f"peaks for {other}"))
+    expect(picture).to_have_attribute("alt", f"Heat map of {other}")
+    expect(page.locator("#caption")).to_contain_text(re.compile(f"(Evidence for|supports) {other}"))
     answer = service.ask("POST", f"/explain?class={other}", digit, content_type="image/png").content
     assert picture.get_attribute("src") == f"data:image/png;base64,{answer['picture']['b64']}"
     page.locator("fieldset").get_by_text("Image").click()
@@ -231,7 +231,7 @@ def test_files_that_are_refused(page, digit):
 def test_service_that_is_away_or_busy(page, digit):
     answers = [
         lambda route: route.abort("connectionrefused"),
-        lambda route: route.fulfill(status=503, json={"error": "too many images are waiting"}),
+        lambda route: route.fulfill(status=503, json={"error": "too many waiting images"}),
         lambda route: route.continue_(),
     ]
     page.route("**/predict*", lambda route: answers.pop(0)(route))
@@ -239,7 +239,7 @@ def test_service_that_is_away_or_busy(page, digit):
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text("The service does not answer")
     alert.get_by_role("button", name="Try again").click()
-    expect(alert).to_contain_text("The service has too much to do just now")
+    expect(alert).to_contain_text("The service is busy")
     alert.get_by_role("button", name="Try again").click()
     best(page)
     expect(alert).to_be_empty()
@@ -263,10 +263,10 @@ def test_token_is_asked_for(open_page, digit):
     page.route(
         re.compile("/(v1|examples|predict)"),
         lambda route: route.continue_() if secret.items() <= route.request.headers.items()
-        else route.fulfill(status=401, json={"error": "a bearer token is needed"}),
+        else route.fulfill(status=401, json={"error": "a bearer token is required"}),
     )  # fmt: skip
     page.reload()
-    expect(page.get_by_role("alert")).to_contain_text("A token is needed")
+    expect(page.get_by_role("alert")).to_contain_text("A token is required")
     page.get_by_label("Token").fill("secret")
     page.keyboard.press("Enter")
     expect(page.locator("#examples button")).to_have_count(4)
@@ -292,7 +292,7 @@ def test_places_are_drawn(open_page, digit):
     upload(page, digit)
     expect(page.get_by_role("status")).to_contain_text(re.compile("^cat *scores · answered"))
     assert page.locator("#classes .value").all_inner_texts() == ["75.0%", "75.0%"]
-    expect(page.get_by_role("img", name="What was found, drawn on the image")).to_be_visible()
+    expect(page.get_by_role("img", name="Predictions drawn on the image")).to_be_visible()
     expect(page.locator("#classes button")).to_have_count(0)
 
 

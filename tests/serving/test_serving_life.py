@@ -108,7 +108,7 @@ def test_best_run_is_found_again_and_the_end_waits_for_all(store, quickstart, tm
         better = copied(store, quickstart.id, 1.0)
         broken = copied(store, quickstart.id, 1.1, b"other weights")
         service.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: "warning: not loaded anew: run " in service.told())
+        wait_for(lambda: "warning: reload failed: run " in service.told())
         assert f"run {broken}: the SHA-256 of its model.weights.h5 is" in service.told()
         assert run() == quickstart.id
         mlflow.MlflowClient(store).delete_run(broken)

@@ -218,7 +218,7 @@ class TestMiddleware:
         for path in ("/v1/models/none", "/metrics", "/openapi.json", "/docs", "/nothing"):
             code, headers, told = asyncio.run(asked(app, "GET", path, b""))
             assert (code, headers["www-authenticate"]) == (401, "Bearer")
-            assert told == {"error": "a bearer token is needed"}
+            assert told == {"error": "a bearer token is required"}
         for wrong in ("secret", "Bearer secre", "Bearer secret2", "Bearer sécret"):
             assert asyncio.run(asked(app, "GET", "/v1/models/none", authorization=wrong))[0] == 401
         assert asyncio.run(asked(app, "GET", "/v1/models/none", authorization="Bearer secret"))[0] == 200
@@ -313,7 +313,8 @@ class TestCommand:
     def test_no_run(self, serve):
         assert serve() == "serve: a RUN or --best EXPERIMENT METRIC is needed"
 
-    def test_unknown_run(self, serve):
+    def test_unknown_run(self, serve, uri):
+        tracking.connect(uri)
         assert serve("0" * 32).startswith(f"run {'0' * 32}: ")
 
     def test_unfinished_run(self, serve, uri):
@@ -323,8 +324,8 @@ class TestCommand:
 
     def test_names_and_what_is_best(self, serve, uri):
         runs = [record(uri, "a run") for _ in range(2)]
-        assert serve(*runs).startswith(f"a-run: runs {runs[0]} and {runs[1]} are both called so")
-        assert serve(f"a/b={runs[0]}").startswith(f"a/b={runs[0]}: the name of a model should be of letters")
+        assert serve(*runs).startswith(f"a-run: name of both runs {runs[0]} and {runs[1]}")
+        assert serve(f"a/b={runs[0]}").startswith(f"a/b={runs[0]}: a model's name should consist of letters")
         assert serve("--best", "digit", "test/accuracy").startswith("experiment digit: unknown; did you mean 'digits'?")
         assert serve("--best", "digits", "test/accurcy").startswith("metric test/accurcy: no run has it; did you mean")
 
@@ -345,7 +346,7 @@ class TestCommand:
     def test_token_file(self, serve, tmp_path):
         assert serve("--token-file", tmp_path / "none", "x").startswith(f"--token-file={tmp_path / 'none'}: ")
         (tmp_path / "empty").write_text("\n")
-        assert serve("--token-file", tmp_path / "empty", "x") == f"--token-file={tmp_path / 'empty'}: it is empty"
+        assert serve("--token-file", tmp_path / "empty", "x") == f"--token-file={tmp_path / 'empty'}: the file is empty"
 
 
 @pytest.mark.parametrize("chosen", [

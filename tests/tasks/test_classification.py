@@ -102,7 +102,7 @@ class TestEvaluate:
         assert report["macro avg"] == report["weighted avg"] == cat
         assert evaluation.metrics["f1_macro"] == pytest.approx(2 / 3)
         assert json.loads(json.dumps(report)) == report
-        note = "macro averages are of 1 of 3 classes: there are no test images of dog, eel"
+        note = "macro averages cover 1 of 3 classes: no test images of dog, eel"
         assert evaluation.notes == [note]
         assert [line.split() for line in evaluation.tables["classification_report.txt"].splitlines()] == [
             ["class", "precision", "recall", "f1-score", "images"],
@@ -285,8 +285,8 @@ class TestLoss:
             *(
                 (
                     f"task.class_weights={weights}",
-                    f"task.class_weights={weights}: should have two above 0 at least, or "
-                    "one class is the answer to all images",
+                    f"task.class_weights={weights}: should have at least two above 0; "
+                    "otherwise only one class is learned",
                 )
                 for weights in ([0.0] * 10, [1.0] + [0.0] * 9)
             ),

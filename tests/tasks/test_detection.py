@@ -107,8 +107,8 @@ class TestLosses:
         found[0] = true[0]
         expected = [loss_by_hand(kind, *pair) for pair in zip(true, found, strict=True)]
         np.testing.assert_allclose(BOX_LOSSES.build({"name": kind})(true, found), expected, atol=2e-5)
-        overlaps = [iou_by_hand(*pair) for pair in zip(true, found, strict=True)]
-        np.testing.assert_allclose(iou(true, found), overlaps, atol=1e-5)
+        ious = [iou_by_hand(*pair) for pair in zip(true, found, strict=True)]
+        np.testing.assert_allclose(iou(true, found), ious, atol=1e-5)
 
     @pytest.mark.parametrize("kind", BOX_LOSSES.names())
     def test_gradients_are_finite_also_of_boxes_without_extent(self, kind):
@@ -300,9 +300,9 @@ class TestEvaluation:
         found = random_predictions(rng, split, 1)
         there = split.targets["classes"][:, 0] >= 0
         metrics = built(split, head="box").evaluate(found, split).metrics
-        overlaps = [iou_by_hand(*pair) for pair in zip(split.targets["boxes"][there, 0], found["boxes"][there, 0],
+        ious = [iou_by_hand(*pair) for pair in zip(split.targets["boxes"][there, 0], found["boxes"][there, 0],
                                                        strict=True)]  # fmt: skip
-        assert metrics["iou"] == pytest.approx(np.mean(overlaps), abs=1e-5)
+        assert metrics["iou"] == pytest.approx(np.mean(ious), abs=1e-5)
         assert metrics["accuracy"] == np.mean(split.targets["classes"][there] == found["classes"][there])
 
     def test_confusion_and_quality_by_hand(self):
@@ -320,7 +320,7 @@ class TestEvaluation:
             "classes": np.array([[0, 2, 2, 0, 1, 1], [1, -1, -1, -1, -1, -1]]),
             "scores": np.float32([[0.9, 0.8, 0.7, 0.6, 0.5, 0.1], [0.9, 0, 0, 0, 0, 0]]),
         }  # fmt: skip
-        matches = detection.matched(built(split).answers(found), split, len(NAMES))
+        matches = detection.match(built(split).answers(found), split, len(NAMES))
         np.testing.assert_array_equal(matches.matrix, [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [1, 1, 0, 0]])
         np.testing.assert_allclose(matches.quality, [2 * 0.8 / 5, 0])
         told = built(split).decode(found)
@@ -410,9 +410,9 @@ def test_backbone_learns_32_scenes_by_heart(name, compose):
         for _ in range(60):
             model.train_on_batch(train.images, targets)
         found = prepared.task.predictions(model.predict(train.images, verbose=0))
-        score = detection.judge(detection.results(found), detection.truth(train, prepared.dataset.class_names)).metrics[
-            "map50"
-        ]
+        score = detection.evaluate(
+            detection.results(found), detection.truth(train, prepared.dataset.class_names)
+        ).metrics["map50"]
         if score >= 0.95:
             return
     pytest.fail(f"map50 is {score}")
@@ -485,9 +485,9 @@ def test_runs_are_listed_and_compared_by_their_own_metrics(compose, command, tmp
             ["evaluate.tta=flip"],
             "evaluate.tta=flip: task=detection has targets with positions in the image, so that views cannot",
         ),
-        (["task.head=box"], "task.head=box: finds one object an image, and data=digits_scenes has up to 3; "),
+        (["task.head=box"], "task.head=box: detects one object per image, but data=digits_scenes has up to 3; "),
         (["data=digits"], "data=digits: its images have no boxes, which this task needs; they have label"),
-        (["task.levels=[3,2]"], "task.levels=[3, 2]: should go up, each level once"),
+        (["task.levels=[3,2]"], "task.levels=[3, 2]: should be in ascending order without repetition"),
         (["task.box_loss=iou"], "task.box_loss=iou: should be 'ciou', 'diou', 'giou' or 'smooth_l1'"),
         (["task.score_threshold=0.01"], "task.score_threshold=0.01: should be greater than or equal to 0.05"),
         (["task.head_dept=1"], "task.head_dept=1: unknown setting; did you mean 'head_depth'?"),

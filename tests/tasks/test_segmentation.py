@@ -468,8 +468,8 @@ def test_trains_on_jax(tmp_path, head):
         (["evaluate.tta=flip"], "evaluate.tta=flip: task=segmentation has targets with positions"),
         (["task.class_weights=[1,2]"], "task.class_weights=[1.0, 2.0]: should be 11 numbers, one for the background "
                                        "and one for each class"),
-        ([f"task.class_weights={[0.0] * 11}"], f"task.class_weights={[0.0] * 11}: should have one above 0 at least, or "
-         "nothing is learned"),
+        ([f"task.class_weights={[0.0] * 11}"], f"task.class_weights={[0.0] * 11}: should have at least one above 0; "
+         "otherwise nothing is learned"),
         (["task.class_weights=even"], "task.class_weights=even: should be 'none' or 'balanced'"),
         (["task.head=fcn"], "task.head=fcn: should be 'unet' or 'deeplab'"),
         (["task.loss=iou"], "task.loss=iou: should be 'cross_entropy', 'focal', 'dice' or 'cross_entropy_dice'"),

@@ -1,4 +1,4 @@
-"""The page at `/`, on which an image is given and an answer shown, and the one at `/docs`; both load nothing else."""
+"""The page at `/`, for trying a model on images, and the one at `/docs`; neither loads external files."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from cifar.serving import schemas
 from cifar.serving.service import Service
 
 FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
-"""What is answered at which address; it holds no secret."""
+"""Files by address; they contain no secrets."""
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 def mount(app: FastAPI, service: Service) -> None:
-    """Answer with the pages, and with the images that the first one offers."""
+    """Add the routes of the pages, and of example images."""
     for path, name in FILES.items():
         app.add_api_route(path, _file(Path(__file__).with_name(name)), methods=["GET", "HEAD"], include_in_schema=False)
 
@@ -40,14 +40,14 @@ def mount(app: FastAPI, service: Service) -> None:
 
 
 def _documented(description: dict[str, Any]) -> str:
-    """An OpenAPI document as HTML that loads nothing, unlike FastAPI's own page."""
+    """Render an OpenAPI document as HTML without external files, unlike FastAPI's own page."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
                                      trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     return environment.get_template("docs.html").render(description)
 
 
 def _file(path: Path) -> Callable[[Request], Awaitable[Response]]:
-    """What answers with a file, which browsers keep and ask for again: by its hash."""
+    """Return a route function of a file, cached by browsers and revalidated by its hash."""
     content = path.read_bytes()
     headers = {"etag": f'"{hashlib.sha256(content).hexdigest()[:16]}"', "cache-control": "no-cache"}
 

@@ -1,4 +1,4 @@
-// What is known of the service, the image that is looked at, and the pictures of its answer by class.
+// State of the page: models, chosen model, current image, and pictures of its answer by class.
 const $ = (id) => document.getElementById(id);
 const TESTED = {"test/accuracy": "test accuracy", "test/mean_iou": "mean IoU in test", "test/map": "mAP in test"};
 const SHARE = new Intl.NumberFormat("en", {style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1});
@@ -6,21 +6,21 @@ const percent = (share) => (share > 0 && share < 0.0005 ? "< 0.1%" : SHARE.forma
 let models = [], model, file, drawings = new Map(), shown = null, leaving = new AbortController();
 
 class Trouble extends Error {
-  constructor(title, told, isPassing = false) {
-    super(told);
+  constructor(title, message, isPassing = false) {
+    super(message);
     Object.assign(this, {title, isPassing});
   }
 }
 
-// By the code of the answer; where nothing else is said, it tells what is wrong itself.
+// Title and message by status code; without a message, that of the answer is shown.
 const TROUBLES = {
-  401: ["A token is needed", "Whoever runs this service has one."],
-  404: ["This model is not served any more", "Load this page again to see those that are."],
-  408: ["The image took too long to arrive", "The connection may be slow: a smaller image could help."],
+  401: ["A token is required", "Ask the operator of this service for one."],
+  404: ["This model is no longer available", "Reload this page to see the available models."],
+  408: ["The upload took too long", "The connection may be slow; try a smaller image."],
   413: ["This image is too large"],
-  415: ["This is not a PNG or JPEG image", "Save it as one of these, and give it again."],
-  422: ["This file cannot be read", "It is damaged, or has more than 8 bits a channel. Give another one."],
-  503: ["The service has too much to do just now", "It takes images again in a moment."],
+  415: ["This is not a PNG or JPEG image", "Convert it to PNG or JPEG and try again."],
+  422: ["This file cannot be read", "It is damaged, or has more than 8 bits per channel. Try another one."],
+  503: ["The service is busy", "Try again in a moment."],
 };
 
 async function ask(path, image, signal) {
@@ -32,16 +32,16 @@ async function ask(path, image, signal) {
     response = await fetch(path, {method: body ? "POST" : "GET", body, headers, signal});
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Trouble("The service does not answer", "It may have been stopped, or the network is away.", true);
+    throw new Trouble("The service does not answer", "It may have been stopped, or the network is unreachable.", true);
   }
   if (response.ok) return response.json();
   const {error} = await response.json().catch(() => ({}));
   $("token").hidden = response.status !== 401;
-  const [title, told] = TROUBLES[response.status] ?? ["Something went wrong"];
-  throw new Trouble(title, told ?? error ?? `The answer was ${response.status}.`, [408, 503].includes(response.status));
+  const [title, message] = TROUBLES[response.status] ?? ["Something went wrong"];
+  throw new Trouble(title, message ?? error ?? `The status code was ${response.status}.`, [408, 503].includes(response.status));
 }
 
-// Runs `work` and shows what goes wrong in it; where that passes, one may try again.
+// Run `work` and show its errors; temporary ones with a button to try again.
 async function attempt(work) {
   $("error").replaceChildren();
   try {
@@ -62,7 +62,7 @@ function element(tag, text = "", className = "") {
   return Object.assign(document.createElement(tag), {textContent: text, className});
 }
 
-// What the service says in a line, as a sentence with readable numbers.
+// Format an error line of the service as a sentence with readable numbers.
 function sentence(text) {
   const readable = text.replace(/\d{5,}/g, (digits) => Number(digits).toLocaleString("en"));
   return readable[0].toUpperCase() + readable.slice(1) + (readable.endsWith(".") ? "" : ".");
@@ -103,7 +103,7 @@ async function choose(chosen) {
 
 const blob = (b64) => new Blob([Uint8Array.from(atob(b64), (letter) => letter.charCodeAt(0))], {type: "image/png"});
 
-// Shows an image and what the model says of it; what was asked of another image is forgotten.
+// Show an image and the model's answer; cancel requests for another image.
 async function look(given) {
   leaving.abort();
   leaving = new AbortController();
@@ -115,7 +115,7 @@ async function look(given) {
   try {
     const began = performance.now();
     const {answer} = await ask(`predict${query()}`, file, leaving.signal);
-    tell(answer, performance.now() - began);
+    showAnswer(answer, performance.now() - began);
     await view();
   } catch (error) {
     if (error.name !== "AbortError") clear();
@@ -142,13 +142,13 @@ function clear() {
   $("beneath").hidden = true;
 }
 
-function tell(answer, milliseconds) {
+function showAnswer(answer, milliseconds) {
   const rows = answer.map((entry) => ({name: entry.class, value: entry.probability ?? entry.score ?? entry.share}))
     .filter(({name}) => isClassifier() || name !== "background");
-  const found = [...new Set(rows.map(({name}) => name))].join(", ");
-  const title = isClassifier() ? rows[0].name : found || "Nothing found";
-  const told = isClassifier() ? `${percent(rows[0].value)} sure · ` : found && ("share" in answer[0] ? "shares of the image · " : "scores · ");
-  $("said").replaceChildren(element("b", title), element("span", `${told}answered in ${Math.max(1, Math.round(milliseconds))} ms`));
+  const names = [...new Set(rows.map(({name}) => name))].join(", ");
+  const title = isClassifier() ? rows[0].name : names || "Nothing found";
+  const detail = isClassifier() ? `${percent(rows[0].value)} confidence · ` : names && ("share" in answer[0] ? "shares of the image · " : "scores · ");
+  $("said").replaceChildren(element("b", title), element("span", `${detail}answered in ${Math.max(1, Math.round(milliseconds))} ms`));
   $("classes").replaceChildren(...rows.map(row));
   $("beneath").hidden = false;
 }
@@ -160,7 +160,7 @@ function row({name, value}) {
   bar.append(fill);
   line.append(element("span", name, "name"), element("span", percent(value), "value"), bar);
   if (isClassifier()) {
-    line.title = `What speaks for ${name}`;
+    line.title = `Explain ${name}`;
     line.onclick = () => {
       shown = name;
       document.querySelector("[value=picture]").checked = true;
@@ -171,20 +171,20 @@ function row({name, value}) {
   return item;
 }
 
-// Shows the image as it came or the picture of the answer, whichever is chosen.
+// Show the image or the picture of the answer, whichever is selected.
 async function view() {
   const isDrawn = document.querySelector("[name=view]:checked").value === "picture";
   const {image_shape: [height, width]} = model;
   if (!isDrawn) {
     $("picture").hidden = true;
-    const hint = isClassifier() ? " Press a class to see why." : "";
-    $("caption").textContent = `The model sees it as ${width}\u00a0×\u00a0${height} pixels.${hint}`;
+    const hint = isClassifier() ? " Select a class to see why." : "";
+    $("caption").textContent = `The model's input has ${width}\u00a0×\u00a0${height} pixels.${hint}`;
   } else {
     if (!drawings.has(shown)) drawings.set(shown, await ask(`explain${query(shown ? {class: shown} : {})}`, file, leaving.signal));
     const {picture, class: name, heat} = drawings.get(shown);
     $("picture").src = `data:image/png;base64,${picture.b64}`;
     $("picture").className = isClassifier() ? "small" : "";
-    $("picture").alt = isClassifier() ? `Where the image speaks for ${name}` : "What was found, drawn on the image";
+    $("picture").alt = isClassifier() ? `Heat map of ${name}` : "Predictions drawn on the image";
     $("picture").hidden = false;
     explain(name, heat);
   }
@@ -195,11 +195,11 @@ async function view() {
 }
 
 function explain(name, heat) {
-  if (!isClassifier()) return $("caption").replaceChildren("What was found, drawn on the image.");
-  if (!heat.flat().some(Boolean)) return $("caption").replaceChildren(`Nothing here speaks for ${name}.`);
-  const scale = element("span", `Speaks for ${name}: little `);
-  scale.append(element("i"), " much");
-  $("caption").replaceChildren(scale, element("span", `Grad-CAM, of ${heat[0].length}\u00a0×\u00a0${heat.length} places`));
+  if (!isClassifier()) return $("caption").replaceChildren("Predictions drawn on the image.");
+  if (!heat.flat().some(Boolean)) return $("caption").replaceChildren(`No part of the image supports ${name}.`);
+  const scale = element("span", `Evidence for ${name}: low `);
+  scale.append(element("i"), " high");
+  $("caption").replaceChildren(scale, element("span", `Grad-CAM, ${heat[0].length}\u00a0×\u00a0${heat.length}`));
 }
 
 const take = (files) => files[0] && attempt(() => look(files[0]));

@@ -1,6 +1,7 @@
-"""Any number of objects an image: each place of a feature pyramid tells what is there and how far its edges are.
+"""FCOS: detection of any number of objects per image (Tian et al. 2019, arXiv:1904.01355).
 
-FCOS, Tian et al. 2019, arXiv:1904.01355, with batch normalization and towers as light as small images ask for.
+Each location of a feature pyramid predicts class scores, centerness and the distances to the edges of a box. With batch
+normalization, and fewer convolutions than in the paper, for small images.
 """
 
 from __future__ import annotations
@@ -15,28 +16,29 @@ from cifar.runtime.lazy import keras, np, tf
 from cifar.tasks.detection.fpn import map_size, pyramid
 
 RADIUS = 1.5
-"""A place learns of objects whose center is at most so many strides away, across and down."""
+"""Center sampling: a location is positive for objects whose center is at most this many strides away on each axis."""
 WIDE = 4
-"""A level but the finest learns of objects at least so many strides wide and high, so that places lie in all of them.
+"""Minimum of width and height, in strides, of the objects assigned to a level other than the finest.
 
-FCOS goes by the distance of the edges, which leaves long thin objects without a place.
+Every object then contains a location. FCOS assigns by the greatest distance to an edge, which leaves long thin objects
+without one.
 """
-LEAST_SCORE = 0.05
-"""What has less is no detection at all."""
+MIN_SCORE = 0.05
+"""Detections with a lower score are discarded."""
 PRIOR = 0.01
-"""What every class is believed to be at every place before anything is learned, as in Lin et al. 2017."""
+"""Initial probability of every class at every location, as in Lin et al. 2017."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The places of the levels of a pyramid on images of one size, level by level, row by row."""
+    """Locations of all levels of a feature pyramid, level by level, row by row."""
 
     size: tuple[int, int]
     """(height, width) of an image."""
     levels: Sequence[int]
 
     def locations(self) -> np.ndarray:
-        """float32 (places, 2): x and y in pixels."""
+        """Return x and y in pixels: float32 (locations, 2)."""
         found = []
         for level in self.levels:
             rows, columns = map_size(self.size, level)
@@ -45,14 +47,14 @@ class Grid:
         return np.concatenate(found).astype(np.float32)
 
     def of_level(self, values: Sequence[float]) -> np.ndarray:
-        """float32 (places,): for each place the value of its level."""
+        """Repeat a value per level for the level's locations: float32 (locations,)."""
         counts = [math.prod(map_size(self.size, level)) for level in self.levels]
         return np.repeat(np.asarray(values, np.float32), counts)
 
 
 @dataclass(frozen=True)
 class FCOSHead:
-    """Outputs and targets as `cifar.boxes` tells of places; `grid` says which those are."""
+    """The head of FCOS on the locations of `grid`; outputs and targets are described in `losses`."""
 
     classes: int
     grid: Grid
@@ -67,7 +69,7 @@ class FCOSHead:
     metric_names = ("positive_accuracy", "iou")
 
     def outputs(self, backbone: keras.Model) -> keras.KerasTensor:
-        """float32 (n, places, classes + 5)."""
+        """Build the head: float32 (n, locations, classes + 5)."""
         maps = pyramid(backbone, self.grid.levels, self.fpn_channels)
         seen, measured = (self._tower(maps) for _ in ("classes", "boxes"))
         prior = keras.initializers.Constant(-math.log((1 - PRIOR) / PRIOR))
@@ -81,7 +83,7 @@ class FCOSHead:
         return keras.layers.Concatenate(axis=1, dtype="float32", name="found")(found)
 
     def _tower(self, maps: Sequence[keras.KerasTensor]) -> Sequence[keras.KerasTensor]:
-        """Convolutions that all levels share, each with a normalization for each level."""
+        """Convolutions shared by all levels, each with a normalization per level."""
         from cifar.nn import layers
 
         for _ in range(self.head_depth):
@@ -91,10 +93,10 @@ class FCOSHead:
         return maps
 
     def encode(self, targets: Mapping[str, Any]) -> Any:
-        """float32 (n, places, 5).
+        """Encode targets: float32 (n, locations, 5).
 
-        A place is to find an object that it lies in, near whose center it is, and whose size is of its level; of
-        several the smallest, and it is unsaid where it lies in a crowd alone.
+        A location is assigned the smallest object that contains it, has a center nearby (`RADIUS`) and a size of its
+        level (`WIDE`). Without such an object it is `IGNORE` in a crowd, `BACKGROUND` elsewhere.
         """
         from cifar.tasks.detection import losses
 
@@ -125,12 +127,12 @@ class FCOSHead:
     def metrics(self) -> list[keras.metrics.Metric]:
         from cifar.tasks.detection import losses
 
-        return losses.place_metrics()
+        return losses.location_metrics()
 
     def predictions(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
-        """Those that are left of each class after suppression of what overlaps them, the surest first.
+        """Detections after non-maximum suppression within each class, highest score first.
 
-        The score is the product of the probabilities of class and center.
+        The score is the product of the class's probability and the centerness.
         """
         with tf.device("cpu"):
             outputs = tf.constant(outputs)
@@ -144,7 +146,7 @@ class FCOSHead:
                 max_output_size_per_class=self.max_detections,
                 max_total_size=self.max_detections,
                 iou_threshold=self.nms_iou_threshold,
-                score_threshold=LEAST_SCORE,
+                score_threshold=MIN_SCORE,
                 clip_boxes=False,
             )
         valid = np.arange(self.max_detections) < found.valid_detections.numpy()[:, None]
@@ -153,7 +155,7 @@ class FCOSHead:
 
 
 def output_convolution(filters: int, name: str, bias: Any = "zeros") -> keras.layers.Layer:
-    """The last layer of a head, in float32."""
+    """Return the last layer of a head, in float32."""
     from cifar.nn import layers
 
     small = keras.initializers.RandomNormal(stddev=0.01)
@@ -163,6 +165,6 @@ def output_convolution(filters: int, name: str, bias: Any = "zeros") -> keras.la
 
 
 def distances_of(x: keras.KerasTensor, stride: int) -> keras.KerasTensor:
-    """Distances in pixels, all positive, of the logarithms of distances in strides."""
+    """Convert logarithms of distances in strides to distances in pixels."""
     x = keras.layers.Activation("exponential", dtype="float32")(x)
     return keras.layers.Rescaling(stride, dtype="float32")(x)

@@ -1,4 +1,4 @@
-"""A pyramid of equally wide feature maps on any backbone."""
+"""A feature pyramid network on any backbone."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from cifar.runtime.lazy import keras
 
 
 def map_size(image_size: Sequence[int], level: int) -> tuple[int, int]:
-    """(height, width) of a map of stride 2ⁿ, where n is the `level`, of images of `image_size` (height, width)."""
+    """Return (height, width) of a map of `level` n, stride 2ⁿ, for images of `image_size` (height, width)."""
     height, width = (-(-side // 2**level) for side in image_size)
     return height, width
 
 
 def pyramid(backbone: keras.Model, levels: Sequence[int], channels: int) -> list[keras.KerasTensor]:
-    """Maps of the `levels`, each (n, *map_size, channels): Lin et al. 2017, arXiv:1612.03144, with batch normalization.
+    """Return maps of the `levels`, (n, *map_size, channels) each (Lin et al. 2017, arXiv:1612.03144).
 
-    From the deepest map of the backbone on, what is known is carried to the finer ones; levels beyond it are made by
-    convolutions that halve, as in FCOS (Tian et al. 2019, arXiv:1904.01355).
+    With batch normalization. A top-down path starts at the backbone's deepest map; deeper levels are made by
+    convolutions of stride 2, as in FCOS (Tian et al. 2019, arXiv:1904.01355).
     """
     size, given = backbone.input.shape[1:3], _given(backbone)
     deepest = max(given)
@@ -39,9 +39,9 @@ def pyramid(backbone: keras.Model, levels: Sequence[int], channels: int) -> list
 
 
 def _given(backbone: keras.Model) -> dict[int, keras.KerasTensor]:
-    """The maps of a backbone by their level, resized where they have not exactly its size.
+    """Return a backbone's maps by level, resized to the level's size.
 
-    That is so where the backbone resizes images, or pads none of them: then the nearest level counts.
+    Sizes differ if the backbone resizes images or does not pad them: then the nearest level is used.
     """
     size, found = backbone.input.shape[1:3], {}
     for name in sorted(backbone.output, key=lambda name: int(name[1:])):
@@ -54,6 +54,6 @@ def _given(backbone: keras.Model) -> dict[int, keras.KerasTensor]:
 
 
 def _doubled(x: keras.KerasTensor, size: tuple[int, int]) -> keras.KerasTensor:
-    """`x` with every pixel four times, cut to `size`."""
+    """Upsample `x` by 2, cropped to `size`."""
     x = keras.layers.UpSampling2D()(x)
     return x if x.shape[1:3] == size else x[:, : size[0], : size[1]]

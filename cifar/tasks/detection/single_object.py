@@ -1,4 +1,4 @@
-"""One object an image: its class, and its box."""
+"""Detection of one object per image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cifar.tasks.detection.fpn import pyramid
 
 @dataclass(frozen=True)
 class SingleObjectHead:
-    """Outputs and targets as `cifar.boxes` tells of one box an image; `grid` has one level."""
+    """A head for one object per image; `grid` has one level; outputs and targets are described in `losses`."""
 
     classes: int
     grid: Grid
@@ -25,11 +25,11 @@ class SingleObjectHead:
     metric_names = ("accuracy", "iou")
 
     def outputs(self, backbone: keras.Model) -> keras.KerasTensor:
-        """float32 (n, classes + 4).
+        """Build the head: float32 (n, classes + 4).
 
-        Each place of a map says how far the object's edges are from it, and a softmax over the places how much that
-        counts: the box is the mean, and so are the features that the class is read from. Position comes as the mean
-        of the places themselves (Sun et al. 2018, arXiv:1711.08229), which no pooling could tell.
+        Each location predicts distances to the object's edges and an attention weight, by a softmax over locations. The
+        box is the weighted mean, and so are the features that the class is predicted from. The position is the
+        weighted mean of the locations (integral regression, Sun et al. 2018, arXiv:1711.08229).
         """
         (level,) = self.grid.levels
         (x,) = pyramid(backbone, self.grid.levels, self.fpn_channels)
@@ -41,12 +41,12 @@ class SingleObjectHead:
         logits = keras.layers.Dense(self.classes, dtype="float32", name="class_logits")(features)
         edges = _flat(distances_of(output_convolution(4, "edges")(measured), 2**level))
         distances = keras.ops.sum(share * edges, axis=1)
-        center = self._mean_place(keras.layers.Reshape(x.shape[1:3], dtype="float32")(share))
+        center = self._mean_location(keras.layers.Reshape(x.shape[1:3], dtype="float32")(share))
         box = [center - distances[:, :2], center + distances[:, 2:]]
         return keras.layers.Concatenate(dtype="float32", name="box")([logits, *box])
 
-    def _mean_place(self, share: keras.KerasTensor) -> keras.KerasTensor:
-        """Shares (n, rows, columns) to x and y, (n, 2), in pixels."""
+    def _mean_location(self, share: keras.KerasTensor) -> keras.KerasTensor:
+        """Convert attention weights (n, rows, columns) to the mean x and y in pixels, (n, 2)."""
         means = []
         for axis, (size, count) in enumerate(zip(self.grid.size[::-1], share.shape[:0:-1], strict=True)):
             middles = (np.arange(count, dtype=np.float32) + 0.5) * size / count
@@ -55,7 +55,7 @@ class SingleObjectHead:
         return keras.layers.Concatenate(dtype="float32")(means)
 
     def encode(self, targets: Mapping[str, Any]) -> Any:
-        """float32 (n, 5)."""
+        """Encode targets: float32 (n, 5)."""
         from cifar.tasks.detection import losses
 
         there = (targets["classes"] >= 0) & ~targets["crowd"]
@@ -70,10 +70,10 @@ class SingleObjectHead:
     def metrics(self) -> list[keras.metrics.Metric]:
         from cifar.tasks.detection import losses
 
-        return losses.one_box_metrics()
+        return losses.single_object_metrics()
 
     def predictions(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
-        """One an image; the score is the probability of its class."""
+        """One detection per image; the score is the probability of its class."""
         logits, (height, width) = outputs[:, None, :-4], self.grid.size
         odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
         probabilities = odds / odds.sum(axis=-1, keepdims=True)
@@ -82,5 +82,5 @@ class SingleObjectHead:
 
 
 def _flat(x: keras.KerasTensor) -> keras.KerasTensor:
-    """(n, rows, columns, channels) to float32 (n, places, channels)."""
+    """Reshape (n, rows, columns, channels) to float32 (n, locations, channels)."""
     return keras.layers.Reshape((-1, x.shape[-1]), dtype="float32")(x)

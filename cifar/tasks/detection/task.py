@@ -1,4 +1,4 @@
-"""What is where in an image: a box and a class for each object."""
+"""Object detection: a box and a class for each object."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from cifar.config.registry import LOSSES, TASKS
 from cifar.config.schema import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Share, UnitInterval
 from cifar.interfaces import Dataset, Evaluation, Split, Task
 from cifar.metrics.choices import measured
-from cifar.metrics.detection import judge, matched, overlaps, results, truth
+from cifar.metrics.detection import evaluate, match, pairwise_iou, results, truth
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras, np
-from cifar.tasks.detection.fcos import LEAST_SCORE, FCOSHead, Grid
+from cifar.tasks.detection.fcos import MIN_SCORE, FCOSHead, Grid
 from cifar.tasks.detection.single_object import SingleObjectHead
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ else:
     BoxLoss = LOSSES["detection"].literal()
 
 SAME = 0.7
-"""Detections of different classes that overlap more are answers to the same object, of which one counts."""
+"""IoU above which detections of different classes are duplicates; the one with the highest score is kept."""
 SHOWN = 4
-"""Images in each row of the sheet of examples."""
+"""Number of images in each row of the examples."""
 
 
 @TASKS.register
@@ -42,9 +42,9 @@ def detection(
     focal_alpha: Share,
     nms_iou_threshold: UnitInterval,
     max_detections: Annotated[int, Field(ge=1, le=100)],
-    score_threshold: Annotated[float, Field(ge=LEAST_SCORE, lt=1)],
+    score_threshold: Annotated[float, Field(ge=MIN_SCORE, lt=1)],
 ) -> Task:
-    """Boxes and classes, of any number of objects (`fcos`: `FCOSHead`) or of one an image (`box`: `SingleObjectHead`).
+    """Detect any number of objects (`fcos`: `FCOSHead`) or one object per image (`box`: `SingleObjectHead`).
 
     `levels` are those of the feature pyramid, where level n has stride 2ⁿ, of which `box` takes the first. All its maps
     have `fpn_channels`, and `head_depth` counts the convolutions before each output. Focal loss, `nms_iou_threshold`
@@ -53,12 +53,12 @@ def detection(
     """
     dataset.require_targets(*Detection.targets)
     if levels != sorted({*levels}):
-        raise InputError(f"task.levels={levels}: should go up, each level once")
+        raise InputError(f"task.levels={levels}: should be in ascending order without repetition")
     most = max(split.targets["classes"].shape[1] for split in (dataset.train, dataset.val, dataset.test))
     if head == "box" and most > 1:
         raise InputError(
-            f"task.head=box: finds one object an image, and data={dataset.name} has up to {most}; "
-            "task.head=fcos finds any number"
+            f"task.head=box: detects one object per image, but data={dataset.name} has up to {most}; "
+            "task.head=fcos detects any number"
         )
     size, classes = dataset.image_shape[:2], len(dataset.class_names)
     if head == "box":
@@ -106,47 +106,49 @@ class Detection(Task):
         return self.head.predictions(outputs)
 
     def answers(self, predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The `predictions` less those that are unsure, or that a surer one of whatever class stands for."""
+        """Remove predictions below the score threshold, and duplicates of ones with a higher score of any class."""
         classes = np.where(predictions["scores"] >= self.score_threshold, predictions["classes"], -1)
-        for own, found, scores in zip(classes, predictions["boxes"], predictions["scores"], strict=True):
-            sure = np.flatnonzero(own >= 0)
-            sure = sure[np.argsort(-scores[sure], kind="stable")]
-            same = np.tril(overlaps(found[sure], found[sure], False) >= SAME, -1)
-            for row, place in enumerate(sure):
-                if (same[row] & (own[sure] >= 0)).any():
-                    own[place] = -1
+        for labels, boxes, scores in zip(classes, predictions["boxes"], predictions["scores"], strict=True):
+            index = np.flatnonzero(labels >= 0)
+            index = index[np.argsort(-scores[index], kind="stable")]
+            duplicates = np.tril(pairwise_iou(boxes[index], boxes[index], False) >= SAME, -1)
+            for row, k in enumerate(index):
+                if (duplicates[row] & (labels[index] >= 0)).any():
+                    labels[k] = -1
         return {**predictions, "classes": classes}
 
     def decode(self, predictions):
-        found = self.answers(predictions)
-        images = zip(found["classes"], found["scores"], found["boxes"], strict=True)
+        answers = self.answers(predictions)
+        images = zip(answers["classes"], answers["scores"], answers["boxes"], strict=True)
         return [
             [{"class": self.class_names[k], "score": float(score), "box": box.tolist()}
              for k, score, box in zip(*image, strict=True) if k >= 0]
             for image in images
         ]  # fmt: skip
 
-    def draw(self, image, found):
+    def draw(self, image, annotations):
         from cifar.images.overlay import draw_boxes
 
-        if "scores" in found:
-            found = {name: values[0] for name, values in self.answers({k: v[None] for k, v in found.items()}).items()}
-        return draw_boxes(image, found["boxes"], found["classes"], self.class_names, found.get("scores"))
+        if "scores" in annotations:
+            answers = self.answers({name: values[None] for name, values in annotations.items()})
+            annotations = {name: values[0] for name, values in answers.items()}
+        boxes, classes = annotations["boxes"], annotations["classes"]
+        return draw_boxes(image, boxes, classes, self.class_names, annotations.get("scores"))
 
     def evaluate(self, predictions, split):
         from cifar import plots
 
-        found = results(predictions)
-        scores = judge(found, truth(split, self.class_names))
+        detections = results(predictions)
+        scores = evaluate(detections, truth(split, self.class_names))
         answers = self.answers(predictions)
-        matches = matched(answers, split, len(self.class_names))
+        matches = match(answers, split, len(self.class_names))
         names = (*self.class_names, "background")
-        of_one = self._of_one(predictions, split) if isinstance(self.head, SingleObjectHead) else {}
+        extra = self._single_object_metrics(predictions, split) if isinstance(self.head, SingleObjectHead) else {}
         return Evaluation(
-            metrics={**of_one, **measured("detection", scores=scores, predictions=predictions, split=split)},
+            metrics={**extra, **measured("detection", scores=scores, predictions=predictions, split=split)},
             tables={
-                "average_precision.csv": scores.of_classes(self.class_names),
-                "predictions.json": found,
+                "average_precision.csv": scores.by_class(self.class_names),
+                "predictions.json": detections,
             },
             figures={
                 "precision_recall": lambda: plots.precision_recall(scores.precision, self.class_names),
@@ -155,8 +157,8 @@ class Detection(Task):
             },
         )
 
-    def _of_one(self, predictions: Mapping[str, np.ndarray], split: Split) -> dict[str, float]:
-        """The share of objects whose class is right, and the mean IoU of their boxes, one an image."""
+    def _single_object_metrics(self, predictions: Mapping[str, np.ndarray], split: Split) -> dict[str, float]:
+        """Accuracy of the class and mean IoU of the box, for one object per image."""
         from cifar.tasks.detection import losses
 
         there = (split.targets["classes"][:, 0] >= 0) & ~split.targets["crowd"][:, 0]
@@ -165,7 +167,7 @@ class Detection(Task):
         return {"accuracy": float(right.mean()), "iou": float(np.mean(losses.iou(true, found)))}
 
     def _examples(self, predictions: Mapping[str, np.ndarray], split: Split, quality: np.ndarray) -> Any:
-        """The worst, the best and other images, each with what is there and what was found."""
+        """Draw the worst, the best and random images, each with its objects and detections."""
         from cifar import plots
 
         order = np.argsort(quality, kind="stable")
@@ -185,6 +187,6 @@ class Detection(Task):
         }  # fmt: skip
         return plots.found_and_true(
             rows,
-            f"Mean quality {quality.mean():.3f}: what is there, and what was found "
+            f"Mean quality {quality.mean():.3f}: objects, and detections "
             f"with a score of at least {self.score_threshold:g}",
         )

@@ -1,4 +1,4 @@
-"""From a backbone's maps back to the size of the image: what tasks stand on that answer for each pixel."""
+"""Decoders from a backbone's feature maps to the resolution of the image: U-Net and DeepLabv3+."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from cifar.nn.blocks import convolution_block, depthwise, normalized, rescaled
 from cifar.runtime.lazy import keras
 
 WIDEST = 256
-"""Channels of a decoder at most."""
+"""Maximum number of channels of a decoder."""
 RATES, RATED_FOR = (6, 12, 18), 33
-"""How far apart the taps of DeepLab's atrous convolutions are, on maps of this many pixels."""
+"""Dilation rates of DeepLab's atrous convolutions, for feature maps of this many pixels a side."""
 FINEST = 128
-"""Pixels of a side on which DeepLab's decoder works at most: about a quarter of the images that it is trained on."""
+"""Maximum side in pixels of the feature map that DeepLab's decoder refines: a quarter of the paper's image size."""
 
 
 def unet(backbone: keras.Model, width: int, dropout: float) -> keras.KerasTensor:
-    """The way up of a U-Net (Ronneberger et al. 2015, arXiv:1505.04597), whose way down is the backbone.
+    """The decoder of a U-Net (Ronneberger et al. 2015, arXiv:1505.04597), with the backbone as its encoder.
 
-    The deepest map, after `dropout`, is enlarged and laid beside the next finer one, and both are convolved twice; so
-    on up to the image itself, unless the backbone's finest map has its size. Returns (n, height, width, `width`), and
-    has twice as many channels at each halving. Pixels are repeated, and then convolved, where the paper convolves them
-    transposed (Odena et al. 2016, doi:10.23915/distill.00003).
+    The deepest map, after `dropout`, is upsampled, concatenated with the next finer one and convolved twice, and so on
+    up to the image itself, unless the backbone's finest map has its size. Returns (n, height, width, `width`); the
+    number of channels doubles at each halving. Upsampling repeats pixels instead of the paper's transposed
+    convolutions (Odena et al. 2016, doi:10.23915/distill.00003).
     """
     *finer, (_, x) = _maps(backbone)
     if (finer[0][1] if finer else x).shape[1:3] != backbone.input.shape[1:3]:
@@ -36,9 +36,9 @@ def unet(backbone: keras.Model, width: int, dropout: float) -> keras.KerasTensor
 def deeplab(backbone: keras.Model, width: int, dropout: float) -> keras.KerasTensor:
     """The decoder of DeepLabv3+ (Chen et al. 2018, arXiv:1802.02611), with separable convolutions throughout.
 
-    Atrous spatial pyramid pooling of the deepest map, `dropout`, then two convolutions beside the finest map that has
-    at most 128 pixels a side. All have the channels that a U-Net of this `width` has at the depth of the deepest map:
-    the paper's 256 for 16 at a sixteenth of the image. Returns (n, height, width, channels), enlarged bilinearly.
+    Atrous spatial pyramid pooling of the deepest map, `dropout`, then concatenation with the finest map of at most 128
+    pixels a side and two convolutions. The number of channels is that of a U-Net of this `width` at the deepest map:
+    the paper's 256 for width 16 and stride 16. Returns (n, height, width, channels), upsampled bilinearly.
     """
     maps = _maps(backbone)
     level, deepest = maps[-1]
@@ -54,7 +54,7 @@ def deeplab(backbone: keras.Model, width: int, dropout: float) -> keras.KerasTen
 
 
 def _maps(backbone: keras.Model) -> list[tuple[int, keras.KerasTensor]]:
-    """The backbone's feature maps, each with how often it is halved, the finest first."""
+    """Return the backbone's feature maps with their levels, finest first; level n has stride 2ⁿ."""
     return sorted(((int(name[1:]), features) for name, features in backbone.output.items()), key=lambda pair: pair[0])
 
 
@@ -63,9 +63,9 @@ def _channels(width: int, level: int) -> int:
 
 
 def _pooled(x: keras.KerasTensor, channels: int) -> keras.KerasTensor:
-    """Atrous spatial pyramid pooling: each place with what lies around it, near and far, and with the whole image.
+    """Atrous spatial pyramid pooling: convolutions of several dilation rates and global average pooling.
 
-    The rates are as large beside the map as the paper's are beside its own; on the smallest maps, fewer remain.
+    The rates are scaled to the size of the map; on the smallest maps, equal rates are merged.
     """
     rates = {max(1, round(rate * min(x.shape[1:3]) / RATED_FOR)) for rate in RATES}
     whole = convolution_block(keras.layers.GlobalAveragePooling2D(keepdims=True)(x), channels, 1)
@@ -75,12 +75,12 @@ def _pooled(x: keras.KerasTensor, channels: int) -> keras.KerasTensor:
 
 
 def _separable(x: keras.KerasTensor, channels: int, rate: int = 1) -> keras.KerasTensor:
-    """A 3×3 convolution of each channel, its taps `rate` pixels apart, and one of all channels at each place."""
+    """Separable convolution: 3×3 depthwise with dilation `rate`, then 1×1."""
     return convolution_block(normalized(depthwise(x, 3, dilation_rate=rate), "relu"), channels, 1)
 
 
 def _repeated(x: keras.KerasTensor, size: tuple[int, int]) -> keras.KerasTensor:
-    """`x` of `size` (height, width) by repetition of its pixels, where it came by halving one of that size."""
+    """Upsample `x` to `size` (height, width) by repeating pixels, if `x` results from halving that size."""
     factors = tuple(max(1, round(new / old)) for new, old in zip(size, x.shape[1:3], strict=True))
     if tuple(-(-new // factor) for new, factor in zip(size, factors, strict=True)) != x.shape[1:3]:
         return _interpolated(x, size)
@@ -90,8 +90,8 @@ def _repeated(x: keras.KerasTensor, size: tuple[int, int]) -> keras.KerasTensor:
 
 
 def _interpolated(x: keras.KerasTensor, size: tuple[int, int]) -> keras.KerasTensor:
-    """`x` of `size` (height, width), bilinearly."""
+    """Resize `x` to `size` (height, width) bilinearly."""
     if x.shape[1:3] == size:
         return x
-    # TensorFlow's kernel for CPUs takes three times as long in bfloat16, of which it makes float32 itself.
+    # TensorFlow's CPU kernel is three times slower in bfloat16, and its result is float32 anyway.
     return keras.ops.image.resize(keras.ops.cast(x, "float32"), size)

@@ -1,7 +1,7 @@
-"""What a mask costs, and how well it is met, while a model learns masks.
+"""Segmentation losses and training metrics.
 
-Targets are masks (n, height, width) of whole numbers, as in `Split`; outputs are probabilities of the k classes, the
-background's first, (n, height, width, k). What is void, 255, is in neither.
+Targets are masks (n, height, width) of integers, as in `Split`; outputs are probabilities of the k classes, background
+first, (n, height, width, k). Pixels of the value 255, `VOID`, are ignored.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import keras
 from keras import ops
 
 Part = Callable[[Any, Any, Any], Any]
-"""(truth (n, height, width, k) one-hot, zeros where it is void; probabilities; weights (k,)) -> losses (n,)."""
-LEAST = 1e-30
-"""Of a probability whose logarithm is taken: its gradient stays finite, also before a softmax."""
+"""(truth (n, height, width, k) one-hot, zeros for `VOID`; probabilities; weights (k,)) -> losses (n,)."""
+EPSILON = 1e-30
+"""Lower bound of probabilities in logarithms, so that gradients stay finite, also before a softmax."""
 
 
 class MaskLoss(keras.losses.Loss):
-    """The sum of `parts`, each a loss of every image, so that its mean over a batch is the mean over images.
+    """Sum of `parts`, each a loss per image, so that the mean over a batch is the mean over images.
 
-    An image counts the same however much of it is void, on whichever device; one that is all void costs nothing.
+    All images have the same weight, however many of their pixels are `VOID`; an image of `VOID` only has the loss 0.
     """
 
     def __init__(self, parts: Sequence[Part], weights: Sequence[float]):
@@ -34,38 +34,38 @@ class MaskLoss(keras.losses.Loss):
 
 
 def cross_entropy(truth, probabilities, weights, gamma: float = 0.0):
-    """The mean over an image's pixels of their classes' weights times their (focal) cross-entropy.
+    """Mean over an image's pixels of the class's weight times the (focal) cross-entropy.
 
-    Focal with `gamma` above 0: pixels that are certain already count less (Lin et al. 2017, arXiv:1708.02002). Keras's
-    losses clip probabilities at 1e-7, where the gradient of a pixel that is surely wrong ends.
+    With `gamma` above 0 it is the focal loss, which reduces the weight of confident pixels (Lin et al. 2017,
+    arXiv:1708.02002). Keras's losses are not used: they clip probabilities at 1e-7, where gradients vanish.
     """
     right = ops.sum(truth * probabilities, axis=-1)
-    each = -ops.sum(truth * weights, axis=-1) * ops.log(ops.maximum(right, LEAST))
+    each = -ops.sum(truth * weights, axis=-1) * ops.log(ops.maximum(right, EPSILON))
     if gamma:
-        each *= ops.power(ops.maximum(1 - right, LEAST), gamma)
+        each *= ops.power(ops.maximum(1 - right, EPSILON), gamma)
     return ops.sum(each, axis=(1, 2)) / ops.maximum(ops.sum(truth, axis=(1, 2, 3)), 1)
 
 
 def dice(truth, probabilities, weights):
-    """1 - 2 |overlap| / (|truth| + |prediction|) of each class that an image has, their mean by the classes' weights.
+    """1 - 2 |intersection| / (|truth| + |prediction|), averaged over the classes in an image by their weights.
 
-    After Drozdzal et al. 2016, arXiv:1608.04117, image by image; a class that an image has not costs by what it takes
-    from those that it has. `keras.losses.Dice` is equal to the bit where no class is missing and no pixel void.
+    After Drozdzal et al. 2016, arXiv:1608.04117, per image; a class missing in an image has no term of its own. Equal
+    to the bit to `keras.losses.Dice` if no class is missing and no pixel is `VOID`.
     """
     known = ops.sum(truth, axis=-1, keepdims=True)
     overlaps, sizes = ops.sum(truth * probabilities, axis=(1, 2)), ops.sum(truth, axis=(1, 2))
-    both = sizes + ops.sum(known * probabilities, axis=(1, 2))
-    there = weights * ops.cast(sizes > 0, weights.dtype)
-    missed = 1 - ops.divide_no_nan(2 * overlaps, both)
-    return ops.divide_no_nan(ops.sum(there * missed, axis=-1), ops.sum(there, axis=-1))
+    total = sizes + ops.sum(known * probabilities, axis=(1, 2))
+    weights = weights * ops.cast(sizes > 0, weights.dtype)
+    losses = 1 - ops.divide_no_nan(2 * overlaps, total)
+    return ops.divide_no_nan(ops.sum(weights * losses, axis=-1), ops.sum(weights, axis=-1))
 
 
 class Confusion(keras.metrics.Metric):
-    """How often pixels of each class (rows) are taken for each (columns), summed over batches and devices."""
+    """Base of metrics computed from the confusion matrix, true classes in rows, summed over batches and devices."""
 
     def __init__(self, classes: int, name: str):
         super().__init__(name=name)
-        # Counts beyond 2²⁴ are rounded to 7 digits, where those of integers would overflow beyond 2³¹.
+        # float32 rounds counts above 2²⁴ to 7 digits; int32 would overflow above 2³¹.
         self.matrix = self.add_variable((classes, classes), "zeros", "float32", name="matrix")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
@@ -76,16 +76,16 @@ class Confusion(keras.metrics.Metric):
 
 
 class Accuracy(Confusion):
-    """The share of pixels whose class is found."""
+    """Share of correctly classified pixels."""
 
     def result(self):
         return ops.divide_no_nan(ops.trace(self.matrix), ops.sum(self.matrix))
 
 
 class MeanIoU(Confusion):
-    """The mean intersection over union of the classes that are there or are predicted.
+    """Mean intersection over union of the classes that occur in targets or predictions.
 
-    `keras.metrics.MeanIoU` is equal, and slower where classes are few.
+    `keras.metrics.MeanIoU` gives equal results, but is slower for few classes.
     """
 
     def result(self):
@@ -95,5 +95,5 @@ class MeanIoU(Confusion):
 
 
 def one_hot(mask, classes: int):
-    """float32 (…, `classes`): zeros where a mask is void."""
+    """One-hot encode a mask: float32 (…, `classes`), zeros for `VOID`."""
     return ops.one_hot(ops.cast(mask, "int32"), classes, dtype="float32")

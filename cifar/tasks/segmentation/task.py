@@ -1,4 +1,4 @@
-"""One class a pixel."""
+"""Semantic segmentation: a class for each pixel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
     Loss = LOSSES["segmentation"].literal()
 SHOWN = 5
-"""Images in a picture of the best, the worst, or any."""
+"""Number of images in a figure of the best, the worst or random images."""
 
 
 @TASKS.register
@@ -33,11 +33,11 @@ def segmentation(
     focal_gamma: NonNegativeFloat,
     class_weights: Literal["none", "balanced"] | list[NonNegativeFloat],
 ) -> Task:
-    """Softmax over the background and the classes of the data set at each pixel, by a decoder on the backbone's maps.
+    """Softmax over background and classes of the data set at each pixel, by a decoder on the backbone's feature maps.
 
-    Where a class has a weight, it counts so many times: its pixels in the cross-entropy, whose mean is still over all
-    pixels, and its overlap among those of an image's classes. The background's weight stands first. `balanced` weights
-    are inverse to how often a class is among the pixels of the training images, where their mean is 1.
+    The weight of a class multiplies the cross-entropy of its pixels, whose mean is still over all pixels, and its Dice
+    loss. The background's weight is the first. `balanced` weights are inverse to the class's frequency in the pixels of
+    the training images, with a mean of 1 over these.
     """
     dataset.require_targets(*Segmentation.targets)
     class_names = ("background", *dataset.class_names)
@@ -46,7 +46,7 @@ def segmentation(
 
 
 def _weights(given: str | list[float], classes: int, train: Split) -> list[float]:
-    """The weight of each class; raises `InputError`."""
+    """Return the weight of each class; raises `InputError`."""
     from cifar.metrics.segmentation import counts
 
     if given == "balanced":
@@ -60,7 +60,7 @@ def _weights(given: str | list[float], classes: int, train: Split) -> list[float
             f"task.class_weights={given}: should be {classes} numbers, one for the background and one for each class"
         )
     if not any(given):
-        raise InputError(f"task.class_weights={given}: should have one above 0 at least, or nothing is learned")
+        raise InputError(f"task.class_weights={given}: should have at least one above 0; otherwise nothing is learned")
     return given
 
 
@@ -80,7 +80,7 @@ class Segmentation(Task):
         focal_gamma: float = 0.0,
         class_weights: list[float] | None = None,
     ):
-        """`class_names` begins with the background."""
+        """`class_names` starts with the background."""
         self.class_names = class_names
         self.head = head
         self.width = width
@@ -124,10 +124,10 @@ class Segmentation(Task):
 
         return [[region(mask, k) for k in np.unique(mask)] for mask in predictions["mask"]]
 
-    def draw(self, image, found):
+    def draw(self, image, annotations):
         from cifar.images import overlay
 
-        return overlay.draw_mask(image, found["mask"], self.class_names[1:])
+        return overlay.draw_mask(image, annotations["mask"], self.class_names[1:])
 
     def evaluate(self, predictions, split):
         from cifar import plots
@@ -135,11 +135,11 @@ class Segmentation(Task):
 
         truth, predicted, classes = split.targets["mask"], predictions["mask"], len(self.class_names)
         matrix, images, boundaries = np.zeros((classes, classes), np.int64), [], []
-        for true, found in zip(truth, predicted, strict=True):
-            own = confusion(true, found, classes)
-            matrix += own
-            images.append((np.trace(own) / max(1, own.sum()), mean(scores(own)["iou"])))
-            boundaries.append(boundary_f1(true, found, classes))
+        for true, prediction in zip(truth, predicted, strict=True):
+            counts = confusion(true, prediction, classes)
+            matrix += counts
+            images.append((np.trace(counts) / max(1, counts.sum()), mean(scores(counts)["iou"])))
+            boundaries.append(boundary_f1(true, prediction, classes))
         images, boundaries = np.array(images), np.array(boundaries)
         rows = self._rows(matrix, mean(boundaries, axis=0))
         report = {row["class"]: row for row in rows if not np.isnan(row["iou"])}
@@ -159,7 +159,7 @@ class Segmentation(Task):
         )  # fmt: skip
 
     def _rows(self, matrix: np.ndarray, boundaries: np.ndarray) -> list[dict[str, Any]]:
-        """What is to be said of each class; `support` counts the pixels that are truly of it."""
+        """Return a row of metrics per class; `support` is its number of true pixels."""
         from cifar.metrics.segmentation import scores
 
         columns = {**scores(matrix), "boundary_f1": boundaries}
@@ -170,7 +170,7 @@ class Segmentation(Task):
         ]  # fmt: skip
 
     def _pictures(self, split: Split, predicted: np.ndarray, iou: np.ndarray) -> dict[str, Any]:
-        """The images whose masks are met best and worst, and some of all."""
+        """Return figures of the images with the best and worst predictions, and of random ones."""
         from cifar import plots
 
         order = np.argsort(-np.nan_to_num(iou), kind="stable")
