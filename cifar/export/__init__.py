@@ -1,1 +1,1 @@
-"""A finished run's model as files that other programs take; nothing of this project is needed to read them."""
+"""Export of a finished run's model to formats that need none of this project's code."""

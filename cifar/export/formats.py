@@ -1,4 +1,4 @@
-"""The formats by name, what each needs, and all that are chosen written and held against Keras."""
+"""Export formats and their requirements; writing them and comparing their outputs with Keras's."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ FORMATS = {
 
 
 class Checked(NamedTuple):
-    """A written model: its files and the bytes of all, how far its outputs are from Keras's at most (of outputs that go
-    beyond 1, as a share of the greatest), and what metrics the test images give."""
+    """A written and checked model: files, their total bytes, the maximum difference of its outputs to Keras's (relative
+    to the greatest output if that is above 1), and metrics on the test images."""
 
     format: str
     files: list[str]
@@ -36,7 +36,7 @@ class Checked(NamedTuple):
 
 
 def chosen(given: str) -> list[str]:
-    """The formats that `given` lists, with commas between; raises `InputError` for one that cannot be written here."""
+    """Parse a comma-separated list of formats; raises `InputError` for unknown formats and missing requirements."""
     names = list(dict.fromkeys(name.strip() for name in given.split(",")))
     for name in names:
         if name not in FORMATS:
@@ -46,26 +46,26 @@ def chosen(given: str) -> list[str]:
 
 
 def write(source: Source, names: Sequence[str], folder: Path) -> Iterator[Checked]:
-    """Write the formats `names` to `folder`, and yield each as soon as it is checked; the first is Keras itself.
+    """Write the formats `names` to `folder`, yielding each when it is checked; the first result is Keras itself.
 
-    Raises `TrainingError` for a model that one of them cannot hold, or holds otherwise.
+    Raises `TrainingError` if a format does not support the model, or its outputs differ from Keras's.
     """
     images = source.experiment.dataset.test.images
     expected = source.named.predict(images, verbose=0)
     yield Checked("", [], 0, 0.0, source.evaluate(expected))
     for name in names:
         try:
-            with silenced(2):  # the converters tell at length what they do
+            with silenced(2):  # the converters' logs
                 written = _write(name, source, folder)
                 answers = [model.predict(images) for model in written]
-        except Exception as error:  # a converter raises anything for a layer that it does not know
+        except Exception as error:  # converters raise various types for unknown layers
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise TrainingError(f"--format {name}: this model cannot be written so ({reason[:200]})") from error
+            raise TrainingError(f"--format {name}: this model cannot be converted ({reason[:200]})") from error
         for model, outputs in zip(written, answers, strict=True):
             difference = max(_difference(outputs[output], expected[output]) for output in expected)
             if model.tolerance is not None and not difference <= model.tolerance:
                 raise TrainingError(
-                    f"--format {name}: its outputs differ by {difference:.1e} from Keras's, more than "
+                    f"--format {name}: outputs differ from Keras's by {difference:.1e}; accepted: at most "
                     f"{model.tolerance:.0e}"
                 )
             size = sum((folder / file).stat().st_size for file in model.files)
@@ -73,7 +73,7 @@ def write(source: Source, names: Sequence[str], folder: Path) -> Iterator[Checke
 
 
 def _write(name: str, source: Source, folder: Path) -> Sequence[Any]:
-    """Write one format, whose module is imported only now: each loads a converter of its own."""
+    """Write one format; its module, with its converter, is imported only here."""
     match name:
         case "savedmodel":
             from cifar.export.saved_model import write
@@ -86,5 +86,5 @@ def _write(name: str, source: Source, folder: Path) -> Sequence[Any]:
     return write(source, folder)
 
 
-def _difference(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.abs(found - expected).max()) / max(1.0, float(np.abs(expected).max()))
+def _difference(outputs: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(outputs - expected).max()) / max(1.0, float(np.abs(expected).max()))

@@ -1,4 +1,4 @@
-"""The model as one TensorFlow graph with its weights as constants: what converters to other formats begin with."""
+"""The model as one frozen TensorFlow graph, with weights as constants: the input of converters."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import tensorflow as tf
 
 
 def frozen(named: keras.Model, batch_size: int | None) -> Any:
-    """The concrete function of `named`, a model from images to a dictionary of outputs, without variables.
+    """Return a concrete function, without variables, of `named`, a model from images to a dictionary of outputs.
 
-    Its input is the tensor `image:0`, uint8; each output is one of its own name, in the order of the model's.
+    Its input is the tensor `image:0`, uint8; output tensors have the names and the order of the model's outputs.
     """
 
     values = [variable.numpy() for variable in named.variables]
@@ -26,5 +26,5 @@ def frozen(named: keras.Model, batch_size: int | None) -> Any:
 
 
 def image(model: keras.Model, batch_size: int | None = None) -> tf.TensorSpec:
-    """What a batch of images is to `model`; without a size, of any."""
+    """Return the specification of the model's input; without `batch_size`, for any."""
     return tf.TensorSpec((batch_size, *model.input_shape[1:]), tf.uint8, name="image")

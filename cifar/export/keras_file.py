@@ -1,4 +1,4 @@
-"""Keras's own file. It names layers of Keras alone, so that `keras.saving.load_model` takes it in its safe mode."""
+"""The format `.keras`, with layers of Keras only, so that `keras.saving.load_model` can load it in safe mode."""
 
 from __future__ import annotations
 

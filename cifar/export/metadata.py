@@ -1,4 +1,4 @@
-"""`model.json`: all that one who has an export alone must know of it; and the same in short for the terminal."""
+"""`model.json`, the description of an export, and its summary for the terminal."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from cifar.tracking import environment
 
 
 def write(source: Source, reference: Checked, exported: Sequence[Checked], folder: Path) -> None:
-    """Write it for the formats `exported` that lie in `folder`; `reference` is Keras itself."""
+    """Write `model.json` for the formats `exported` to `folder`; `reference` is Keras itself."""
     (folder / CARD).write_text(json.dumps(content(source, reference, exported, folder), indent=2) + "\n", "utf-8")
 
 
 def content(source: Source, reference: Checked, exported: Sequence[Checked], folder: Path) -> dict[str, Any]:
-    """Images are given as (n, height, width, channels), and a `null` in a shape is any n.
+    """Return the content of `model.json`. Shapes are (n, height, width, channels), with `null` for any n.
 
-    `metrics` are those that the run recorded, with the views of an image that `tta` names; the model is exported
-    without such views, and in float32: `test` is what it reaches so, and below `formats` what each file does.
+    `metrics` are those recorded by the run, with test-time augmentation `tta`. The model is exported without it and in
+    float32: `test` has its metrics, and `formats` those of each file.
     """
     run, settings, machine = source.run, source.experiment.settings, environment.describe()
     return {
@@ -50,19 +50,19 @@ def content(source: Source, reference: Checked, exported: Sequence[Checked], fol
 
 
 def line(source: Source, model: Checked, reference: Checked) -> str:
-    """What came of a format, with its metrics and how far they are from those of `reference`."""
-    told = [name for name in model.metrics if name != "loss"]
-    shown = [name for name in source.experiment.task.metric_names if name in told] or told[:2]
+    """Format a line about a format: size, metrics and their difference to those of `reference`."""
+    names = [name for name in model.metrics if name != "loss"]
+    shown = [name for name in source.experiment.task.metric_names if name in names] or names[:2]
     if model is reference:
         metrics = "  ".join(f"{name} {model.metrics[name]:.4f}" for name in shown)
         return f"run {source.run.id} in float32: {metrics} on the test images"
     changes = {name: terminal.signed(model.metrics[name] - reference.metrics[name]) for name in shown}
     metrics = "  ".join(f"{name} {model.metrics[name]:.4f} ({changes[name]})" for name in shown)
-    return f"{model.files[0]:<17} {model.size:>12,} bytes  {metrics}  outputs differ by {model.difference:.1e} at most"
+    return f"{model.files[0]:<17} {model.size:>12,} bytes  {metrics}  outputs differ by at most {model.difference:.1e}"
 
 
 def summary(source: Source, folder: Path) -> str:
-    """Where the export is, and what is not in it."""
+    """Format the last line: the export's folder, and the missing test-time augmentation."""
     tta = source.experiment.settings.evaluate.tta
-    views = "" if tta == "none" else f"; it looks at an image once, without the views of evaluate.tta={tta}"
-    return f"{folder} holds {source.experiment.settings.model.name}, with {CARD}{views}"
+    views = "" if tta == "none" else f"; without the test-time augmentation of evaluate.tta={tta}"
+    return f"{folder} contains {source.experiment.settings.model.name}, with {CARD}{views}"

@@ -1,4 +1,4 @@
-"""ONNX, by tf2onnx from the frozen graph; checked with ONNX Runtime on a CPU."""
+"""The format ONNX, converted from the frozen graph by tf2onnx; checked with ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cifar.export.source import Source, Written, batches
 
 NAME = "model.onnx"
 OPSET = 18
-"""That of ONNX 1.13 (2022), which runtimes of today know."""
+"""Operator set of ONNX 1.13 (2022), supported by current runtimes."""
 BATCH = 128
 
 
@@ -42,7 +42,7 @@ def write(source: Source, folder: Path) -> list[Written]:
 
 
 def _erfc(context: Any, node: Any, name: str, arguments: list[Any]) -> None:
-    """1 − erf(x), since ONNX has no complementary error function; Keras's GELU is made of it."""
+    """Replace erfc(x), used by Keras's GELU, by 1 − erf(x), since ONNX has no complementary error function."""
     node.type = "Erf"
     one = context.make_const(f"{name}_one", np.float32(1)).output[0]
     context.insert_new_node_on_output("Sub", node.output[0], f"{name}_complement", inputs=[one, node.output[0]])

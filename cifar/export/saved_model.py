@@ -1,8 +1,8 @@
-"""TensorFlow's SavedModel, as TensorFlow Serving takes it: the folder of an export is a version of the model.
+"""TensorFlow's SavedModel, for TensorFlow Serving: the folder of an export is a version of the model.
 
-`serving_default` takes `image`, uint8 of the run's shape; `serving_bytes` takes `image_bytes`, whole PNG or JPEG files
-of any size. Both give the model's outputs and `class_names`, which stand once for each image, since a reply of
-TensorFlow Serving in rows needs that.
+`serving_default` takes `image`, uint8 of the run's shape; `serving_bytes` takes `image_bytes`, PNG or JPEG files of any
+size. Both return the model's outputs and `class_names`, repeated for each image, as required by TensorFlow Serving's
+row format.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from cifar.export.source import Source, Written, batches
 
 BATCH = 128
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-"""How the files begin."""
+"""First bytes of the files."""
 GRAY = (19595, 38470, 7471)
-"""What red, green and blue count in 65536ths of gray, after ITU-R BT.601; Pillow rounds them so."""
+"""Weights of red, green and blue in gray, in 65536ths: ITU-R BT.601 with Pillow's rounding."""
 
 
 def write(source: Source, folder: Path) -> list[Written]:
-    archive = keras.export.ExportArchive()  # without `track`, which would write each variable once more
+    archive = keras.export.ExportArchive()  # without `track`, which would write each variable twice
     names, shape = list(source.experiment.dataset.class_names), source.experiment.dataset.image_shape
     task = source.experiment.task
 
@@ -50,18 +50,17 @@ def write(source: Source, folder: Path) -> list[Written]:
 
 
 def decoded(file: tf.Tensor, shape: tuple[int, int, int], whole: bool) -> tf.Tensor:
-    """The PNG or JPEG image whose bytes are `file`, a scalar, as uint8 of `shape` (height, width, channels).
+    """Decode `file`, a scalar of PNG or JPEG bytes, to uint8 of `shape` (height, width, channels).
 
-    It is fitted as `cifar.images` does it: resized until it covers the shape, and its center cut out, or if `whole`
-    until it fits, and black around. That rounds once more, hence differs by 1 now and then, and an orientation that
-    EXIF tells is not heeded here. Raises TensorFlow's errors for bytes that are no such image.
+    The image is resized like in `cifar.images`: center-cropped, or letterboxed if `whole`. Values may differ by 1 due
+    to rounding, and EXIF orientation is ignored. Raises TensorFlow's errors for other bytes.
     """
     height, width, channels = shape
     is_jpeg, is_png = (tf.strings.substr(file, 0, len(start)) == start for start in (JPEG, PNG))
     tf.debugging.Assert(tf.logical_or(is_jpeg, is_png), ["image_bytes: should be PNG or JPEG files"])
     pixels = tf.cond(
         is_jpeg,
-        lambda: tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE"),  # as Pillow decodes it
+        lambda: tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE"),  # like Pillow
         lambda: tf.io.decode_png(file, channels=3),
     )
     if channels == 1:

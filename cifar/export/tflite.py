@@ -1,7 +1,7 @@
-"""TFLite, by now LiteRT: in float32, and with weights and activations of 8 bits; one image at a time.
+"""The format TFLite (LiteRT), in float32 and with 8-bit weights and activations; one image at a time.
 
-Both take uint8 images as they are and give float32. What lies between is, in the second, of integers alone; its ranges
-come from images of the validation split.
+Both take uint8 images and return float32. The second computes with integers only; its ranges are calibrated on images
+of the validation split.
 """
 
 from __future__ import annotations
@@ -33,10 +33,7 @@ def write(source: Source, folder: Path) -> list[Written]:
 
 
 def lowerable(model: keras.Model) -> keras.Model:
-    """`model` with a plain product for each `EinsumDense` that sums over nothing.
-
-    The converter takes any einsum for a product of matrices, which that is not.
-    """
+    """Replace each `EinsumDense` without a sum by a product: the converter treats any einsum as a matrix product."""
 
     def clone(layer):
         kind = type(layer)
@@ -48,7 +45,7 @@ def lowerable(model: keras.Model) -> keras.Model:
 
 
 class Scaling(keras.layers.EinsumDense):
-    """One whose kernel is multiplied with the last axes of its input."""
+    """An `EinsumDense` that multiplies the last axes of its input by its kernel."""
 
     def call(self, inputs):
         x = inputs * self.kernel if self.bias is None else inputs * self.kernel + self.bias
@@ -56,7 +53,7 @@ class Scaling(keras.layers.EinsumDense):
 
 
 def _is_scaling(equation: str) -> bool:
-    """Whether an equation such as "npw,w->npw" multiplies without a sum."""
+    """True for equations without a sum, such as "npw,w->npw"."""
     operands, output = equation.split("->")
     image, kernel = operands.split(",")
     return image == output and image.endswith(kernel)

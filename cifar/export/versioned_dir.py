@@ -1,4 +1,4 @@
-"""Where an export goes: a folder with the next number, which appears when it is complete and never changes."""
+"""The folder of an export, with a version number: it appears when it is complete and never changes."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from cifar.files import atomic
 from cifar.runtime.errors import InputError
 
 CARD = "model.json"
-"""The file by which an export is known."""
+"""The file that identifies an export."""
 
 
 def check(folder: Path) -> None:
-    """Raise `InputError` unless `folder` is for exports: not there yet, empty, or with an earlier export in it."""
+    """Raise `InputError` unless `folder` can take an export: missing, empty, or with an earlier export."""
     nearest = _nearest(folder)
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise InputError(f"{folder}: cannot be written; accepted: a folder that is there and writable, or can be made")
+        raise InputError(f"{folder}: cannot be written; accepted: a writable folder, or one that can be created")
     if nearest == folder:
         entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
         if entries and not any(path.name.isdecimal() and (path / CARD).is_file() for path in entries):
             raise InputError(
-                f"{folder}: holds other files, such as {entries[0].name}; accepted: a new or an empty "
+                f"{folder}: contains other files, such as {entries[0].name}; accepted: a new or an empty "
                 "folder, or one of earlier exports"
             )
 
 
 @contextmanager
 def partial(folder: Path) -> Iterator[Path]:
-    """A temporary folder for an export to `folder`, which is gone afterwards unless it is published.
+    """Create a temporary folder for an export to `folder`; it is removed afterwards unless it is published.
 
-    It is in `folder`, or where that is not there yet in the nearest parent, so that an export that fails leaves no
-    folder. TensorFlow Serving passes over its name, since that is no number.
+    It is in `folder`, or in the nearest existing parent, so that a failed export leaves no folder. TensorFlow Serving
+    ignores it, since its name is no number.
     """
     path = atomic.temporary_path(_nearest(folder))
     path.mkdir()
@@ -45,9 +45,9 @@ def partial(folder: Path) -> Iterator[Path]:
 
 
 def publish(path: Path, folder: Path) -> Path:
-    """Move the temporary folder at `path` to the number in `folder` after the highest that is there; its new path.
+    """Move the temporary folder at `path` to the next version number in `folder`; return the new path.
 
-    Another export may take that number meanwhile: a folder that holds something is never replaced.
+    If another export takes that number in the meantime, the next one is used: non-empty folders are never replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
     while True:
@@ -61,5 +61,5 @@ def publish(path: Path, folder: Path) -> Path:
 
 
 def _nearest(folder: Path) -> Path:
-    """`folder`, or the nearest of its parents that is there."""
+    """Return `folder` or its nearest existing parent."""
     return next(path for path in (folder, *folder.absolute().parents) if path.exists())

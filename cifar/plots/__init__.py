@@ -1,7 +1,7 @@
-"""Pictures of runs: arrays in, `matplotlib.figure.Figure` out.
+"""Figures of runs: functions of arrays that return a `matplotlib.figure.Figure`.
 
-Figures are built without pyplot, so nothing is shown, nothing global is changed, and a figure goes with its last
-reference. Their title says what the picture shows.
+Figures are built without pyplot: no window, no global state, and a figure is freed with its last reference. A figure's
+title states its main result.
 """
 
 from cifar.plots.comparison import COLORS, class_accuracies, overlaid_curves, svg

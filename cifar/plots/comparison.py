@@ -1,4 +1,4 @@
-"""Settings beside each other."""
+"""Comparison of settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cifar.plots.style import AMBER, BLUE, GRAY, GREEN, GRID, ORANGE, PINK, SKY,
 from cifar.runtime.quiet import silence
 
 COLORS = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY)
-"""Of the first settings that are compared, in their order; more begin again, with another kind of line."""
+"""Colors of the settings in their order; further settings repeat them with another line style."""
 LINES = ("-", "--", "-.", ":")
 CLASSES = 40  # that a figure has room for
 
@@ -26,7 +26,7 @@ History = Mapping[str, Sequence[float]]
 
 
 def overlaid_curves(settings: Mapping[str, Sequence[History]]) -> Figure:
-    """A panel for each metric in validation: a line for each setting, training dotted, the first setting in front.
+    """A panel per validation metric, with a line per setting (training dotted), the first setting in front.
 
     `settings` maps a label to the histories of its runs, as `learning_curves` takes them. Of several runs, the thick
     line is their mean, as far as all of them go.
@@ -78,7 +78,7 @@ def _curves(ax: Axes, runs: Sequence[Sequence[float]], place: int, training: boo
 
 
 def class_accuracies(accuracy: np.ndarray, class_names: Sequence[str], labels: Sequence[str]) -> Figure:
-    """The accuracy of each setting on the images of each class, a dot for each; the class of the best mean first.
+    """The accuracy of each setting on the images of each class, as dots; the class with the best mean first.
 
     `accuracy` is (settings, classes), 0 to 1; `labels` are those of the settings. Of more than 40 classes, those show
     on which the settings differ most.
@@ -107,15 +107,15 @@ def class_accuracies(accuracy: np.ndarray, class_names: Sequence[str], labels: S
     ax.set_yticks(y, [short(class_names[k], 24) for k in shown])
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.grid(color=GRID)
-    ax.set_xlabel("share of the class's images that are right", fontsize=TEXT)
+    ax.set_xlabel("accuracy on the class's images", fontsize=TEXT)
     figure.legend(loc="outside lower left", ncols=max(1, min(3, len(labels))), frameon=False, fontsize=SMALL)
     return figure
 
 
 def svg(figure: Figure) -> bytes:
-    """The figure as an SVG file, its text as outlines; the same bytes for the same figure."""
+    """Render a figure as SVG with text as outlines; equal figures give equal bytes."""
     buffer = io.BytesIO()
-    silence(warnings=["Glyph"])  # that the font lacks, and that is drawn as a box
+    silence(warnings=["Glyph"])  # glyphs missing in the font are drawn as boxes
     with matplotlib.rc_context({"svg.hashsalt": "cifar", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

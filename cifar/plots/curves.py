@@ -1,4 +1,4 @@
-"""A training as it went."""
+"""Learning curves."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cifar.plots.style import BLUE, GRAY, GREEN, GRID, ORANGE, SMALL, TEXT, new_
 
 
 def learning_curves(history: Mapping[str, Sequence[float]], best_epoch: int | None = None) -> Figure:
-    """A panel for each metric in training and validation, loss and accuracy first, and one for the learning rate.
+    """A panel per metric with training and validation, loss and accuracy first, and one for the learning rate.
 
     `history` maps `train/NAME`, `val/NAME` and `lr` to one value an epoch; other keys are left out, a NaN is a gap.
-    `best_epoch` counts from 1; each panel marks it and tells the value there, of validation where there is one.
+    `best_epoch` counts from 1; each panel marks it and states the value there, of validation if available.
     """
     names = {key.partition("/")[2]: None for key in history if key.startswith(("train/", "val/"))}
     panels = {

@@ -1,4 +1,4 @@
-"""How well objects are found."""
+"""Figures of detection."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from cifar.plots.images import draw_image
 from cifar.plots.style import GRAY, GRID, SMALL, TEXT, WIDTH, new_figure, short
 
-CURVES = 10  # classes up to which each curve has room for a name
+CURVES = 10  # maximum number of named curves
 GAP = 0.25  # inches between images
 
 
 def precision_recall(precision: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """Precision against recall of each class, the mean in front; `precision` is (recalls, k), -1 without objects.
+    """Precision-recall curve of each class, the mean in front; `precision` is (recalls, k), -1 without objects.
 
     The recalls go evenly from 0 to 1. Of more than 10 classes, the best five and the worst five have names.
     """
@@ -37,8 +37,8 @@ def precision_recall(precision: np.ndarray, class_names: Sequence[str]) -> Figur
     label = f"mean of {len(known)} classes  {mean.mean():.3f}"
     ax.plot(recall, mean, color="black", linewidth=3, label=label, zorder=4)
     ax.set(xlim=(0, 1), ylim=(0, 1.02))
-    ax.set_xlabel("recall: share of the objects that are found", fontsize=TEXT)
-    ax.set_ylabel("precision: share of the detections that are right", fontsize=TEXT)
+    ax.set_xlabel("recall: share of objects detected", fontsize=TEXT)
+    ax.set_ylabel("precision: share of correct detections", fontsize=TEXT)
     ax.grid(color=GRID)
     figure.legend(
         *_mean_first(ax),
@@ -57,7 +57,7 @@ def _mean_first(ax):
 
 
 def found_and_true(rows: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, str]]], title: str) -> Figure:
-    """Images in pairs, what is there above what was found: a row of pairs for each key, each pair under its words.
+    """Pairs of images, objects above detections: a row of pairs per key, each pair with a caption.
 
     Images are uint8 (height, width, 1 or 3), of any size each.
     """
@@ -68,10 +68,10 @@ def found_and_true(rows: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, str
     for ax in axes.flat:
         ax.axis("off")
     for number, (name, pairs) in enumerate(rows.items()):
-        for column, (true, found, words) in enumerate(pairs):
+        for column, (true, predicted, caption) in enumerate(pairs):
             above, below = axes[2 * number : 2 * number + 2, column]
-            for ax, image in ((above, true), (below, found)):
+            for ax, image in ((above, true), (below, predicted)):
                 draw_image(ax, image)
-            above.set_title(f"{name}: there" if column == 0 else "there", fontsize=SMALL, color=GRAY, loc="left")
-            below.set_title(f"found, {words}", fontsize=SMALL, loc="left")
+            above.set_title(f"{name}: objects" if column == 0 else "objects", fontsize=SMALL, color=GRAY, loc="left")
+            below.set_title(f"detections, {caption}", fontsize=SMALL, loc="left")
     return figure

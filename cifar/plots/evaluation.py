@@ -1,4 +1,4 @@
-"""What a model gets right and wrong, and how well it knows it."""
+"""Figures of an evaluation: confusion matrix, scores of classes, reliability diagram."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from cifar.metrics.calibration import calibration_bins, expected_calibration_error
 from cifar.plots.style import BLUE, GRAY, GRID, ORANGE, SKY, SMALL, TEXT, TITLE, new_figure, short
 
-ANNOTATED = 15  # classes up to which the cells of a confusion matrix have room for numbers
+ANNOTATED = 15  # maximum number of classes with numbers in the cells of a confusion matrix
 
 
 def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], counted: str = "images") -> Figure:
-    """How often each class is taken for each: counts of what is `counted`, and percent of the true class.
+    """Confusion matrix as counts of `counted` things and as percent of the true class.
 
     `matrix` is (k, k) int, rows true, columns predicted. Right answers (blue) and mistakes (orange) have a color scale
     each, so that the diagonal does not drown the mistakes.
@@ -30,7 +30,7 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], counted: st
     title = f"{100 * np.trace(counts) / max(1, counts.sum()):.1f} % correct"
     if mistakes.any():
         true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
-        title += f"; most frequent mistake: {names[true]} taken for {names[predicted]}, {mistakes.max():,} times"
+        title += f"; most frequent mistake: {names[true]} predicted as {names[predicted]}, {mistakes.max():,} times"
     height = 6.75 + 0.055 * max(map(len, names)) + (0 if len(counts) <= ANNOTATED else 1)
     figure, axes = new_figure(title, height, 1, 2, "compressed")
     rates = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -71,7 +71,7 @@ def _heatmap(ax: Axes, values: np.ndarray, diagonal: np.ndarray, names: Sequence
 
 
 def _count(value: float) -> str:
-    """A number of things that has room in a cell: nothing for 0, 12345, 123k, 12M."""
+    """Format a count to fit a cell: empty for 0, 12345, 123k, 12M."""
     rounded = int(value + 0.5)
     if rounded < 100_000:
         return str(rounded or "")
@@ -85,7 +85,7 @@ def per_class_bars(
     label: str = "F1",
     counted: str = "images",
 ) -> Figure:
-    """The `score` of each class as a bar with its precision and recall, best first, beside the macro average.
+    """The `score` of each class as a bar with its precision and recall, best first, with the macro average.
 
     `report` maps each class name to `precision`, `recall`, the score (0 to 1) and `support`, of what is `counted`, as
     does scikit-learn's `classification_report(output_dict=True)`. Of more than 40 classes, the 20 best and 20 worst
@@ -123,9 +123,9 @@ def per_class_bars(
 
 
 def reliability_diagram(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> Figure:
-    """Accuracy against confidence in each bin, and how many images each bin has.
+    """Accuracy by confidence in each bin, and the number of images in each bin.
 
-    Shapes as in `calibration_bins`. The title tells the expected calibration error.
+    Shapes as in `calibration_bins`. The title states the expected calibration error.
     """
     count, accuracy, mean = calibration_bins(confidence, correct, bins)
     error = expected_calibration_error(confidence, correct, bins)

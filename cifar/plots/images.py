@@ -1,4 +1,4 @@
-"""Pictures of images."""
+"""Sheets of images."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def confident_mistakes(
 
 
 def image_sheet(images: np.ndarray, titles: Sequence[str] | None = None, title: str = "", columns: int = 5) -> Figure:
-    """Images in rows of `columns`, each under its title. `images` is uint8 (n, height, width, 1 or 3)."""
+    """Images in rows of `columns` with titles. `images` is uint8 (n, height, width, 1 or 3)."""
     _, height, width, _ = images.shape
     rows = max(1, math.ceil(len(images) / columns))
     cell = WIDTH / columns * height / width if len(images) else 0
@@ -51,7 +51,7 @@ def image_sheet(images: np.ndarray, titles: Sequence[str] | None = None, title: 
 
 
 def augmented_sheet(originals: np.ndarray, augmented: np.ndarray) -> Figure:
-    """What augmentation does: each row has an original on the left and its versions on the right.
+    """Augmented images: each row has an original on the left and augmented versions on the right.
 
     `originals` is uint8 (rows, height, width, 1 or 3), `augmented` uint8 (rows, versions, height, width, 1 or 3).
     """
@@ -69,13 +69,13 @@ def augmented_sheet(originals: np.ndarray, augmented: np.ndarray) -> Figure:
 
 
 def draw_image(ax: Axes, image: np.ndarray) -> None:
-    """Draws (height, width, 1 or 3); `auto` enlarges by nearest neighbors, so that small images show their pixels."""
+    """Draw an image (height, width, 1 or 3); small images are enlarged by nearest neighbor."""
     ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255, interpolation="auto")
     ax.axis("off")
 
 
 def _mosaic(images: np.ndarray) -> np.ndarray:
-    """Images (rows, columns, height, width, channels) as one with white gaps: one axes draws faster than many."""
+    """Join images (rows, columns, height, width, channels) to one with white gaps: faster than one axes per image."""
     gap = max(1, images.shape[2] // 16)
     tiles = np.pad(images, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
     rows, columns, height, width, channels = tiles.shape

@@ -1,4 +1,4 @@
-"""Pictures of masks."""
+"""Figures of masks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cifar.interfaces import VOID
 from cifar.plots.style import AMBER, BLUE, ORANGE, SMALL, TEXT, WIDTH, new_figure, short
 
 ERRORS = {"missed": BLUE, "taken for another class": AMBER, "background taken for a class": ORANGE}
-"""What may be wrong with a pixel, and its color."""
+"""Kinds of wrong pixels, with their colors."""
 
 
 def mask_sheet(
@@ -24,37 +24,37 @@ def mask_sheet(
     titles: Sequence[str],
     title: str,
 ) -> Figure:
-    """A row for each image: the image, its true mask, the predicted one, and what is wrong with that.
+    """A row per image: image, true mask, predicted mask, and errors.
 
     `images` is uint8 (n, height, width, 1 or 3), masks are uint8 (n, height, width) as in `Split`, with the class k of
-    `class_names` as k + 1. `titles` (n,) stand over the rows.
+    `class_names` as k + 1. `titles` (n,) are those of the rows.
     """
     count, height, width, _ = images.shape
     names = [short(name) for name in class_names]
     row = WIDTH / 4 * height / width + 0.4
     figure, axes = new_figure(title, 1.1 + row * count, count, 4)
-    for own, image, true, found, told in zip(axes, images, truth, predicted, titles, strict=True):
+    for row_axes, image, true, prediction, row_title in zip(axes, images, truth, predicted, titles, strict=True):
         gray = np.broadcast_to(image.mean(axis=-1, keepdims=True, dtype=np.float32), (height, width, 3))
         panels = (
             np.broadcast_to(image, (height, width, 3)),
             draw_mask(image, true, names),
-            draw_mask(image, found, names),
-            _errors(gray, true, found),
+            draw_mask(image, prediction, names),
+            _errors(gray, true, prediction),
         )
-        for ax, panel, head in zip(own, panels, ("", "truth", "prediction", "errors"), strict=True):
+        for ax, panel, head in zip(row_axes, panels, ("", "truth", "prediction", "errors"), strict=True):
             ax.imshow(panel, interpolation="auto")
             ax.axis("off")
             ax.set_title(head, fontsize=SMALL)
-        own[0].set_title(told, fontsize=SMALL, loc="left")
+        row_axes[0].set_title(row_title, fontsize=SMALL, loc="left")
     handles = [Patch(color=color, label=label) for label, color in ERRORS.items()]
     figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), frameon=False, fontsize=TEXT)
     return figure
 
 
-def _errors(gray: np.ndarray, true: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """`gray` (height, width, 3), pale, with the wrong pixels in the colors of `ERRORS`; what is void is white."""
-    wrong = (true != found) & (true != VOID)
-    kinds = (wrong & (found == 0), wrong & (true > 0) & (found > 0), wrong & (true == 0))
+def _errors(gray: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Draw wrong pixels in the colors of `ERRORS` on a pale `gray` (height, width, 3); `VOID` is white."""
+    wrong = (true != predicted) & (true != VOID)
+    kinds = (wrong & (predicted == 0), wrong & (true > 0) & (predicted > 0), wrong & (true == 0))
     picture = (160 + 0.37 * gray).astype(np.uint8)
     picture[true == VOID] = 255
     for kind, color in zip(kinds, ERRORS.values(), strict=True):

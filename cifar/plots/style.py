@@ -1,4 +1,4 @@
-"""What all pictures share: size, type, colors, axes."""
+"""Style of all figures: size, fonts, colors, axes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 WIDTH = 12  # inches
-DPI = 120  # 1440 pixels wide: sharp in MLflow's viewer, which shows about 1000
+DPI = 120  # 1440 pixels wide: sharp in MLflow's viewer, which is about 1000 pixels wide
 TITLE, TEXT, SMALL = 15, 11, 9.5  # points
 
-# Okabe and Ito's colors, which the color-blind tell apart (https://jfly.uni-koeln.de/color). Black text is legible on
-# SKY and ORANGE.
+# Okabe and Ito's palette for color blindness (https://jfly.uni-koeln.de/color). Black text is legible on SKY, ORANGE.
 BLUE, SKY, ORANGE, GREEN = "#0072B2", "#56B4E9", "#D55E00", "#009E73"
 AMBER, PINK = "#E69F00", "#CC79A7"
 GRAY, GRID = "#666666", "#E5E5E5"
@@ -26,7 +25,7 @@ def new_figure(
     layout: Literal["constrained", "compressed"] = "constrained",
     **grid: Any,
 ) -> tuple[Figure, np.ndarray]:
-    """A figure `height` inches high and its axes (rows, columns), in the style that all pictures share."""
+    """Create a figure `height` inches high and its axes (rows, columns)."""
     figure = Figure(figsize=(WIDTH, height), dpi=DPI)
     figure.set_layout_engine(layout, w_pad=0.1, h_pad=0.1)
     figure.suptitle(title, x=0.01, ha="left", fontsize=TITLE, fontweight="bold")
@@ -40,6 +39,6 @@ def new_figure(
 
 
 def short(name: str, width: int = 16) -> str:
-    """A class name cut in its middle to `width` characters, with dollar signs shown rather than read as mathematics."""
+    """Shorten a name in the middle to `width` characters, with dollar signs escaped."""
     half = (width - 1) // 2
     return (name if len(name) <= width else f"{name[:half]}…{name[-half:]}").replace("$", r"\$")

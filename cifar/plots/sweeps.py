@@ -1,4 +1,4 @@
-"""Pictures of a sweep: what its runs were given and what came of them, `matplotlib.figure.Figure` out.
+"""Figures of a sweep: settings and results of its runs.
 
 `params` maps the name of each setting that differs to its value in each run, numbers or texts; `values` is the
 objective of each run, in the same order. No argument may hold a NaN.
@@ -21,13 +21,13 @@ from cifar.plots.style import BLUE, GRAY, GREEN, GRID, ORANGE, SKY, SMALL, TEXT,
 
 Column = Sequence[float] | Sequence[str]
 WIDE = 30
-"""How many times the smallest of positive numbers the greatest is at least where they need a logarithmic axis."""
+"""Minimum ratio of the greatest to the smallest positive number for a logarithmic axis."""
 NAMED, FRONT = 5, 12
-"""Runs that a legend names, the best of all and those of a front."""
+"""Maximum number of runs named in a legend."""
 
 
 def parallel_coordinates(params: Mapping[str, Column], values: Sequence[float], metric: str, lower: bool) -> Figure:
-    """A line for each run through its settings to its objective, the better the darker, the best in front."""
+    """Parallel coordinates: a line per run through its settings to its objective; better runs are darker."""
     axes_of = {**params, metric: values}
     figure, axes = new_figure(_best(params, values, metric, lower), 6.5)
     ax = axes[0, 0]
@@ -69,10 +69,10 @@ def parallel_coordinates(params: Mapping[str, Column], values: Sequence[float], 
 
 
 def importance(shares: Mapping[str, float], metric: str, runs: int) -> Figure:
-    """How much of the objective's variance each setting explains (0 to 1), the most important first."""
+    """Share of the objective's variance explained by each setting (0 to 1), most important first."""
     ranked = sorted(shares.items(), key=lambda item: item[1])
     names, lengths = [short(name, 40) for name, _ in ranked], [100 * share for _, share in ranked]
-    title = f"{names[-1]} decides {metric} most (fANOVA of {runs} runs)"
+    title = f"{names[-1]} has the greatest effect on {metric} (fANOVA of {runs} runs)"
     figure, axes = new_figure(title, 1.6 + 0.5 * len(names))
     ax = axes[0, 0]
     ax.barh(range(len(names)), lengths, color=SKY, height=0.6)
@@ -86,7 +86,7 @@ def importance(shares: Mapping[str, float], metric: str, runs: int) -> Figure:
 
 
 def slices(params: Mapping[str, Column], values: Sequence[float], metric: str, lower: bool) -> Figure:
-    """A panel for each setting: its values against the objective, later runs darker, the best marked."""
+    """A panel per setting: the objective by its values; later runs are darker, the best is marked."""
     columns = min(3, len(params))
     rows = math.ceil(len(params) / columns)
     figure, axes = new_figure(_best(params, values, metric, lower), 1 + 3.8 * rows, rows, columns, sharey=True)
@@ -106,14 +106,14 @@ def slices(params: Mapping[str, Column], values: Sequence[float], metric: str, l
 
 
 def optimisation_history(values: Sequence[float | None], metric: str, lower: bool) -> Figure:
-    """The objective of each run, in the order in which they ended, and the best up to there; `None` for no result."""
+    """The objective of each run in the order of their ends, and the best so far; None for no result."""
     there = [(number, value) for number, value in enumerate(values, start=1) if value is not None]
-    numbers, found = [number for number, _ in there], np.array([value for _, value in there])
-    best = (np.minimum if lower else np.maximum).accumulate(found)
+    numbers, results = [number for number, _ in there], np.array([value for _, value in there])
+    best = (np.minimum if lower else np.maximum).accumulate(results)
     reached = next(number for number, value in there if value == best[-1])
     figure, axes = new_figure(f"Best {metric}: {best[-1]:.4g}, in run {reached} of {len(values)}", 5.5)
     ax = axes[0, 0]
-    ax.scatter(numbers, found, s=42, color=BLUE, label="run", zorder=3)
+    ax.scatter(numbers, results, s=42, color=BLUE, label="run", zorder=3)
     ax.step([*numbers, len(values)], [*best, best[-1]], where="post", color=ORANGE, linewidth=2, label="best so far")
     if missing := [number for number, value in enumerate(values, start=1) if value is None]:
         ax.plot(
@@ -128,14 +128,14 @@ def optimisation_history(values: Sequence[float | None], metric: str, lower: boo
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.set_xlabel("run", fontsize=TEXT)
     ax.set_ylabel(metric, fontsize=TEXT)
-    _value_axis(ax, found)
+    _value_axis(ax, results)
     ax.grid(color=GRID)
     ax.legend(frameon=False, fontsize=SMALL)
     return figure
 
 
 def curves_of_runs(histories: Mapping[str, Sequence[float]], metric: str, lower: bool) -> Figure:
-    """A metric of each run, epoch by epoch; the runs of the best epochs are named and colored, the best in front."""
+    """A metric of each run by epoch; the best runs are named and colored, the best in front."""
     reached = {name: (min if lower else max)(history) for name, history in histories.items()}
     ranked = sorted(histories, key=reached.get, reverse=not lower)
     figure, axes = new_figure(f"Best {metric}: {reached[ranked[0]]:.4g}, of {short(ranked[0], 60)}", 6.5)
@@ -164,7 +164,7 @@ def curves_of_runs(histories: Mapping[str, Sequence[float]], metric: str, lower:
 
 
 def pareto_front(values: np.ndarray, metrics: Sequence[str], lower: Sequence[bool], names: Sequence[str]) -> Figure:
-    """A panel for each two objectives; runs that none is better than in all of them are joined and named.
+    """A panel for each pair of objectives; the runs of the Pareto front are joined and named.
 
     `values` is (runs, objectives).
     """
@@ -173,7 +173,7 @@ def pareto_front(values: np.ndarray, metrics: Sequence[str], lower: Sequence[boo
     pairs = [(i, j) for j in range(len(metrics)) for i in range(j)]
     columns = min(2, len(pairs))
     rows = math.ceil(len(pairs) / columns)
-    title = f"{front.sum()} of {len(values)} runs: none is better in {' and '.join(metrics)}"
+    title = f"Pareto front of {' and '.join(metrics)}: {front.sum()} of {len(values)} runs"
     figure, axes = new_figure(title, 1.5 + 5 * rows, rows, columns)
     for ax in axes.flat[len(pairs) :]:
         ax.remove()
@@ -188,11 +188,11 @@ def pareto_front(values: np.ndarray, metrics: Sequence[str], lower: Sequence[boo
         for axis, metric, low in ((ax.xaxis, metrics[i], lower[i]), (ax.yaxis, metrics[j], lower[j])):
             axis.set_label_text(f"{metric} ({'lower' if low else 'higher'} is better)", fontsize=TEXT)
         ax.grid(color=GRID)
-    told = [f"{number}  {short(names[run], 140)}" for number, run in enumerate(chosen[:FRONT], start=1)]
-    told += [f"and {len(chosen) - FRONT} more"] if len(chosen) > FRONT else []
+    labels = [f"{number}  {short(names[run], 140)}" for number, run in enumerate(chosen[:FRONT], start=1)]
+    labels += [f"and {len(chosen) - FRONT} more"] if len(chosen) > FRONT else []
     figure.legend(
-        [Line2D([], [], color="none") for _ in told],
-        told,
+        [Line2D([], [], color="none") for _ in labels],
+        labels,
         loc="outside lower left",
         frameon=False,
         fontsize=SMALL,
@@ -202,7 +202,7 @@ def pareto_front(values: np.ndarray, metrics: Sequence[str], lower: Sequence[boo
 
 
 def pareto_optimal(values: np.ndarray, lower: Sequence[bool]) -> np.ndarray:
-    """(runs,) bool: for which no other run is as good in all objectives and better in one. `values` as above."""
+    """Pareto front, bool (runs,): no other run is as good in all objectives and better in one. `values` as above."""
     losses = np.where(lower, values, -np.asarray(values))
     as_good = (losses[:, None] <= losses[None]).all(axis=2)
     better = (losses[:, None] < losses[None]).any(axis=2)
@@ -210,7 +210,7 @@ def pareto_optimal(values: np.ndarray, lower: Sequence[bool]) -> np.ndarray:
 
 
 class _Scale:
-    """Where on an axis from 0 to 1 the values of a column stand, and the ticks that tell them."""
+    """Positions of a column's values on an axis from 0 to 1, and its ticks."""
 
     def __init__(self, column: Column):
         if _is_text(column):
@@ -228,7 +228,7 @@ class _Scale:
 
 
 def _few(places: Sequence[float], numbers: Sequence[float]) -> list[float]:
-    """The numbers themselves where they are few and stand apart, so that each can have its tick; else none."""
+    """Return the values if they are few and apart enough for a tick each; otherwise none."""
     apart = np.diff(np.unique(places))
     return list(np.unique(numbers)) if len(apart) < 8 and (apart > 0.04).all() else []
 
@@ -240,7 +240,7 @@ def _marks(numbers: Sequence[float]) -> np.ndarray:
 
 
 def _along(ax: Axes, column: Column) -> Column:
-    """Places for the values of a column on the horizontal axis, which shows them."""
+    """Set up a horizontal axis for a column; return the positions of its values."""
     if not _is_text(column):
         _number_axis(ax.xaxis, column)
         if marks := _few(_Scale(column).heights, column):
@@ -274,19 +274,19 @@ def _is_text(column: Column) -> bool:
 
 
 def _is_wide(numbers: Column) -> bool:
-    """Whether most of positive numbers would be crowded at the lower end of an even axis."""
+    """True if most of the positive numbers would be crowded at the lower end of a linear axis."""
     low, high = min(numbers), max(numbers)
     return low > 0 and high > WIDE * low and np.median(numbers) < low + 0.2 * (high - low)
 
 
 def _worst_first(values: Sequence[float], lower: bool) -> list[int]:
-    """The runs by their values; of equal ones the earliest is the best."""
+    """Sort runs by their values; of equal ones, the earliest is the best."""
     return sorted(range(len(values)), key=lambda run: (-values[run] if lower else values[run], -run))
 
 
 def _best(params: Mapping[str, Column], values: Sequence[float], metric: str, lower: bool) -> str:
-    """The title that tells the best run."""
+    """Format a title with the best run."""
     best = _worst_first(values, lower)[-1]
-    told = ", ".join(f"{name}={column[best]:.4g}" if isinstance(column[best], float) else f"{name}={column[best]}"
+    settings = ", ".join(f"{name}={column[best]:.4g}" if isinstance(column[best], float) else f"{name}={column[best]}"
                      for name, column in params.items())  # fmt: skip
-    return "\n".join(wrap(f"Best {metric}: {values[best]:.4g}, with {short(told, 200)}", 88))
+    return "\n".join(wrap(f"Best {metric}: {values[best]:.4g}, with {short(settings, 200)}", 88))

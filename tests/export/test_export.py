@@ -158,7 +158,7 @@ class TestCard:
         assert 1e-4 < lossy["greatest_difference"] < 0.3
         assert all(stated["greatest_difference"] < 1e-5 for stated in card["formats"].values())
         assert card["test"]["accuracy"] == pytest.approx(card["metrics"]["test/accuracy"], abs=1e-6)
-        assert shown[-1] == f"{exported.folder} holds cnn3, with model.json"
+        assert shown[-1] == f"{exported.folder} contains cnn3, with model.json"
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ def test_model_that_a_format_cannot_hold(source, tmp_path, monkeypatch):
         raise KeyError("no such\noperation")
 
     monkeypatch.setattr(saved_model, "write", fail)
-    line = r"^--format savedmodel: this model cannot be written so \(KeyError: [^\n]+\)$"
+    line = r"^--format savedmodel: this model cannot be converted \(KeyError: [^\n]+\)$"
     with pytest.raises(TrainingError, match=line):
         list(formats.write(source(*TINY[2:4]), ["savedmodel"], tmp_path))
 
@@ -222,7 +222,7 @@ def test_outputs_that_differ_too_much(source, tmp_path, monkeypatch):
     built = source(*TINY[2:4])
     wrong = {"probabilities": np.full((len(built.experiment.dataset.test), 10), np.nan)}
     monkeypatch.setattr(saved_model, "write", lambda *_: [Written("savedmodel", [], lambda _: wrong, tolerance=1)])
-    with pytest.raises(TrainingError, match=r"^--format savedmodel: its outputs differ by nan from Keras's"):
+    with pytest.raises(TrainingError, match=r"^--format savedmodel: outputs differ from Keras's"):
         list(formats.write(built, ["savedmodel"], tmp_path))
 
 
@@ -235,7 +235,7 @@ def test_run_in_bfloat16_with_views(in_process, command, tmp_path):
     run_id = done.stdout.split()[1].rstrip(":")
     done = command(uri, "export", run_id, tmp_path / "models", "--format", "keras")
     assert (done.code, done.stderr) == (0, "")
-    assert done.stdout.endswith("; it looks at an image once, without the views of evaluate.tta=flip\n")
+    assert done.stdout.endswith("; without the test-time augmentation of evaluate.tta=flip\n")
     card = json.loads((tmp_path / "models" / "1" / "model.json").read_text())
     assert (card["tta"], card["outputs"]["probabilities"]["dtype"]) == ("flip", "float32")
     model = keras.saving.load_model(tmp_path / "models" / "1" / "model.keras")
@@ -328,7 +328,7 @@ class TestPlace:
     def test_folders_that_are_not(self, tmp_path, name):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-        with pytest.raises(InputError, match=r"holds other files, such as (thesis\.txt|1|saved_model\.pb); accepted: "):
+        with pytest.raises(InputError, match=r"contains other files, such as (thesis\.txt|1|saved_model\.pb); accept"):
             versioned_dir.check(tmp_path)
 
     @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
@@ -391,7 +391,7 @@ class TestRefusals:
         assert line.startswith(f"{tmp_path}/file/models: cannot be written; accepted: ")
         (tmp_path / "thesis.txt").touch()
         before = sorted(tmp_path.iterdir())
-        assert error_line(export(quickstart.id, tmp_path)).startswith(f"{tmp_path}: holds other files, such as ")
+        assert error_line(export(quickstart.id, tmp_path)).startswith(f"{tmp_path}: contains other files, such as ")
         assert sorted(tmp_path.iterdir()) == before
 
     def test_model_that_is_not_rebuilt_as_it_was(self, quickstart):
@@ -399,5 +399,5 @@ class TestRefusals:
         from cifar.export import source
 
         other = queries.StoredRun(**{**vars(run), "tags": {**run.tags, "weights_sha256": "0"}})
-        with pytest.raises(InputError, match=r"do not have the SHA-256 that was recorded$"):
+        with pytest.raises(InputError, match=r"differs from the recorded one$"):
             source.restore(other, settings, weights)

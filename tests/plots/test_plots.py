@@ -62,7 +62,7 @@ def test_confusion_matrix_shows_counts_and_rates_and_names_the_worst_mistake():
     assert sorted(filter(None, texts(rates))) == ["20", "25", "5", "70", "80"]
     assert ticks(counts.xaxis) == ticks(counts.yaxis) == ticks(rates.xaxis) == list(THREE)
     assert counts.get_ylabel() == "true class" and counts.get_xlabel() == "predicted class"
-    assert figure.get_suptitle() == "73.3 % correct; most frequent mistake: dog taken for cat, 5 times"
+    assert figure.get_suptitle() == "73.3 % correct; most frequent mistake: dog predicted as cat, 5 times"
 
 
 def test_true_classes_are_rows():
@@ -378,4 +378,4 @@ def test_what_was_found_stands_below_what_is_there():
     np.testing.assert_array_equal(above.images[0].get_array(), there)
     np.testing.assert_array_equal(below.images[0].get_array(), found)
     assert above.get_title(loc="left") == "best: there"
-    assert below.get_title(loc="left") == "found, quality 0.50"
+    assert below.get_title(loc="left") == "detections, quality 0.50"

@@ -60,7 +60,7 @@ class TestRecord:
             "history": "Best val/loss: 0.001, in run 5 of 6",
             "slices": best,
             "parallel_coordinates": best,
-            "importance": "optimizer decides val/loss most (fANOVA of 6 runs)",
+            "importance": "optimizer has the greatest effect on val/loss (fANOVA of 6 runs)",
             "learning_curves": "Best val/loss: 1, of optimizer.lr=0.1 optimizer=adam",
         }
 
@@ -102,7 +102,7 @@ class TestRecord:
         jobs = [outcome(f"model.filters=[{n}]", best_loss=1 / n, model_parameters=100.0 * n) for n in (1, 2, 3)]
         worse = outcome("model.filters=[9]", best_loss=2.0, model_parameters=900.0)
         titles = recorded([*jobs, worse], ["val/loss", "model/parameters"])
-        assert titles["pareto_front"] == "3 of 4 runs: none is better in val/loss and model/parameters"
+        assert titles["pareto_front"] == "Pareto front of val/loss and model/parameters: 3 of 4 runs"
         assert titles["history_model_parameters"] == "Best model/parameters: 100, in run 1 of 4"
         assert {"slices_val_loss", "learning_curves_val_loss"} <= set(titles)
         assert "learning_curves_model_parameters" not in titles
