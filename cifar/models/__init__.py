@@ -1,1 +1,1 @@
-"""Backbones, one file a family: each builder returns a `keras.Model` from image to named feature maps."""
+"""Backbones, one file per family; each builder returns a `keras.Model` from image to named feature maps."""

@@ -1,4 +1,4 @@
-"""The network that reaches 94 % in eight epochs: Jordan 2024, arXiv 2404.00498."""
+"""The network of airbench94: Jordan 2024, arXiv:2404.00498."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras, np
 
 WHITENED_IMAGES = 2000
-"""As many training images say what the covariance of patches is."""
+"""Number of training images from which the covariance of patches is estimated."""
 
 
 @MODELS.register
@@ -25,12 +25,12 @@ def airbench(
     whitening_padding: Literal["same", "valid"],
     norm_momentum: Rate,
 ) -> keras.Model:
-    """A frozen whitening convolution, then groups of two convolutions that begin as the identity, with pooling between.
+    """A frozen whitening convolution, then groups of two convolutions initialized to the identity and a pooling.
 
-    Takes uint8 images `(batch, height, width, channels)`; group n gives the feature map "Pn", of stride 2ⁿ and with
+    Takes uint8 images `(batch, height, width, channels)`; group n returns the feature map "Pn", of stride 2ⁿ and with
     `widths[n - 1]` channels. The published network has `whitening_padding: valid`, which costs each map a row and a
-    column. `train_images` (n, height, width, channels) tell how images are normalized and patches whitened.
-    Raises `InputError` where the image is too small to be halved so often.
+    column. Normalization and whitening are computed from `train_images` (n, height, width, channels).
+    Raises `InputError` if the image is too small for the number of poolings.
     """
     from cifar.nn import layers
 
@@ -45,7 +45,7 @@ def airbench(
     image = keras.Input(image_shape, dtype="uint8", name="image")
     normalization = keras.layers.Normalization(dtype="float32")
     x = normalization(image)
-    normalization.adapt_mean.assign(mean)  # weights, so that the model is built again without the images
+    normalization.adapt_mean.assign(mean)  # stored as weights, so that the model can be rebuilt without the images
     normalization.adapt_variance.assign(variance)
     normalization.finalize_state()
     filters = whitening_filters((sample - mean) / np.sqrt(variance), whitening_size)
@@ -66,15 +66,15 @@ def airbench(
 
 
 def whitening_filters(images: np.ndarray, size: int, epsilon: float = 5e-4) -> np.ndarray:
-    """What makes patches of `images` (n, height, width, channels) uncorrelated: each filter, and its negative.
+    """Return filters that decorrelate patches of `images` (n, height, width, channels), and their negatives.
 
     Returns float32 (size, size, channels, 2·size²·channels): the eigenvectors of the patches' second moment, each
     divided by the root of its eigenvalue plus `epsilon`.
     """
     _, height, width, channels = images.shape
     height, width = height - size + 1, width - size + 1
-    places = [(row, column) for row in range(size) for column in range(size)]
-    patches = np.concatenate([images[:, y : y + height, x : x + width] for y, x in places], axis=-1)
+    offsets = [(row, column) for row in range(size) for column in range(size)]
+    patches = np.concatenate([images[:, y : y + height, x : x + width] for y, x in offsets], axis=-1)
     patches = patches.reshape(-1, size * size * channels)
     eigenvalues, eigenvectors = np.linalg.eigh(patches.T @ patches / len(patches))
     filters = eigenvectors / np.sqrt(np.maximum(eigenvalues, 0) + epsilon)
@@ -82,7 +82,7 @@ def whitening_filters(images: np.ndarray, size: int, epsilon: float = 5e-4) -> n
 
 
 def _convolution(x: keras.KerasTensor, width: int) -> keras.KerasTensor:
-    """3×3 without bias, whose first filters hand their input on unchanged (as many as there are channels)."""
+    """3×3 convolution without bias; its first filters, one per input channel, are initialized to the identity."""
     from cifar.nn import layers
 
     convolution = layers.Conv2D(

@@ -1,4 +1,4 @@
-"""Networks of self-attention."""
+"""Compact transformers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def cct(
 ) -> keras.Model:
     """CCT-depth/3×convolutions, a compact transformer (Hassani et al. 2021, arXiv:2104.05704).
 
-    Convolutions, each followed by max pooling with stride 2, make a token of `embed_dim` numbers of each location;
-    blocks of attention with `num_heads` heads and a perceptron with `mlp_dim` hidden units follow. `dropout` is after
-    both, and the share of images that skip a block grows linearly to `stochastic_depth` at the last. The head's pooling
-    stands for the paper's, a weighted mean over the tokens.
+    Convolutions, each followed by max pooling with stride 2, compute a token of dimension `embed_dim` for each
+    position. Transformer blocks follow, of attention with `num_heads` heads and an MLP with `mlp_dim` hidden units,
+    each followed by `dropout`. The rate of stochastic depth grows linearly to `stochastic_depth` at the last block. The
+    classifier's pooling replaces the paper's weighted mean over tokens.
     """
     check_halvings(image_shape, convolutions, f"model.convolutions={convolutions}")
     if embed_dim % num_heads:
@@ -38,18 +38,18 @@ def cct(
         x = keras.layers.Activation("relu")(convolution(x, embed_dim if level == convolutions else 64))
         features[f"P{level}"] = x = blocks.max_pooling(x, 3)
     shape = x.shape[1:]
-    x = _placed(keras.layers.Reshape((shape[0] * shape[1], embed_dim))(x))
+    x = _add_position_embedding(keras.layers.Reshape((shape[0] * shape[1], embed_dim))(x))
     for n in range(1, depth + 1):
-        for branch in (_attention(num_heads), _perceptron(mlp_dim)):
+        for branch in (_attention(num_heads), _mlp(mlp_dim)):
             x = keras.layers.Add()([x, drop_path(blocks.dropout(dropout)(branch(x)), stochastic_depth * n / depth)])
     features[f"P{convolutions}"] = keras.layers.Reshape(shape)(_layer_normalized(x))
     return keras.Model(image, features, name="cct")
 
 
-def _placed(x: keras.KerasTensor) -> keras.KerasTensor:
-    """Tokens (n, places, embed_dim) plus what is learned of each place.
+def _add_position_embedding(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Add a learned position embedding to tokens (n, positions, embed_dim).
 
-    That is the bias of a layer of Keras's, which must have a kernel too: a factor for each channel, 1 at first.
+    The embedding is the bias of a Keras layer, whose required kernel is a factor per channel, initially 1.
     """
     return keras.layers.EinsumDense(
         "npw,w->npw", x.shape[1:], bias_axes="pw", kernel_initializer="ones",
@@ -62,7 +62,7 @@ def _layer_normalized(x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _attention(num_heads: int):
-    """A branch in which each token looks at all."""
+    """Return a branch of self-attention."""
 
     def branch(x):
         x = _layer_normalized(x)
@@ -71,8 +71,8 @@ def _attention(num_heads: int):
     return branch
 
 
-def _perceptron(mlp_dim: int):
-    """A branch that treats each token alike."""
+def _mlp(mlp_dim: int):
+    """Return a branch of an MLP per token."""
 
     def branch(x):
         hidden = keras.layers.Dense(mlp_dim, activation="gelu", kernel_initializer=_small())(_layer_normalized(x))

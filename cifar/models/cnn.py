@@ -14,7 +14,7 @@ from cifar.runtime.lazy import keras
 
 
 class Block(Strict):
-    """Convolutions, as many as `repeat`, each normalized and activated; then pooling, which halves, and dropout."""
+    """`repeat` convolutions, each with normalization and activation, then pooling of stride 2, and dropout."""
 
     filters: PositiveInt
     kernel_size: PositiveInt = 3
@@ -27,9 +27,9 @@ class Block(Strict):
 
 @MODELS.register
 def cnn(image_shape: tuple[int, int, int], *, blocks: Annotated[list[Block], Field(min_length=1)]) -> keras.Model:
-    """A network of any blocks: of each feature map's size the last one is given.
+    """A network of the given blocks; returns the last feature map of each size.
 
-    Initial weights are those of He et al. 2015, arXiv:1502.01852. Raises `InputError` where the image is too small.
+    Weights are initialized after He et al. 2015, arXiv:1502.01852. Raises `InputError` if the image is too small.
     """
     level = 0
     check_halvings(image_shape, sum(block.pool != "none" for block in blocks), "model.blocks")
@@ -62,8 +62,8 @@ def cnn3(
 ) -> keras.Model:
     """Blocks of convolution, ReLU, batch normalization, max pooling and dropout, as many as `filters` has entries.
 
-    Takes uint8 images `(batch, height, width, channels)`; block n gives the feature map "Pn", of stride 2ⁿ and with
-    `filters[n - 1]` channels. Raises `InputError` where the image is too small to be halved so often.
+    Takes uint8 images `(batch, height, width, channels)`; block n returns the feature map "Pn", of stride 2ⁿ and with
+    `filters[n - 1]` channels. Raises `InputError` if the image is too small for the number of blocks.
     """
     from cifar.nn import layers
 

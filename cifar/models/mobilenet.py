@@ -1,4 +1,4 @@
-"""Networks whose convolutions look at one channel, or at one pixel, at a time."""
+"""Networks of depthwise and pointwise convolutions."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from cifar.nn.blocks import (
 from cifar.runtime.lazy import keras
 
 STAGES = ((64,), (128, 128), (256, 256), (512,) * 6, (1024, 1024))
-"""Channels that the blocks of MobileNet give; each stage but the first halves the image."""
+"""Output channels of MobileNet's blocks; each stage but the first halves the image."""
 
 
 @MODELS.register
 def mobilenet(image_shape: tuple[int, int, int], *, width: PositiveFloat) -> keras.Model:
-    """MobileNet (Howard et al. 2017, arXiv:1704.04861) without the first halving, as is usual on CIFAR-10.
+    """MobileNet (Howard et al. 2017, arXiv:1704.04861) with stride 1 in the first layer, as is usual for CIFAR-10.
 
     `width` multiplies the channels of all layers.
     """
@@ -48,7 +48,7 @@ def convmixer(
     kernel_size: PositiveInt,
     patch_size: Literal[1, 2, 4],
 ) -> keras.Model:
-    """ConvMixer-width/depth (Trockman & Kolter 2022, arXiv:2201.09792): mixes places, then channels, of patches."""
+    """ConvMixer-width/depth (Trockman & Kolter 2022, arXiv:2201.09792): mixes positions, then channels, of patches."""
     level = patch_size.bit_length() - 1
     check_halvings(image_shape, level, f"model.patch_size={patch_size}")
 

@@ -1,4 +1,4 @@
-"""Backbones that begin with the weights of another training: networks of `keras.applications`, and one's own runs."""
+"""Backbones with pretrained weights: networks of `keras.applications`, and finished runs."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from cifar.runtime.quiet import silenced
 applications = Lazy("keras.applications")
 
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of red, green and blue, as shares of 255."""
+"""Mean and standard deviation of red, green and blue, as shares of 255."""
 TIMEOUT = 30
-"""Seconds that a server may take to answer."""
+"""Timeout of the server in seconds."""
 
 Start = Callable[[str], Path]
-"""Finds the weights of a finished run by its id. In its place, `None` says that the weights come from elsewhere."""
+"""Finds the weights of a finished run by its id. None instead: the weights are loaded later, by other code."""
 
 
 @functools.cache
 def networks() -> dict[str, str]:
-    """The networks of the Keras that is installed, each with its module in `keras.applications`; loads no Keras."""
+    """Return the networks of the installed Keras with their modules in `keras.applications`; Keras is not imported."""
     keras_package = importlib.util.find_spec("keras")
     assert keras_package and keras_package.origin
     source = Path(keras_package.origin).parent / "applications" / "__init__.py"
@@ -71,7 +71,7 @@ def _is_amount(frozen: Any) -> str | int:
 Network = Annotated[str, AfterValidator(_is_network)]
 Weights = Annotated[str, AfterValidator(_is_source)]
 Freeze = Annotated[Any, AfterValidator(_is_amount)]
-"""Which layers do not learn: `all`, `none`, or as many as a number says, counted from the image."""
+"""Frozen layers: `all`, `none`, or a number of layers counted from the input."""
 
 
 @MODELS.register
@@ -84,13 +84,13 @@ def pretrained(
     size: PositiveInt | None,
     freeze: Freeze,
 ) -> keras.Model:
-    """A network of `keras.applications` without its classifier, its own preprocessing in front.
+    """A network of `keras.applications` without its classifier, with its preprocessing.
 
     Takes uint8 images `(batch, height, width, channels)` of 1 or 3 channels, which are resized to `size` pixels unless
-    that is `None`; "Pn" is the last map whose stride is nearest to 2ⁿ, counted from the resized image. `weights` are
-    Keras's of ImageNet, those that Keras saved in a file for the network without its classifier, or none. A frozen
-    batch normalization works as in inference. Raises `InputError` for images too small for the network, and where the
-    weights cannot be had or do not fit.
+    it is None; "Pn" is the last map whose stride is nearest to 2ⁿ, relative to the resized image. `weights` are Keras's
+    for ImageNet, a file that Keras saved for the network without its classifier, or none. Frozen batch normalization
+    runs in inference mode. Raises `InputError` for images too small for the network, and if the weights are unavailable
+    or do not fit.
     """
     height, width, channels = image_shape
     shape = (size or height, size or width, 3)
@@ -99,14 +99,14 @@ def pretrained(
     image = keras.Input(image_shape, dtype="uint8", name="image")
     x = keras.ops.cast(image, "float32")
     if shape[:2] != image_shape[:2]:
-        # Not the layer `Resizing`, behind which batch normalization trains where a model is called without `training`.
+        # Not the layer `Resizing`: after it, batch normalization trains when a model is called without `training`.
         x = keras.ops.image.resize(x, shape[:2])
     if channels == 1:
         x = keras.ops.repeat(x, 3, axis=-1)
     module = getattr(applications, networks()[network])
     x = module.preprocess_input(x)
     if networks()[network] == "efficientnet":
-        # It would keep these in a layer whose weights have no effect when they are set, only when a file is loaded.
+        # Keras keeps these in a layer whose weights have an effect only when they are loaded from a file.
         scale = [1 / deviation for deviation in IMAGENET_DEVIATION]
         offset = [-255 * mean * one for mean, one in zip(IMAGENET_MEAN, scale, strict=True)]
         x = keras.layers.Rescaling(scale, offset, dtype="float32")(x)
@@ -129,9 +129,9 @@ def from_run(
     model: Annotated[ModelSettings | None, MODELS],
     freeze: Freeze,
 ) -> keras.Model:
-    """The backbone of a finished run, with that run's weights; `model` is what made it, which the run tells.
+    """The backbone of a finished run with its weights; `model` has the settings of the run's model.
 
-    Raises `InputError` where the weights do not fit, as those of positions do not fit images of another size.
+    Raises `InputError` if the weights do not fit, for example a position embedding for another image size.
     """
     assert model  # read from the run
     backbone = model.build(image_shape=image_shape, train_images=train_images, start=None)
@@ -141,14 +141,14 @@ def from_run(
         shape = "×".join(map(str, image_shape))
         accepted = f"weights of {model.name} for images of {shape}"
         with refusing(f"model.run={run}: {weights.name}", accepted), silenced(2):
-            # The file has the layers of the backbone first, in the order of the way to the map that the head is on.
+            # The file has the backbone's layers first, in the order of the path to the map that the head uses.
             keras.Model(backbone.input, backbone.output[deepest]).load_weights(weights)
     _freeze(backbone, freeze)
     return backbone
 
 
 def _build(network: str, shape: tuple[int, int, int], **more: Any) -> keras.Model:
-    with silenced(2):  # Keras warns of images of another size than ImageNet's
+    with silenced(2):  # Keras warns of image sizes other than ImageNet's
         return getattr(applications, network)(**{"include_top": False, "weights": None, "input_shape": shape} | more)
 
 
@@ -163,7 +163,7 @@ def _too_small(network: str, shape: tuple[int, int, int]) -> Iterator[None]:
 
 
 def _with_weights(network: str, shape: tuple[int, int, int], weights: str) -> keras.Model:
-    """The network by itself, with the weights of a file or of ImageNet."""
+    """Build the network alone, with weights from a file or of ImageNet."""
     if weights != "imagenet":
         path = Path(weights).expanduser()
         with refusing(path, f"weights of {network} without its classifier, as Keras saves them"), silenced(2):
@@ -174,7 +174,7 @@ def _with_weights(network: str, shape: tuple[int, int, int], weights: str) -> ke
     socket.setdefaulttimeout(TIMEOUT)
     try:
         return _build(network, shape, weights="imagenet")
-    except Exception as error:  # Keras raises nothing more special where it cannot download
+    except Exception as error:  # Keras raises no more specific type if a download fails
         reason = " ".join(str(error).split())
         url = re.search(r"https?://\S+(?=: )", reason)
         if not url:
@@ -187,21 +187,21 @@ def _with_weights(network: str, shape: tuple[int, int, int], weights: str) -> ke
 
 
 def _copy(source: keras.Model, target: keras.Model) -> None:
-    """Give `target` the weights of the same network by itself; see `pretrained` for those of a `Normalization`."""
+    """Copy the weights of the network alone to `target`; see `pretrained` for those of a `Normalization`."""
 
     def layers_of(model: keras.Model) -> list[keras.Layer]:
         return [x for x in model.layers if x.weights and not isinstance(x, keras.layers.Normalization)]
 
-    for theirs, own in zip(layers_of(source), layers_of(target), strict=True):
-        own.set_weights(theirs.get_weights())
+    for source_layer, target_layer in zip(layers_of(source), layers_of(target), strict=True):
+        target_layer.set_weights(source_layer.get_weights())
 
 
 def _pyramid(network: keras.Model, size: int) -> dict[str, keras.KerasTensor]:
-    """The last map of each stride, rounded to a power of two, of a network on images of `size` pixels."""
+    """Return the last map of each stride, rounded to a power of two, of a network for images of `size` pixels."""
     maps, least = {}, network.output.shape[1]
     margins = (keras.layers.ZeroPadding2D, keras.layers.Cropping2D)
     for layer in network.layers:
-        # What is smaller than the last map is no map, but what squeeze-and-excitation weighs channels with.
+        # Smaller outputs than the last map are the channel weights of squeeze-and-excitation.
         if len(layer.output.shape) == 4 and layer.output.shape[1] >= least and not isinstance(layer, margins):
             maps[round(np.log2(size / layer.output.shape[1]))] = layer.output
     return {f"P{level}": maps[level] for level in sorted(maps) if level > 0}

@@ -29,11 +29,11 @@ def resnet(
     attention: Attention,
     stochastic_depth: Rate,
 ) -> keras.Model:
-    """Residual network of `depth` weighted layers in the form for CIFAR-10 (He et al. 2016, arXiv:1512.03385).
+    """ResNet of `depth` weighted layers in its version for CIFAR-10 (He et al. 2016, arXiv:1512.03385).
 
-    Each entry of `filters` is a stage of blocks of two convolutions and halves the image, but for the first. Where the
-    shape changes, shortcut A takes every other pixel and adds channels of zeros, B is a 1×1 convolution. The share of
-    images that leave out a block grows evenly to `stochastic_depth` at the last.
+    Each entry of `filters` is a stage of blocks of two convolutions; all stages but the first halve the image. Where
+    the shape changes, shortcut A takes every other pixel and pads channels with zeros, B is a 1×1 convolution. The rate
+    of stochastic depth grows linearly to `stochastic_depth` at the last block.
     """
 
     def block(x, channels, strides, dropped):
@@ -57,10 +57,10 @@ def preact_resnet(
     attention: Attention,
     stochastic_depth: Rate,
 ) -> keras.Model:
-    """Residual network that normalizes and activates before each convolution (He et al. 2016, arXiv:1603.05027).
+    """Pre-activation ResNet, with normalization and activation before convolutions (He et al. 2016, arXiv:1603.05027).
 
-    Settings as in `resnet`; shortcuts are 1×1 convolutions where the shape changes. All maps but the deepest are sums,
-    as they were before normalization and activation.
+    Settings as in `resnet`; shortcuts are 1×1 convolutions where the shape changes. All maps but the deepest are
+    taken before normalization and activation.
     """
     repeats = _repeats(depth, 2, filters)
     image, x = _image_input(image_shape, filters)
@@ -95,7 +95,7 @@ def _image_input(image_shape: tuple[int, int, int], filters: list[int]) -> tuple
 
 
 def _repeats(depth: int, apart: int, filters: list[int]) -> int:
-    """Blocks of a stage in a network of `depth` layers, of which `apart` are not in blocks."""
+    """Return the number of blocks per stage in a network of `depth` layers, of which `apart` are not in blocks."""
     repeats, rest = divmod(depth - apart, 2 * len(filters))
     if rest or not repeats:
         some = ", ".join(str(apart + 2 * len(filters) * n) for n in (1, 2, 3))
@@ -110,7 +110,7 @@ def _stages(
     repeats: int,
     dropped: float,
 ) -> dict[str, keras.KerasTensor]:
-    """Stages of `repeats` blocks, (x, channels, strides, share of images that leave it out) -> x, as feature maps."""
+    """Build stages of `repeats` blocks, (x, channels, strides, rate of stochastic depth) -> x, as feature maps."""
     features = {}
     for stage, channels in enumerate(filters):
         for n in range(repeats):
@@ -123,7 +123,7 @@ def _stages(
 def _preactivated(
     x: keras.KerasTensor, filters: list[int], repeats: int, dropout: float, attention: Attention, dropped: float
 ) -> dict[str, keras.KerasTensor]:
-    """Stages of pre-activated blocks, and the deepest map normalized and activated."""
+    """Build stages of pre-activation blocks; the deepest map is normalized and activated."""
 
     def block(x, channels, strides, dropped):
         active = normalized(x, "relu")
@@ -149,6 +149,6 @@ def _shortcut(x: keras.KerasTensor, channels: int, strides: int, kind: Shortcut)
     if kind == "B":
         return convolution_block(x, channels, 1, strides, "linear")
     if missing < 0:
-        raise InputError("model.shortcut=A: should be B where a stage has fewer filters than the one before")
+        raise InputError("model.shortcut=A: should be B if a stage has fewer filters than the previous one")
     x = keras.layers.AveragePooling2D(1, strides)(x)
     return keras.ops.pad(x, ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)))

@@ -13,7 +13,7 @@ from cifar.nn.blocks import check_halvings, convolution, convolution_block, imag
 from cifar.runtime.lazy import keras
 
 CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
-"""How many there are before each pooling in the networks A, B, D and E of Simonyan & Zisserman, by their layers."""
+"""Number of convolutions before each pooling in the networks A, B, D and E of Simonyan & Zisserman, by depth."""
 
 
 @MODELS.register
@@ -25,8 +25,8 @@ def vgg(
 ) -> keras.Model:
     """VGG (Simonyan & Zisserman 2015, arXiv:1409.1556) with batch normalization.
 
-    Each entry of `filters` is a group of convolutions and a pooling, which halves. Of its three dense layers the form
-    for CIFAR-10 has two of 512 or fewer units (Liu & Deng 2015, doi:10.1109/ACPR.2015.7486599).
+    Each entry of `filters` is a group of convolutions and a pooling of stride 2. Instead of three dense layers, the
+    version for CIFAR-10 has two of at most 512 units (Liu & Deng 2015, doi:10.1109/ACPR.2015.7486599).
     """
     check_halvings(image_shape, len(filters), f"model.filters={filters}")
     image, x = image_input(image_shape)
@@ -42,10 +42,10 @@ def vgg(
 def all_conv(
     image_shape: tuple[int, int, int], *, filters: PositiveInt, input_dropout: Rate, dropout: Rate
 ) -> keras.Model:
-    """All-CNN-C (Springenberg et al. 2014, arXiv:1412.6806), where convolutions with strides stand for pooling.
+    """All-CNN-C (Springenberg et al. 2014, arXiv:1412.6806), with strided convolutions instead of pooling.
 
-    Twice as many `filters` from the first halving on; `dropout` follows each. The last convolution of the paper, to
-    the classes and then averaged, is the head's dense layer; the one 3×3 convolution without padding has some here.
+    `filters` are doubled after the first downsampling; `dropout` follows each downsampling. The paper's last
+    convolution, to the classes, is the classifier's dense layer; its 3×3 convolution without padding is padded here.
     """
     check_halvings(image_shape, 2, "model=all_conv")
     image, x = image_input(image_shape)

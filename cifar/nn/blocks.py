@@ -7,13 +7,13 @@ from cifar.runtime.lazy import keras
 
 
 def image_input(image_shape: tuple[int, int, int]) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """The input, uint8 images (n, height, width, channels), and the same rescaled."""
+    """Return the input, uint8 images (n, height, width, channels), and the rescaled input."""
     image = keras.Input(image_shape, dtype="uint8", name="image")
     return image, rescaled(image)
 
 
 def rescaled(image: keras.KerasTensor) -> keras.KerasTensor:
-    """Pixels of 0 to 255 brought to a mean of about 0 and a variance of about 1.
+    """Rescale pixels from 0 to 255 to a mean of about 0 and a variance of about 1.
 
     The pixels of photographs have a mean of about 0.5 and a standard deviation of about 0.25 of their range
     (CIFAR-10: 0.47 and 0.25).
@@ -22,13 +22,13 @@ def rescaled(image: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def check_halvings(image_shape: tuple[int, int, int], halvings: int, setting: str) -> None:
-    """Raises `InputError`, which names `setting`, where images are too small to be halved so often, rounding up."""
+    """Raise `InputError` naming `setting` if images are too small for a number of halvings, rounded up."""
     height, width, _ = image_shape
     least = 2 ** (halvings - 1)
     if min(height, width) < least:
         raise InputError(
-            f"{setting}: halves images {halvings} times; should be used on images of {least}×{least} or "
-            f"more, not of {height}×{width}"
+            f"{setting}: halves images {halvings} times; should be used with images of at least {least}×{least}, "
+            f"not {height}×{width}"
         )
 
 
@@ -48,7 +48,7 @@ def convolution(
     use_bias: bool = False,
     activation: str = "linear",
 ) -> keras.KerasTensor:
-    """Convolution with initial weights after He et al. 2015; a normalization that follows makes a bias needless."""
+    """Convolution, by default without bias, for a following normalization; weights initialized after He et al. 2015."""
     from cifar.nn import layers
 
     return layers.Conv2D(
@@ -65,8 +65,8 @@ def convolution(
 def depthwise(
     x: keras.KerasTensor, kernel_size: int, strides: int = 1, *, use_bias: bool = False, dilation_rate: int = 1
 ) -> keras.KerasTensor:
-    """A convolution of each channel by itself; initial weights after He et al. 2015."""
-    # Keras counts the inputs of all channels as those of one; the outputs of one are as many as its inputs.
+    """Depthwise convolution; weights initialized after He et al. 2015."""
+    # Keras counts the inputs of all channels as fan-in; a channel's fan-out equals its real fan-in.
     initializer = keras.initializers.VarianceScaling(2.0, "fan_out")
     return keras.layers.DepthwiseConv2D(
         kernel_size,
@@ -79,7 +79,7 @@ def depthwise(
 
 
 def normalized(x: keras.KerasTensor, activation: str = "linear") -> keras.KerasTensor:
-    """Batch normalization whose averages follow within 10 batches, as is usual on CIFAR-10, and an activation."""
+    """Batch normalization with momentum 0.9, as is usual for CIFAR-10, and an activation."""
     from cifar.nn import layers
 
     x = layers.BatchNormalization(momentum=0.9, epsilon=1.001e-5)(x)
@@ -107,9 +107,9 @@ def dropout(rate: float) -> keras.Layer:
 
 
 def drop_path(x: keras.KerasTensor, rate: float) -> keras.KerasTensor:
-    """Stochastic depth: a residual branch that this share of the images leaves out, scaled up for the others.
+    """Stochastic depth: drop a residual branch for a share of images, and scale it up for the others.
 
-    Huang et al. 2016, arXiv:1603.09382, who scale it down at inference instead.
+    Huang et al. 2016, arXiv:1603.09382, scale it down at inference instead.
     """
     from cifar.nn import layers
 

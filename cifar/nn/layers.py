@@ -24,10 +24,10 @@ else:
 
 @keras.saving.register_keras_serializable("cifar")
 class Conv2D(keras.layers.Conv2D):
-    """Convolution of images whose bias has a gradient of its own.
+    """Convolution that computes the bias's gradient separately.
 
-    TensorFlow on a CPU fuses the gradients of a kernel and of a bias that came by `BiasAdd`; for that oneDNN takes, in
-    float32, 1.2 to 2.3 times as long as for the two apart. A plain addition is fused forward too, but not backward.
+    TensorFlow on CPUs fuses the gradients of a kernel and of a bias added by `BiasAdd`; with oneDNN and float32, this
+    takes 1.2 to 2.3 times as long as both separately. A plain addition is fused in the forward pass only.
     """
 
     def call(self, inputs):
@@ -39,9 +39,9 @@ class Conv2D(keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable("cifar")
 class Activation(keras.layers.Activation):
-    """Activation whose GELU (Hendrycks & Gimpel 2016, arXiv:1606.08415) is one loop forward and one backward.
+    """Activation with a fused GELU (Hendrycks & Gimpel 2016, arXiv:1606.08415).
 
-    TensorFlow computes it, and its gradient, by a dozen passes over memory: 2.7 times the CPU time.
+    TensorFlow's GELU and its gradient make a dozen passes over memory, with 2.7 times the CPU time.
     """
 
     def call(self, inputs):
@@ -89,9 +89,9 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
 class BatchNormalization(keras.layers.BatchNormalization):
     """Batch normalization (Ioffe & Szegedy 2015, arXiv:1502.03167) by TensorFlow's fused operation.
 
-    Serves images, `(batch, height, width, channels)` in float32, bfloat16 or float16, with statistics in float32; a
-    mask, another axis or rank, renormalization and synchronization go the way of Keras. Where replicas share a batch,
-    their statistics are synchronized.
+    For images `(batch, height, width, channels)` in float32, bfloat16 or float16, with statistics in float32; a mask,
+    another axis or rank, renormalization and synchronization use Keras's implementation. If replicas share a batch,
+    statistics are synchronized.
     """
 
     def build(self, input_shape):
@@ -114,7 +114,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             is_training=use_batch,
         )
         if use_batch:
-            # The operation returns the sample variance (divided by count - 1); Keras averages the population's.
+            # The operation returns the unbiased variance (divided by count - 1); Keras averages the biased one.
             count = tf.cast(tf.size(inputs) // channels, tf.float32)
             variance *= (count - 1) / count
             for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
@@ -129,7 +129,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and self.axis in (-1, 3)
             and not self.renorm
             and not self.synchronized
-            and self.epsilon >= 1.001e-5  # the least that cuDNN takes
+            and self.epsilon >= 1.001e-5  # cuDNN's minimum
             and self.variable_dtype == "float32"
             and keras.backend.standardize_dtype(inputs.dtype) == self.compute_dtype
             and self.compute_dtype in ("float32", "bfloat16", "float16")
@@ -140,10 +140,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
 class Dropout(keras.layers.Dropout):
     """Inverted dropout (Srivastava et al. 2014, JMLR 15) from random bytes.
 
-    A unit is dropped where a random integer lies below `rate` of its range: one byte a unit where that is exact, which
-    is where `rate` is a multiple of 1/256, else 32 bits. The state of the generator is among `model.variables`, and its
-    numbers depend neither on the count of threads nor on that of replicas. With a noise shape of `(None, 1, 1, 1)` an
-    image is dropped whole, as stochastic depth does it; any other goes the way of Keras.
+    A unit is dropped if a random integer is below `rate` of its range: one byte per unit if `rate` is a multiple of
+    1/256, else 32 bits. The state of the generator is among `model.variables`; its numbers do not depend on the number
+    of threads or replicas. The noise shape `(None, 1, 1, 1)` drops whole images, for stochastic depth; any other noise
+    shape uses Keras's implementation.
     """
 
     def call(self, inputs, training=False):
@@ -157,12 +157,12 @@ class Dropout(keras.layers.Dropout):
         return inputs * (tf.cast(kept, inputs.dtype) * tf.cast(1 / (1 - self.rate), inputs.dtype))
 
     def _random_units(self, unit, inputs, size):
-        """`size` random integers for `inputs`: from where its rows stand in the batch of all replicas."""
+        """Return `size` random integers for `inputs`, from the position of its rows in the global batch."""
         first_row, rows, _ = replicas.replica_rows(inputs)
         skipped = first_row * (size // tf.maximum(rows, 1)) * unit.size
         seed = tf.cast(self.seed_generator.next(), tf.int32)
         key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
-        # Philox makes 16 bytes at a count, and any of them without those before.
+        # Philox returns 16 bytes per counter value, with random access.
         blocks, rest = skipped // 16, skipped % 16 // unit.size
         words = tf.raw_ops.StatelessRandomUniformFullIntV2(
             shape=[-(-(rest + size) * unit.size // 4)],
@@ -196,31 +196,31 @@ if tf is not None:
 
 
 def portable(model: keras.Model) -> keras.Model:
-    """`model`, a functional one, in Keras's own layers with the same weights: it loads where this project is absent.
+    """Copy a functional `model` with Keras's own layers and the same weights, so that it loads without this project.
 
-    The copy is not compiled, since losses and schedules may be the project's too.
+    The copy is not compiled, since losses and schedules may be this project's.
     """
 
     def stock(layer):
-        own = type(layer).__module__ == __name__
-        return (type(layer).__base__ if own else type(layer)).from_config(layer.get_config())
+        is_ours = type(layer).__module__ == __name__
+        return (type(layer).__base__ if is_ours else type(layer)).from_config(layer.get_config())
 
     return copied(keras.Model(model.input, model.output, name=model.name), stock)
 
 
 def copied(model: keras.Model, clone: Callable[[keras.layers.Layer], keras.layers.Layer]) -> keras.Model:
-    """`model`, a functional one, of what `clone` makes of its layers, with the same weights."""
+    """Copy a functional `model` with its layers mapped by `clone`, and the same weights."""
     copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
     copy.set_weights(model.get_weights())
     for layer in copy.layers:
         if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # which works with what it has read from its weights here
+            layer.finalize_state()  # computes its constants from the weights
     return copy
 
 
 @contextmanager
 def unregistered() -> Iterator[None]:
-    """Inside the `with`, Keras knows no layer by name but its own: MLflow pickles all others beside any model."""
+    """Hide registered custom layers from Keras inside the `with`, since MLflow pickles all of them with any model."""
     registered = keras.saving.get_custom_objects()
     others = dict(registered)
     registered.clear()

@@ -1,8 +1,8 @@
-"""Averages of a model's weights, which are evaluated and saved in place of the weights that are trained.
+"""Averages of a model's weights, which are evaluated and saved instead of the trained weights.
 
-Each builder gives an optimizer that keeps, beside its own variables, an average of each variable it trains; so they are
-updated in the graph of the step, on all devices, and are part of the training's state. What is not trained, such as
-the statistics of batch normalization, is not averaged.
+Each builder returns an optimizer that also keeps an average of each variable it trains: averages are updated in the
+graph of the step, on all devices, and are part of the training state. Variables that are not trained, such as the
+statistics of batch normalization, are not averaged.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from cifar.runtime.lazy import keras
 
 @AVERAGING.register
 def none(optimizer: keras.Optimizer) -> keras.Optimizer:
-    """The trained weights as they are."""
+    """No averaging."""
     return optimizer
 
 
 @AVERAGING.register
 def ema(optimizer: keras.Optimizer, *, decay: Share) -> keras.Optimizer:
-    """Exponential moving average: each step, an average keeps `decay` of itself (Polyak & Juditsky 1992).
+    """Exponential moving average of the weights with `decay` per step (Polyak & Juditsky 1992).
 
-    At first it keeps less, (1 + step) / (10 + step), so that the initial weights are soon forgotten; `use_ema` of
-    Keras's optimizers keeps the same share from the first step on.
+    The decay is at most (1 + step) / (10 + step), so that the initial weights are soon forgotten; `use_ema` of Keras's
+    optimizers has a constant decay.
     """
     from cifar.optim.averaging_optimizers import ExponentialMovingAverage
 
@@ -32,7 +32,7 @@ def ema(optimizer: keras.Optimizer, *, decay: Share) -> keras.Optimizer:
 
 @AVERAGING.register
 def lookahead(optimizer: keras.Optimizer, *, sync_period: PositiveInt, slow_step_size: Share) -> keras.Optimizer:
-    """Every `sync_period` steps, slow weights move by `slow_step_size` towards the trained ones, which are set to them.
+    """Every `sync_period` steps, move slow weights by `slow_step_size` toward the trained ones, and reset these.
 
     Zhang et al. 2019, arXiv:1907.08610.
     """
@@ -42,7 +42,7 @@ def lookahead(optimizer: keras.Optimizer, *, sync_period: PositiveInt, slow_step
 
 
 def swap(model: keras.Model) -> None:
-    """Exchange the trained weights of `model` and their averages, if it has some."""
+    """Exchange the trained weights of `model` with their averages, if there are any."""
     optimizer = model.optimizer
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         optimizer = optimizer.inner_optimizer

@@ -1,4 +1,4 @@
-"""Optimizers that wrap another one and keep an average of each variable that it trains."""
+"""Optimizers that wrap another one and keep an average of each trained variable."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Rule = Callable[[Any, Any], Any]
 
 @dataclass
 class Averages:
-    """The trained weights and the average of each, known once the optimizer is built.
+    """The trained weights and their averages, set when the optimizer is built.
 
-    A record, since Keras takes variables in a list that an optimizer has as its attribute for its own.
+    Kept in a record, since Keras would track a list of variables in an optimizer's attribute.
     """
 
     weights: list[keras.Variable] = field(default_factory=list)
@@ -31,9 +31,9 @@ class Averages:
 
 
 class Averaging(keras.optimizers.Optimizer):
-    """An optimizer that lets `inner_optimizer` train, and then updates the averages, in each step.
+    """An optimizer that applies `inner_optimizer` and then updates the averages in each step.
 
-    The averages are the last of the inner optimizer's variables, and the wrapper has no other variables.
+    The averages are the last variables of the inner optimizer; the wrapper has no other variables.
     """
 
     def __init__(self, inner_optimizer: keras.Optimizer):
@@ -93,7 +93,7 @@ class Averaging(keras.optimizers.Optimizer):
 
 @keras.saving.register_keras_serializable("cifar")
 class ExponentialMovingAverage(Averaging):
-    """Each step, an average keeps `decay` of itself, and less at first: (1 + step) / (10 + step)."""
+    """Exponential moving average; the decay is at most (1 + step) / (10 + step)."""
 
     def __init__(self, inner_optimizer: keras.Optimizer, decay: float):
         super().__init__(inner_optimizer)
@@ -101,9 +101,11 @@ class ExponentialMovingAverage(Averaging):
 
     def update(self, step):
         step = ops.cast(step, "float32")
-        gone = 1 - ops.minimum(self.decay, (1 + step) / (10 + step))
+        step_size = 1 - ops.minimum(self.decay, (1 + step) / (10 + step))
         _assign(
-            self.averages.values, lambda average, weight: average + gone * (weight - average), self.averages.weights
+            self.averages.values,
+            lambda average, weight: average + step_size * (weight - average),
+            self.averages.weights,
         )
 
     def get_config(self):
@@ -112,7 +114,7 @@ class ExponentialMovingAverage(Averaging):
 
 @keras.saving.register_keras_serializable("cifar")
 class Lookahead(Averaging):
-    """Every `sync_period` steps, slow weights move by `slow_step_size` to the trained ones, which then equal them."""
+    """Lookahead: see `cifar.optim.averaging.lookahead`."""
 
     def __init__(self, inner_optimizer: keras.Optimizer, sync_period: int, slow_step_size: float):
         super().__init__(inner_optimizer)
@@ -129,20 +131,22 @@ class Lookahead(Averaging):
 
 
 def _value(variable: keras.Variable, shape: Any, dtype: Any) -> Any:
-    """The value of `variable`, as an initializer gives it."""
+    """Initializer that returns the value of `variable`."""
     return ops.copy(variable.value)
 
 
 def _assign(variables: list[keras.Variable], rule: Rule, others: list[keras.Variable]) -> None:
-    """Give each of the `variables` the value that `rule` makes of it and its counterpart among the `others`."""
+    """Assign to each of the `variables` the result of `rule` for it and its counterpart in `others`."""
     if tf is None:
         for variable, other in zip(variables, others, strict=True):
             variable.assign(rule(variable.value, other.value))
         return
 
     def update(strategy):
-        # Mirrored variables take assignments only outside of the replicas' own code.
+        # Mirrored variables accept assignments only in the cross-replica context.
         for variable, other in zip(variables, others, strict=True):
-            strategy.extended.update(variable.value, lambda own, like: own.assign(rule(own, like)), (other.value,))
+            strategy.extended.update(
+                variable.value, lambda local, counterpart: local.assign(rule(local, counterpart)), (other.value,)
+            )
 
     tf.distribute.get_replica_context().merge_call(update)

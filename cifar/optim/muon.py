@@ -1,4 +1,4 @@
-"""The optimizer that Keras has in another form only."""
+"""The optimizer Muon."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from keras import ops
 
 
 class Muon(keras.optimizers.Optimizer):
-    """Momentum made orthogonal: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon.
+    """Muon, orthogonalized momentum: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon.
 
-    A kernel, seen as a matrix with a column for each output, is scaled to the norm √outputs and moves by the orthogonal
-    matrix next to its Nesterov momentum, times the learning rate. All else (biases, parameters of normalization, the
-    layers that `head` names) goes by Nesterov momentum alone, at rates of its own, and decays.
+    A kernel, as a matrix with a column per output, is scaled to the norm √outputs and updated by the nearest orthogonal
+    matrix to its Nesterov momentum, times the learning rate. Other variables (biases, parameters of normalization, the
+    layers named by `head`) are updated by Nesterov momentum with their own learning rates, and decay.
 
-    `keras.optimizers.Muon` is for dense layers: it leaves kernels of convolutions to AdamW, and scales otherwise.
+    `keras.optimizers.Muon` is for dense layers: it trains convolutions by AdamW, and scales updates differently.
     """
 
     def __init__(
@@ -32,8 +32,8 @@ class Muon(keras.optimizers.Optimizer):
         decay: float,
         **options,
     ):
-        """`head_lr` and `bias_lr` are multiples of the learning rate; `decay` is the share of a variable that goes at
-        each step, times the learning rate; `ns_steps` are the iterations of `orthogonal`."""
+        """`head_lr` and `bias_lr` are multiples of the learning rate; `decay` is the decoupled weight decay, multiplied
+        by the learning rate; `ns_steps` is the number of iterations of `orthogonal`."""
         super().__init__(learning_rate, **options)
         self._momentum, self._ns_steps, self._decay = momentum, ns_steps, decay
         self._head, self._head_lr, self._bias_lr, self._bias_momentum = head, head_lr, bias_lr, bias_momentum
@@ -46,24 +46,26 @@ class Muon(keras.optimizers.Optimizer):
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
-        momentum, of_head = self._momenta[index], self._of_head[index]
-        made_orthogonal = len(variable.shape) > 1 and not of_head
-        beta = self._momentum if made_orthogonal else self._bias_momentum
+        momentum, in_head = self._momenta[index], self._of_head[index]
+        orthogonalize = len(variable.shape) > 1 and not in_head
+        beta = self._momentum if orthogonalize else self._bias_momentum
         self.assign(momentum, beta * momentum + gradient)
         update = gradient + beta * momentum
-        if made_orthogonal:
+        if orthogonalize:
             outputs = variable.shape[-1]
             scaled = variable * (math.sqrt(outputs) / _norm(variable))
             step = orthogonal(ops.reshape(update, (-1, outputs)), self._ns_steps)
             self.assign(variable, scaled - learning_rate * ops.reshape(step, variable.shape))
         else:
-            share = self._head_lr if of_head else self._bias_lr
+            share = self._head_lr if in_head else self._bias_lr
             self.assign(variable, variable * (1 - self._decay * learning_rate) - learning_rate * share * update)
 
 
 def orthogonal(matrix, ns_steps: int):
-    """The orthogonal matrix next to `matrix` (rows, columns), whose singular values come to lie about 1, within 0.7 to
-    1.2 after 5 steps of Newton and Schulz's (`ns_steps`); in bfloat16, which serves."""
+    """Approximate the orthogonal matrix nearest to `matrix` (rows, columns) by `ns_steps` Newton-Schulz iterations.
+
+    Computed in bfloat16; singular values are 0.7 to 1.2 after 5 iterations.
+    """
     wide = matrix.shape[0] < matrix.shape[1]
     x = ops.cast(matrix if wide else ops.transpose(matrix), "float32")
     x = ops.cast(x / (_norm(x) + 1e-7), "bfloat16")

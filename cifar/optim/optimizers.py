@@ -1,4 +1,4 @@
-"""Optimizers: each builder takes a schedule, a function from the peak learning rate to what Keras accepts as one."""
+"""Optimizers; each builder takes a schedule, a function from the peak learning rate to Keras's `learning_rate`."""
 
 from __future__ import annotations
 

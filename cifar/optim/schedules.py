@@ -1,6 +1,6 @@
-"""Learning-rate schedules: each builder gives a function from the peak learning rate to what an optimizer takes.
+"""Learning-rate schedules; each builder returns a function from the peak learning rate to Keras's `learning_rate`.
 
-Lengths are shares of the training or numbers of epochs, so that a schedule holds for any batch size.
+Lengths are shares of the training or numbers of epochs, so that a schedule works for any batch size.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @SCHEDULES.register
 def constant() -> Schedule:
-    """The same rate all along; the one that the `reduce_lr` callback can change."""
+    """A constant rate; required by the callback `reduce_lr`."""
     return lambda lr: lr
 
 
 @SCHEDULES.register
 def cosine(steps_per_epoch: int, epochs: int, *, warmup_epochs: NonNegativeFloat, final: UnitInterval) -> Schedule:
-    """Linear warm-up, then half a cosine to `final` of the peak: Loshchilov and Hutter 2017, arXiv 1608.03983."""
+    """Linear warmup, then cosine decay to `final` of the peak: Loshchilov and Hutter 2017, arXiv:1608.03983."""
     if warmup_epochs >= epochs:
         raise InputError(
             f"schedule.warmup_epochs={warmup_epochs:g}: should be less than the number of epochs, {epochs}"
@@ -41,7 +41,7 @@ def cosine(steps_per_epoch: int, epochs: int, *, warmup_epochs: NonNegativeFloat
 def linear_warmup_decay(
     steps_per_epoch: int, epochs: int, *, warmup_fraction: Rate, initial: UnitInterval, final: UnitInterval
 ) -> Schedule:
-    """Linear warm-up to the peak, if any, then linear decay: Jordan 2024, arXiv 2404.00498."""
+    """Linear warmup to the peak, then linear decay: Jordan 2024, arXiv:2404.00498."""
     steps = epochs * steps_per_epoch
     warmup = round(warmup_fraction * steps)
 
@@ -60,7 +60,7 @@ def linear_warmup_decay(
 
 @SCHEDULES.register
 def multistep(steps_per_epoch: int, epochs: int, *, milestones: list[Share], factor: PositiveFloat) -> Schedule:
-    """The rate times `factor` after each milestone, a share of the training."""
+    """Multiply the rate by `factor` after each milestone, a share of the training."""
     if sorted(set(milestones)) != milestones:
         raise InputError(f"schedule.milestones={milestones}: should be increasing")
     boundaries = [round(share * epochs * steps_per_epoch) for share in milestones]
@@ -71,7 +71,7 @@ def multistep(steps_per_epoch: int, epochs: int, *, milestones: list[Share], fac
 
 @SCHEDULES.register
 def exponential(steps_per_epoch: int, *, decay_rate: UnitInterval) -> Schedule:
-    """The rate times `decay_rate` each epoch, smoothly."""
+    """Multiply the rate by `decay_rate` per epoch, continuously."""
     return lambda lr: keras.optimizers.schedules.ExponentialDecay(lr, steps_per_epoch, decay_rate)
 
 
@@ -79,7 +79,7 @@ def exponential(steps_per_epoch: int, *, decay_rate: UnitInterval) -> Schedule:
 def onecycle(
     steps_per_epoch: int, epochs: int, *, warmup_fraction: Share, initial: UnitInterval, final: UnitInterval
 ) -> Schedule:
-    """Linear warm-up to the peak, then half a cosine down: Smith and Topin 2018, arXiv 1708.07120."""
+    """Linear warmup to the peak, then cosine decay: Smith and Topin 2018, arXiv:1708.07120."""
     steps = epochs * steps_per_epoch
     warmup = max(1, round(warmup_fraction * steps))
     return lambda lr: keras.optimizers.schedules.CosineDecay(

@@ -156,13 +156,13 @@ REFUSED = [
     ("cnn3 model.filters=[]", "model.filters=[]: should have at least 1 item"),
     ("cnn3 model.filters=[8,8,8,8]", "model.filters=[8, 8, 8, 8]: should have at most 3 entries for images of 8×8"),
     (f"cnn model.blocks=[{','.join(['{filters:8,pool:max}'] * 5)}]",
-     "model.blocks: halves images 5 times; should be used on images of 16×16 or more"),
-    ("vgg", "model.filters=[64, 128, 256, 512, 512]: halves images 5 times; should be used on images of 16×16 or more, "
+     "model.blocks: halves images 5 times; should be used with images of at least 16×16"),
+    ("vgg", "model.filters=[64, 128, 256, 512, 512]: halves images 5 times; should be used with images of at least 16×16, "
             "not of 8×8"),
     ("resnet model.depth=21", "model.depth=21: should be 8, 14, 20 … with 3 stages"),
     ("resnet model.depth=2", "model.depth=2: should be 8, 14, 20 …"),
     ("wide_resnet model.depth=20", "model.depth=20: should be 10, 16, 22 …"),
-    ("resnet model.filters=[16,8] model.depth=6", "model.shortcut=A: should be B where a stage has fewer filters"),
+    ("resnet model.filters=[16,8] model.depth=6", "model.shortcut=A: should be B if a stage has fewer filters"),
     ("resnet model.filters=[8,8,8,8,8,8] model.depth=14", "model.filters=[8, 8, 8, 8, 8, 8]: halves images 5 times"),
     ("cct model.num_heads=3", "model.num_heads=3: should divide model.embed_dim=128"),
 ]  # fmt: skip
