@@ -1,8 +1,8 @@
-"""Layers that Keras lacks or is slow at.
+"""Faster versions of Keras layers.
 
-Each is a subclass of the Keras layer of the same name and has its settings, variables and results, so that weights go
-both ways; `portable` turns a model of these layers into one of Keras's own. A fast path is one branch, for TensorFlow
-or for XLA; all else goes the way of Keras.
+Each is a subclass of the Keras layer of the same name with the same settings, variables and results, so that weights
+are interchangeable; `portable` converts a model to Keras's own layers. A fast path is one branch, for TensorFlow or for
+XLA; all other cases use Keras's implementation.
 """
 
 from __future__ import annotations

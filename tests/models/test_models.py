@@ -157,8 +157,8 @@ REFUSED = [
     ("cnn3 model.filters=[8,8,8,8]", "model.filters=[8, 8, 8, 8]: should have at most 3 entries for images of 8×8"),
     (f"cnn model.blocks=[{','.join(['{filters:8,pool:max}'] * 5)}]",
      "model.blocks: halves images 5 times; should be used with images of at least 16×16"),
-    ("vgg", "model.filters=[64, 128, 256, 512, 512]: halves images 5 times; should be used with images of at least 16×16, "
-            "not of 8×8"),
+    ("vgg", "model.filters=[64, 128, 256, 512, 512]: halves images 5 times; should be used with images "
+            "of at least 16×16, not 8×8"),
     ("resnet model.depth=21", "model.depth=21: should be 8, 14, 20 … with 3 stages"),
     ("resnet model.depth=2", "model.depth=2: should be 8, 14, 20 …"),
     ("wide_resnet model.depth=20", "model.depth=20: should be 10, 16, 22 …"),
