@@ -1,10 +1,11 @@
-"""What each augmentation costs, and the default chain against Keras's two ways.
+"""Cost of each augmentation, and of the default chain compared with Keras's two implementations.
 
     python benchmarks/augmentation.py [--data PATH/cifar-10-batches-py] [--rounds 7]
 
-Every contender is timed once a round, in turn and from a fresh iterator, so that a busy machine slows them all alike
-and none lives on what it prefetched meanwhile. The columns: images per second (median, least and most of the rounds),
-their ratio to ours for the default chain (median of the rounds), and the CPU time of a batch of 128 in milliseconds.
+Every contender is timed once per round, in turn and with a new iterator, so that a busy machine slows all of them
+equally and nothing is prefetched between rounds. Columns: images per second (median, minimum and maximum of the
+rounds), the ratio to ours for the default chain (median of the rounds), and the CPU time of a batch of 128 in
+milliseconds.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ BATCH = 128
 
 
 def read_images(folder: Path | None, count: int) -> np.ndarray:
-    """uint8 (count, 32, 32, 3): of CIFAR-10 where `folder` is given, smooth noise otherwise."""
+    """Images uint8 (count, 32, 32, 3): of CIFAR-10 if `folder` is given, else smooth noise."""
     if folder:
         with open(folder / "data_batch_1", "rb") as file:
             flat = pickle.load(file, encoding="bytes")[b"data"][:count]
@@ -50,7 +51,7 @@ def read_images(folder: Path | None, count: int) -> np.ndarray:
 
 
 def ours(images: np.ndarray, *names: str) -> Iterable[Any]:
-    """Our pipeline with the choices `names` at the settings of their YAML."""
+    """Our pipeline with the augmentations `names` at the settings of their YAML files."""
     choices = {}
     for name in names:
         entry = yaml.safe_load((ROOT / "conf" / "augmentation" / f"{name}.yaml").read_text())[name]
@@ -82,7 +83,7 @@ def image_data_generator(images: np.ndarray) -> Iterable[Any]:
 
 
 def cost(batches: Iterable[Any], steps: int) -> tuple[float, float]:
-    """Images per second, and milliseconds of CPU time a batch, over `steps` batches once a quarter as many are past."""
+    """Images per second, and milliseconds of CPU time per batch, over `steps` batches after a quarter as many."""
     iterator = iter(batches)
     for _ in range(steps // 4):
         next(iterator)
@@ -93,7 +94,7 @@ def cost(batches: Iterable[Any], steps: int) -> tuple[float, float]:
 
 
 def measure(contenders: dict[str, tuple[Iterable[Any], int]], rounds: int) -> dict[str, np.ndarray]:
-    """(rounds, 2) costs of each contender, after a round that is not counted."""
+    """Costs of each contender, (rounds, 2), after a warm-up round."""
     costs = [{name: cost(*contender) for name, contender in contenders.items()} for _ in range(rounds + 1)]
     return {name: np.array([found[name] for found in costs[1:]]) for name in contenders}
 

@@ -1,10 +1,10 @@
-"""What detection is held against: the objects of scenes as image files to classify, and answers that look at no image.
+"""Baselines of detection: the objects of scenes as image files for classification, and constant predictions.
 
     python benchmarks/cutouts.py DIR [OVERRIDES…]
 
-The scenes are those of `data=scenes OVERRIDES…`, of seed 0. DIR gets each box of theirs, resized to 32×32, as
-train/CLASS/*.png (of the scenes to train on) and test/CLASS/*.png: what `data=folder data.path=DIR data.size=32` takes.
-Printed is how good the mean box with the most frequent class is on the test scenes.
+The scenes are those of `data=scenes OVERRIDES…` with seed 0. Each of their boxes is written to DIR, resized to 32×32,
+as train/CLASS/*.png and test/CLASS/*.png, for `data=folder data.path=DIR data.size=32`. Prints the metrics of
+predicting the mean box with the most frequent class on the test scenes.
 """
 
 from __future__ import annotations

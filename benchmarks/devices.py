@@ -1,11 +1,11 @@
-"""What the number of devices and the backend change: the same training on one device, on two, in two processes.
+"""Effect of the number of devices and of the backend: the same training on one device, two devices, two processes.
 
     python benchmarks/devices.py [OVERRIDES…]
 
-Three epochs on scikit-learn's digits, in batches of 24 images of all devices together. All start from the same weights,
-which the backends would draw differently, and without dropout, whose numbers are each backend's own. The two mirrored
-devices are halves of the CPU; the two processes of JAX meet on the loopback interface. What rounding alone comes to
-shows a training on one device whose initial weights are moved by their last bit.
+Three epochs on scikit-learn's digits, with a global batch size of 24. All start from the same weights, since backends
+initialize differently, and without dropout, whose random numbers differ between backends. The two mirrored devices are
+halves of the CPU; the two JAX processes communicate over the loopback interface. A training on one device whose initial
+weights differ in their last bit shows the effect of rounding alone.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
 
 
 def train(initial: Path, name: str, *overrides: str) -> None:
-    """`python run.py OVERRIDES…` from the weights in the file `initial`, which the first to come writes."""
+    """Run `python run.py OVERRIDES…` from the weights in the file `initial`, written by the first training."""
     sys.path.insert(0, str(ROOT))
     from cifar.runtime import lazy
     from cifar.training.experiment import Experiment
@@ -67,7 +67,7 @@ def train(initial: Path, name: str, *overrides: str) -> None:
 
 
 def start(name: str, folder: Path, overrides: tuple[str, ...]) -> tuple[np.ndarray, dict[str, list[float]]]:
-    """All weights of a training at its end, one after the other, and its losses, epoch by epoch."""
+    """Return all final weights of a training, concatenated, and its losses by epoch."""
     uri = f"sqlite:///{folder / name / 'mlflow.db'}"
     own = (*CONTENDERS[name], f"tracking.uri='{uri}'")
     command = [sys.executable, __file__, "train", folder / "initial.npz", name, *RUN, *overrides, *own]
@@ -91,7 +91,7 @@ def start(name: str, folder: Path, overrides: tuple[str, ...]) -> tuple[np.ndarr
 
 
 def _variables(name: str) -> list[dict[str, str]]:
-    """What each process of a training has in its environment."""
+    """Return the environment of each process of a training."""
     if name != PROCESSES:
         return [{}]
     with socket.socket() as free:

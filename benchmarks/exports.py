@@ -1,10 +1,10 @@
-"""How fast each file of an export answers, by its own runtime and without this project.
+"""Speed of each file of an export in its own runtime, without this project's code.
 
     python benchmarks/exports.py DIR/1 [--rounds 5]
 
-Each file has a process of its own, in which a round asks it for one image, 200 times, and for batches of 128, ten times
-(TFLite's take one image at a time); the rounds go from file to file in turn. The columns are milliseconds for one image
-(median, 99th percentile) and images per second in batches, medians of the rounds.
+Each file has its own process. A round predicts one image, 200 times, and batches of 128, ten times (TFLite files take
+one image at a time); rounds alternate between files. Columns: milliseconds for one image (median, 99th percentile) and
+images per second in batches, medians of the rounds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KINDS = ("saved_model.pb", "model.onnx", "model.tflite", "model_int8.tflite", "m
 
 
 def answering(path: Path) -> Callable[[np.ndarray], object]:
-    """What answers a batch of images from the file at `path`."""
+    """Return a function that predicts a batch of images with the file at `path`."""
     if path.suffix == ".pb":
         import tensorflow as tf
 
@@ -46,7 +46,7 @@ def answering(path: Path) -> Callable[[np.ndarray], object]:
 
 
 def serve(path: Path) -> None:
-    """For each line that comes in, a line with the seconds of single images, and of batches."""
+    """For each input line, print a line with the seconds of single images and of batches."""
     shape = json.loads((path.parent / "model.json").read_text())["input"]["shape"][1:]
     images = np.random.default_rng(0).integers(0, 256, (BATCH, *shape), np.uint8)
     answer = answering(path)

@@ -1,4 +1,4 @@
-"""How fast one GPU trains with `backend=jax`, beside PyTorch with the same network, batch and number format.
+"""Training speed on one GPU with `backend=jax`, compared with PyTorch with the same network, batch size and precision.
 
     python benchmarks/gpu.py [--data PATH/cifar-10-batches-py] [--minutes 8]
 
@@ -51,7 +51,7 @@ LEAST = 15  # seconds without which nothing is started
 
 
 def prepared(*overrides: str):
-    """The experiment of these settings, and its compiled model, on JAX."""
+    """Return the experiment of these settings and its compiled model, on JAX."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         settings = resolve(compose("config", ["backend=jax", *overrides]))
     experiment = Experiment.prepare(settings)
@@ -89,7 +89,7 @@ def ours(seconds: float, *overrides: str) -> dict:
     epochs = experiment.settings.epochs
 
     def speed(train: bool, batches) -> list[float]:
-        """Of each epoch."""
+        """Seconds of each epoch."""
         if train:
             watch = clock(seconds)
             model.fit(batches, steps_per_epoch=steps, epochs=epochs, callbacks=[watch], shuffle=False, verbose=0)
@@ -221,7 +221,7 @@ class Contest:
         print(f"{name:44}{figures}{share}{f'{memory / 2**30:8.2f}' if memory else ''}", flush=True)
 
     def _found(self, *arguments: str) -> dict | None:
-        """What a function above has found in a process of its own."""
+        """Return the result of a function above, run in a separate process."""
         output = self._output(__file__, *arguments)
         return json.loads(output.splitlines()[-1]) if output else None
 

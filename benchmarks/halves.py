@@ -1,4 +1,4 @@
-"""CIFAR-10 as image files, in halves by class: DIR/first with 25,000 images to train on, DIR/second with 1,000.
+"""Write CIFAR-10 as image files in two halves by class: DIR/first with 25,000 training images, DIR/second with 1,000.
 
 python benchmarks/halves.py DATA DIR
 """

@@ -1,10 +1,10 @@
-"""How fast samplers find good settings: searches of the same space with the same number of trials.
+"""Comparison of samplers: searches of the same space with the same number of trials.
 
     python benchmarks/search.py [tpe random …] [--data DIR] [--trials 20] [--seeds 2] [--jobs 2] [--folder DIR]
 
-On scikit-learn's digits, or with `--data` on 4,000 images of CIFAR-10. Each search is a sweep of its own. The same
-command again goes on where it was stopped. Prints the best validation loss after each quarter of the trials and
-the median of the second half, of each sampler over the seeds, and draws the best in `DIR/search.png`.
+On scikit-learn's digits, or with `--data` on 4,000 images of CIFAR-10. Each search is a sweep. The same command resumes
+after an interruption. Prints the best validation loss after each quarter of the trials and the median of the second
+half, for each sampler over the seeds, and draws the best in `DIR/search.png`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def search(sampler: str, seed: int, options: argparse.Namespace, folder: Path) -> np.ndarray:
-    """The objective of each trial, in the order in which they were asked for."""
+    """Return the objective of each trial, in the order of their numbers."""
     name, store = f"{sampler}-{seed}", f"sqlite:///{folder / 'optuna.db'}"
     run = CIFAR if options.data else DIGITS
     place = [f"data.path={options.data.resolve()}"] if options.data else []
@@ -49,7 +49,7 @@ def search(sampler: str, seed: int, options: argparse.Namespace, folder: Path) -
 
 
 def picture(best: dict[str, np.ndarray]) -> Figure:
-    """The best so far of each sampler: a line for each seed, and their mean in front. Arrays are (seeds, trials)."""
+    """Plot the best value so far of each sampler: a line per seed, and their mean. Arrays are (seeds, trials)."""
     figure = Figure(figsize=(12, 6), dpi=120, layout="constrained")
     ax = figure.subplots()
     for color, (sampler, values) in zip(COLORS, best.items(), strict=False):
@@ -84,8 +84,8 @@ def main() -> None:
     print("|---" * 6 + "|")
     for sampler, values in found.items():
         columns = [*(best[sampler][:, count - 1] for count in quarters), np.median(values[:, quarters[1] :], axis=1)]
-        told = [f"{column.mean():.4f} ({column.min():.4f} to {column.max():.4f})" for column in columns]
-        print(f"| {sampler} | {' | '.join(told)} |")
+        cells = [f"{column.mean():.4f} ({column.min():.4f} to {column.max():.4f})" for column in columns]
+        print(f"| {sampler} | {' | '.join(cells)} |")
     picture(best).savefig(folder / "search.png")
 
 

@@ -1,11 +1,11 @@
-"""A service under load: ours with and without batching, `mlflow models serve` of the same run, a plain Flask script.
+"""Services under load: ours with and without batching, `mlflow models serve` of the same run, and a Flask script.
 
     python benchmarks/serving.py RUN [--tracking-uri URI] [--requests 10000] [--seconds 60] [--only ours …]
 
-The generator of load is a process of its own beside the server: 1, 8 and 64 clients, each with one connection that it
-keeps, send the next request when the last is answered. All send the same JSON: one image as nested lists. A measurement
-is of so many requests, or as many as were answered within the seconds. CPU is the time, user and system, that the
-server's processes took for a request: what does not change where other work shares the machine.
+The load generator is a separate process: 1, 8 and 64 clients, each with one persistent connection, send the next
+request when the previous one is answered. All send the same JSON: one image as nested lists. A measurement covers
+`--requests` requests, or those answered within `--seconds`. CPU is the user and system time of the server's processes
+per request, which does not depend on other load on the machine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PREDICT = "/v1/models/model:predict"
 
 
 def servers(run: str, uri: str, port: int) -> dict[str, tuple[list[str], str, str]]:
-    """Of each contender the command, the path to send to, and the path that answers when it is ready."""
+    """Return for each contender the command, the path of requests, and the path that answers when it is ready."""
     serve = ["-m", "cifar", "--tracking-uri", uri, "serve", f"model={run}", "--port", str(port)]
     mlflow = ["-m", "mlflow", "models", "serve", "--model-uri", f"runs:/{run}/model", "--env-manager", "local",
               "--host", "127.0.0.1", "--port", str(port)]  # fmt: skip
@@ -45,7 +45,7 @@ def servers(run: str, uri: str, port: int) -> dict[str, tuple[list[str], str, st
 
 @contextlib.contextmanager
 def started(command: list[str], url: str, uri: str) -> Iterator[int]:
-    """Inside the `with`, the server of this command answers at `url`; gives the id of its processes' group."""
+    """Run a server that answers at `url` inside the `with`; yields its process group."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where MLflow finds uvicorn
     variables = {**os.environ, "MLFLOW_TRACKING_URI": uri, "CUDA_VISIBLE_DEVICES": "-1", "PATH": path,
                  "PYTHONPATH": str(ROOT)}  # fmt: skip
@@ -77,7 +77,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen, seconds: 
 
 
 def cpu_seconds(group: int) -> float:
-    """What the processes of a group have taken."""
+    """Return the CPU time of the processes of a group."""
     ticks = 0
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # of a process that has ended
@@ -87,7 +87,7 @@ def cpu_seconds(group: int) -> float:
 
 
 def measure(group: int, given: dict[str, Any], requests: int) -> dict[str, float]:
-    """What the generator of load tells after a short warm-up, and the milliseconds of CPU for a request."""
+    """Return the load generator's report after a warm-up, and the CPU milliseconds per request."""
     generator = ROOT / "benchmarks" / "peers" / "load.py"
     for count in (4 * given["clients"], requests):
         before = cpu_seconds(group)

@@ -1,8 +1,8 @@
-"""How fast the recipe `experiment=speedrun94` trains, beside its author's script in PyTorch.
+"""Training speed of the recipe `experiment=speedrun94`, compared with its author's PyTorch script.
 
     python benchmarks/speedrun.py [--data PATH/cifar-10-batches-py] [--images 10000] [--rounds 7]
 
-In turns, as `benchmarks/training.py` does it; batches of 2,000 images.
+Measured in turns, like in `benchmarks/training.py`, with batches of 2,000 images.
 """
 
 from __future__ import annotations

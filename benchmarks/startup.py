@@ -1,9 +1,9 @@
-"""What `run.py` costs before it trains: for `--help` and for mistakes, against `python -c "import hydra"`.
+"""Start-up time of `run.py`, for `--help` and for mistakes, compared with `python -c "import hydra"`.
 
     python benchmarks/startup.py [--rounds 15]
 
-A round runs each command once, in turns, in processes of their own; what counts is CPU time (user and system), and the
-ratios are of the same round. A bare Hydra application with the same `conf/` tells how much of it is Hydra's own.
+A round runs each command once, in separate processes. Measured is CPU time (user and system); ratios are within a
+round. A bare Hydra application with the same `conf/` shows Hydra's own share.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a sweep costs beside its jobs: against processes started by hand, two at a time, and Hydra's basic launcher.
+"""Overhead of a sweep, compared with processes started by hand, two at a time, and with Hydra's basic launcher.
 
     python benchmarks/sweeps.py [--jobs 20] [--rounds 1]
 
@@ -24,7 +24,7 @@ AT_A_TIME = 2
 
 
 def by_hand(seeds: list[int], store: str) -> None:
-    """Pairs of processes, the next pair when both have ended."""
+    """Run pairs of processes, the next pair when both have ended."""
     for first in range(0, len(seeds), AT_A_TIME):
         pair = [start(f"seed={seed}", store) for seed in seeds[first : first + AT_A_TIME]]
         for process in pair:
@@ -36,7 +36,7 @@ def sweep(seeds: list[int], store: str) -> None:
 
 
 def basic(seeds: list[int], store: str) -> None:
-    """One job after the other in one process, on all cores."""
+    """Run the jobs one after the other in one process, on all cores."""
     check(start("--multirun", f"seed={','.join(map(str, seeds))}", "hydra/launcher=basic", store))
 
 
@@ -52,9 +52,9 @@ def start(*arguments: str) -> subprocess.Popen:
 
 
 def check(process: subprocess.Popen) -> None:
-    told, _ = process.communicate()
+    output, _ = process.communicate()
     if process.returncode:
-        sys.exit(told.decode())
+        sys.exit(output.decode())
 
 
 def main() -> None:

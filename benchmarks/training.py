@@ -1,12 +1,12 @@
-"""How fast we train, against Keras scripts and a PyTorch script with the same network, images and augmentation.
+"""Training speed, compared with Keras scripts and a PyTorch script with the same network, images and augmentation.
 
     python benchmarks/training.py [peers] [overhead] [memory] [--data PATH/cifar-10-batches-py]
                                   [--images 10000] [--rounds 7] [--pin]
 
-Each contender (a script in benchmarks/peers) is a process of its own that stands still but for its turns; a turn is
-one epoch with its validation. A round gives each one turn, in random order, and the ratios are of turns in the same
-round. The first two turns of each, in which it compiles and settles, are not counted. A turn in which other processes
-took a tenth of a core is taken again, at most five times, and the least disturbed one counts.
+Each contender (a script in benchmarks/peers) is a separate process that is stopped outside of its turns; a turn is one
+epoch with its validation. A round gives each contender one turn, in random order; ratios are within a round. The first
+two turns of each are warm-up. A turn in which other processes used a tenth of a core or more is repeated, at most five
+times, and the least disturbed one counts.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ PRODUCTS = {f"{library} {dtype}": (library, dtype) for library in ("tensorflow",
             for dtype in ("float32", "bfloat16")}  # fmt: skip
 
 Seconds = dict[str, np.ndarray]
-"""Of the turns of each contender, round by round."""
+"""Seconds of the turns of each contender, round by round."""
 
 
 class Worker:
-    """A contender in a process of its own, which stands still unless it has its turn."""
+    """A contender in its own process, which is stopped outside of its turns."""
 
     def __init__(self, name: str, command: list[str], folder: Path):
         self._name = name
@@ -68,7 +68,7 @@ class Worker:
         self._wait()
 
     def turn(self) -> tuple[float, float]:
-        """How many cores other processes kept busy during one epoch, and its seconds."""
+        """Return the number of cores used by other processes during one epoch, and its seconds."""
         before = self._cpu_of_others()
         os.killpg(self._process.pid, signal.SIGCONT)
         self._wait()
@@ -76,7 +76,7 @@ class Worker:
         return (self._cpu_of_others() - before) / seconds, seconds
 
     def pin(self) -> None:
-        """Take a turn, and keep the busiest threads of it on a core each from now on."""
+        """Take a turn, and pin its busiest threads to a core each."""
         before = self._threads()
         self.turn()
         busiest = sorted(self._threads().items(), key=lambda thread: before.get(thread[0], 0) - thread[1])
@@ -89,7 +89,7 @@ class Worker:
             self._process.wait()
 
     def _cpu_of_others(self) -> float:
-        """Seconds of CPU time that all processes but this contender have had."""
+        """CPU seconds of all processes but this contender."""
         user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9])
         ticks = user + nice + system + sum(interrupts) - cpu_ticks(Path(f"/proc/{self._process.pid}"))
         return ticks / os.sysconf("SC_CLK_TCK")
@@ -105,7 +105,7 @@ class Worker:
 
 
 def cpu_ticks(process: Path) -> int:
-    """CPU time that a process or a thread, of which `process` is the folder in /proc, has had."""
+    """CPU time of a process or a thread; `process` is its folder in /proc."""
     return sum(map(int, (process / "stat").read_text().rpartition(")")[2].split()[11:13]))
 
 
@@ -114,7 +114,7 @@ def environment() -> dict[str, str]:
 
 
 def write_images(source: Path | None, target: Path) -> None:
-    """CIFAR-10 of the folder `source`, or as many random images, as an `.npz`."""
+    """Write CIFAR-10 from the folder `source`, or as many random images, as an `.npz`."""
     if source:
         parts = [f"data_batch_{number}" for number in range(1, 6)], ["test_batch"]
         (x_train, y_train), (x_test, y_test) = (_read(source, names) for names in parts)
@@ -132,7 +132,7 @@ def _read(folder: Path, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def commands(images: Path, limit: int, folder: Path) -> dict[str, list[str]]:
-    """The command of each contender."""
+    """Return the command of each contender."""
     plain = ["--data", str(images), "--limit", str(limit)]
     ours = [
         f"data.path={images}", f"data.limit={limit}", f"data.val_fraction={VAL_SHARE}", "epochs=1000000",
@@ -185,7 +185,7 @@ def measure(commands: dict[str, list[str]], rounds: int, pin: bool, folder: Path
 
 
 def peak_memory(command: list[str], folder: Path) -> float:
-    """The peak resident memory, in MiB, of `python COMMAND…`."""
+    """Return the peak resident memory of `python COMMAND…` in MiB."""
     with (folder / "memory.log").open("w") as log:
         process = subprocess.Popen([sys.executable, *command], cwd=folder, env=environment(), stdout=log, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
@@ -196,7 +196,7 @@ def peak_memory(command: list[str], folder: Path) -> float:
 
 
 def spread(values: np.ndarray, form: str) -> str:
-    """Median, least and most."""
+    """Format median, minimum and maximum."""
     return "".join(f"{format(number, form):>9}" for number in (np.median(values), values.min(), values.max()))
 
 
@@ -223,7 +223,7 @@ def report_speed(seconds: Seconds, images: int) -> None:
 
 
 def peak(seconds: Seconds, dtype: str) -> float:
-    """FLOP/s of the matrix product in the library that is faster at it."""
+    """FLOP/s of the matrix product in the faster library."""
     return max(np.median(PRODUCT_FLOPS / seconds[name]) for name in PRODUCTS if name.endswith(dtype))
 
 
@@ -248,7 +248,7 @@ def report_overhead(seconds: Seconds) -> None:
 
 
 def report_memory(images: Path, folder: Path) -> None:
-    """Whole runs of one epoch on all images."""
+    """Time whole runs of one epoch on all images."""
     ours = peak_memory([str(ROOT / "run.py"), f"data.path={images}", "epochs=1",
                         f"tracking.uri=sqlite:///{folder}/mlflow.db"], folder)  # fmt: skip
     script = [str(PEERS / "keras_tfdata.py"), "--data", str(images), "--epochs", "1"]

@@ -22,7 +22,7 @@ LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
 
 class Load:
-    """What all clients share."""
+    """State shared by all clients."""
 
     def __init__(self, shape: list[int], path: str, requests: int):
         images = np.random.default_rng(0).integers(0, 256, (DIFFERENT, 1, *shape))
@@ -37,7 +37,7 @@ class Load:
         self.done = asyncio.Event()
 
     def next(self) -> bytes | None:
-        """A request, while there are any left."""
+        """Return the next request, or None after the last."""
         if self._left <= 0:
             self.done.set()
             return None
@@ -50,7 +50,7 @@ class Load:
 
 
 class Client(asyncio.Protocol):
-    """A connection that is kept; it is made anew where a server closes it."""
+    """A persistent connection, reopened if the server closes it."""
 
     def __init__(self, load: Load, port: int):
         self._load, self._port, self._answer, self._waits = load, port, b"", False

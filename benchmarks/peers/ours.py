@@ -15,7 +15,7 @@ from cifar.runtime.lazy import keras  # noqa: E402
 
 @CALLBACKS.register
 def turns():
-    """Waits for its turn before each epoch."""
+    """Wait for the next turn before each epoch."""
     return keras.callbacks.LambdaCallback(on_epoch_begin=turn)
 
 

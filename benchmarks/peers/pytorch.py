@@ -53,7 +53,7 @@ class Residual(nn.Module):
 
 
 def resnet18() -> nn.Module:
-    """The network for ImageNet behind a 3×3 convolution in place of the 7×7 and the pooling."""
+    """ResNet-18 with a 3×3 convolution instead of the 7×7 convolution and the pooling."""
     shapes = [(64, 64, 1), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1), (256, 512, 2),
               (512, 512, 1)]  # fmt: skip
     return nn.Sequential(
@@ -63,7 +63,7 @@ def resnet18() -> nn.Module:
 
 
 def augment(x: torch.Tensor) -> torch.Tensor:
-    """Rotation by ±15°, shift by ±10 %, flip: one affine map and one resampling of each image."""
+    """Rotate by ±15°, shift by ±10 %, flip: one affine map and one resampling per image."""
 
     def random(*shape: int) -> torch.Tensor:
         return torch.rand(len(x), *shape, device=x.device)

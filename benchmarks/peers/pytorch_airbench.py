@@ -122,7 +122,7 @@ padded = functional.pad(torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1),
 
 
 def augmented(epoch: int) -> torch.Tensor:
-    """Each image moved by up to 2 pixels, and flipped every other epoch."""
+    """Shift each image by up to 2 pixels, and flip it in every other epoch."""
     moves = torch.randint(0, 5, (len(padded), 2), device=options.device)
     moved = torch.empty_like(images)
     for y in range(5):

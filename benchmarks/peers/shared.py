@@ -17,7 +17,7 @@ _began: float | None = None
 
 
 def turn(*_) -> None:
-    """To be called before each epoch: tells how long the last one took, and stops this process until its next turn."""
+    """Report the duration of the last epoch and stop this process until its next turn; called before each epoch."""
     global _began
     if "TURNS" not in os.environ:  # run by hand: no turns
         return
@@ -28,7 +28,7 @@ def turn(*_) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of a script."""
+    """Parse the command line of a script."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, help=".npz of x_train, y_train, x_test, y_test")
     parser.add_argument("--limit", type=int, help="so many images, validation included; all by default")
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def torch_parser(batch: int) -> argparse.ArgumentParser:
-    """That of a script in PyTorch, with its own `batch`."""
+    """Parse the command line of a PyTorch script, with its default `batch`."""
     own = parser()
     own.add_argument("--batch", type=int, default=batch)
     own.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -47,7 +47,7 @@ def torch_parser(batch: int) -> argparse.ArgumentParser:
 
 
 def report_memory(device: str) -> None:
-    """Print what PyTorch had on a GPU at most."""
+    """Print PyTorch's peak memory on a GPU."""
     if device == "cuda":
         import torch
 
@@ -55,7 +55,7 @@ def report_memory(device: str) -> None:
 
 
 def read(path: Path, limit: int | None) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """(images, labels) for training and for validation: uint8 (n, 32, 32, 3) and int64 (n,)."""
+    """Return (images, labels) for training and for validation: uint8 (n, 32, 32, 3) and int64 (n,)."""
     with np.load(path) as stored:
         images, labels = stored["x_train"][:limit], stored["y_train"][:limit]
     cut = len(images) - round(len(images) * VAL_FRACTION)
