@@ -35,7 +35,7 @@ TORCH, TORCH_BF16 = "PyTorch float32", "PyTorch bfloat16"
 CONTENDERS = (OURS, OURS_BF16, GENERATOR, TF_DATA, TF_DATA_BF16, TORCH, TORCH_BF16)
 SIZE, COUNT = 2048, 20  # of the matrix products
 PRODUCT_FLOPS = 2 * SIZE**3 * COUNT
-# Its users have no JAX beside it, as this project has.
+# Its users do not have JAX installed, unlike this project.
 WITHOUT_JAX = f"""
 import runpy, sys
 sys.modules["jax"] = None

@@ -1,4 +1,4 @@
-"""What one writes by hand: Flask, the run's model, `model.predict` for each request.
+"""A hand-written service: Flask, the run's model, `model.predict` for each request.
 
 python benchmarks/peers/flask_script.py runs:/RUN/model PORT
 """

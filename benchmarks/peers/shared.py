@@ -1,4 +1,4 @@
-"""What all contenders share: the same images, and turns in which one trains while the others stand still."""
+"""Code shared by all contenders: the same images, and turns in which only one process trains."""
 
 from __future__ import annotations
 

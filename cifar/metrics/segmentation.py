@@ -59,12 +59,15 @@ def boundary_f1(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.nd
     has 0; with none in both, NaN. `VOID` pixels have no boundary.
     """
     within, values = tolerance(*truth.shape), np.full(classes, np.nan)
-    true, found = boundary(truth), boundary(np.where(truth == VOID, VOID, predicted))
-    for k in np.union1d(truth[true], predicted[found]):
-        theirs, ours = np.argwhere(true & (truth == k)), np.argwhere(found & (predicted == k))
+    true_edge, predicted_edge = boundary(truth), boundary(np.where(truth == VOID, VOID, predicted))
+    for k in np.union1d(truth[true_edge], predicted[predicted_edge]):
+        true_points, predicted_points = (
+            np.argwhere(true_edge & (truth == k)),
+            np.argwhere(predicted_edge & (predicted == k)),
+        )
         values[k] = 0.0
-        if len(ours) and len(theirs) and (precision := _near(ours, theirs, within)):
-            recall = _near(theirs, ours, within)
+        if len(predicted_points) and len(true_points) and (precision := _near(predicted_points, true_points, within)):
+            recall = _near(true_points, predicted_points, within)
             values[k] = 2 * precision * recall / (precision + recall)
     return values
 
@@ -72,10 +75,10 @@ def boundary_f1(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.nd
 def boundary(mask: np.ndarray) -> np.ndarray:
     """Mask of the pixels with a 4-neighbor of another class: bool (height, width)."""
     edge = np.zeros(mask.shape, bool)
-    for here, there in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
-        apart = (mask[here] != mask[there]) & (mask[here] != VOID) & (mask[there] != VOID)
-        edge[here] |= apart
-        edge[there] |= apart
+    for first, second in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
+        differs = (mask[first] != mask[second]) & (mask[first] != VOID) & (mask[second] != VOID)
+        edge[first] |= differs
+        edge[second] |= differs
     return edge
 
 

@@ -107,10 +107,10 @@ def slices(params: Mapping[str, Column], values: Sequence[float], metric: str, l
 
 def optimisation_history(values: Sequence[float | None], metric: str, lower: bool) -> Figure:
     """The objective of each run in the order of their ends, and the best so far; None for no result."""
-    there = [(number, value) for number, value in enumerate(values, start=1) if value is not None]
-    numbers, results = [number for number, _ in there], np.array([value for _, value in there])
+    finished = [(number, value) for number, value in enumerate(values, start=1) if value is not None]
+    numbers, results = [number for number, _ in finished], np.array([value for _, value in finished])
     best = (np.minimum if lower else np.maximum).accumulate(results)
-    reached = next(number for number, value in there if value == best[-1])
+    reached = next(number for number, value in finished if value == best[-1])
     figure, axes = new_figure(f"Best {metric}: {best[-1]:.4g}, in run {reached} of {len(values)}", 5.5)
     ax = axes[0, 0]
     ax.scatter(numbers, results, s=42, color=BLUE, label="run", zorder=3)

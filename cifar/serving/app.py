@@ -118,12 +118,12 @@ def build(service: Service) -> FastAPI:
         request: Request, model: str | None = None, class_name: Annotated[str | None, Query(alias="class")] = None
     ) -> Response:
         chosen = service.model(model)
-        image, found = await service.predict(chosen, await _upload(request), request, max_side=DRAWN)
+        image, predictions = await service.predict(chosen, await _upload(request), request, max_side=DRAWN)
         about = {"model": chosen.name, "run": chosen.run.id}
         if chosen.task.is_dense:
-            drawn = partial(chosen.task.draw, image, {name: values[0] for name, values in found.items()})
+            drawn = partial(chosen.task.draw, image, {name: values[0] for name, values in predictions.items()})
         else:
-            k = _class(class_name, chosen) if class_name is not None else int(found["probabilities"][0].argmax())
+            k = _class(class_name, chosen) if class_name is not None else int(predictions["probabilities"][0].argmax())
             (heat,) = await service.outputs(chosen.explainer, [(image, k)], request)
             about |= {"class": chosen.class_names[k], "heat": heat.round(4).tolist()}
             drawn = partial(overlay.draw_heatmap, image, heat)

@@ -69,8 +69,8 @@ class RequestMiddleware:
     def _check_token(self, scope: Scope, headers: Headers) -> None:
         if self._token is None or scope["path"] in OPEN:
             return
-        given = headers.get("authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+        authorization = headers.get("authorization", "")
+        if not hmac.compare_digest(authorization.encode(), f"Bearer {self._token}".encode()):
             raise HTTPException(401, "a bearer token is required", {"WWW-Authenticate": "Bearer"})
 
     async def _reserve(self, headers: Headers, body: Body) -> int:

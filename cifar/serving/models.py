@@ -34,8 +34,8 @@ class Model:
         self.name = name
         self.run, settings, weights = tracking.finished_run(uri, run.id)
         dataset = tracking.placeholder_dataset(self.run)
-        here = {"backend": "tensorflow", "distribute": "none", "deterministic": False}
-        experiment = Experiment.prepare(settings.model_copy(update=here), dataset)
+        overrides = {"backend": "tensorflow", "distribute": "none", "deterministic": False}
+        experiment = Experiment.prepare(settings.model_copy(update=overrides), dataset)
         network = trainer.with_weights(experiment, weights)
         self.task, self.class_names, self.image_shape = experiment.task, dataset.class_names, dataset.image_shape
         self.task_name = settings.task.name

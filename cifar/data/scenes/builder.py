@@ -162,11 +162,11 @@ def draw_block(source: Split, layout: Layout, rng: CounterRNG) -> tuple[np.ndarr
 
     sides, corners = _positions(rng, layout, shape)
     chosen, outlines = rng.below(len(source), layout.objects), rng(layout.objects, SHAPE_NUMBERS)
-    there = np.arange(layout.objects) <= rng.below(layout.objects, 1)
-    colors = resized(source.images[chosen[there]], sides[there], patch)
-    cover = shapes(outlines[there], sides[there], patch)
-    classes = np.where(there, source.targets["label"][chosen], -1)
-    for item, (row, number) in enumerate(np.argwhere(there)):
+    exists = np.arange(layout.objects) <= rng.below(layout.objects, 1)
+    colors = resized(source.images[chosen[exists]], sides[exists], patch)
+    cover = shapes(outlines[exists], sides[exists], patch)
+    classes = np.where(exists, source.targets["label"][chosen], -1)
+    for item, (row, number) in enumerate(np.argwhere(exists)):
         if canvas.place(row, corners[row, number], cover[item] >= 0.5, number + 1):
             canvas.blend(row, corners[row, number], colors[item], cover[item])
     return canvas.images(), canvas.instances(), classes

@@ -39,12 +39,12 @@ class Grid:
 
     def locations(self) -> np.ndarray:
         """Return x and y in pixels: float32 (locations, 2)."""
-        found = []
+        results = []
         for level in self.levels:
             rows, columns = map_size(self.size, level)
             y, x = np.meshgrid(np.arange(rows) + 0.5, np.arange(columns) + 0.5, indexing="ij")
-            found.append(np.stack([x * self.size[1] / columns, y * self.size[0] / rows], axis=-1).reshape(-1, 2))
-        return np.concatenate(found).astype(np.float32)
+            results.append(np.stack([x * self.size[1] / columns, y * self.size[0] / rows], axis=-1).reshape(-1, 2))
+        return np.concatenate(results).astype(np.float32)
 
     def of_level(self, values: Sequence[float]) -> np.ndarray:
         """Repeat a value per level for the level's locations: float32 (locations,)."""
@@ -71,16 +71,16 @@ class FCOSHead:
     def outputs(self, backbone: keras.Model) -> keras.KerasTensor:
         """Build the head: float32 (n, locations, classes + 5)."""
         maps = pyramid(backbone, self.grid.levels, self.fpn_channels)
-        seen, measured = (self._tower(maps) for _ in ("classes", "boxes"))
+        class_maps, box_maps = (self._tower(maps) for _ in ("classes", "boxes"))
         prior = keras.initializers.Constant(-math.log((1 - PRIOR) / PRIOR))
         logits = output_convolution(self.classes, "class_logits", prior)
         center, edges = output_convolution(1, "centre_logit"), output_convolution(4, "edges")
-        found = []
-        for level, of_class, of_box in zip(self.grid.levels, seen, measured, strict=True):
+        results = []
+        for level, of_class, of_box in zip(self.grid.levels, class_maps, box_maps, strict=True):
             distances = distances_of(edges(of_box), 2**level)
             x = keras.layers.Concatenate(dtype="float32")([logits(of_class), center(of_box), distances])
-            found.append(keras.layers.Reshape((-1, self.classes + 5), dtype="float32")(x))
-        return keras.layers.Concatenate(axis=1, dtype="float32", name="found")(found)
+            results.append(keras.layers.Reshape((-1, self.classes + 5), dtype="float32")(x))
+        return keras.layers.Concatenate(axis=1, dtype="float32", name="found")(results)
 
     def _tower(self, maps: Sequence[keras.KerasTensor]) -> Sequence[keras.KerasTensor]:
         """Convolutions shared by all levels, each with a normalization per level."""
@@ -102,22 +102,24 @@ class FCOSHead:
 
         locations, strides = self.grid.locations(), self.grid.of_level([2**level for level in self.grid.levels])
         bounds = [WIDE * 2**level for level in self.grid.levels[1:]]
-        least, most = self.grid.of_level([0, *bounds]), self.grid.of_level([*bounds, np.inf])
+        minimum, maximum = self.grid.of_level([0, *bounds]), self.grid.of_level([*bounds, np.inf])
         edges = targets["boxes"][:, None]  # (n, 1, objects, 4)
-        apart = tf.concat([locations[:, None] - edges[..., :2], edges[..., 2:] - locations[:, None]], axis=-1)
-        inside = (tf.reduce_min(apart, axis=-1) > 0) & (targets["classes"] >= 0)[:, None]
+        distance_to_edges = tf.concat(
+            [locations[:, None] - edges[..., :2], edges[..., 2:] - locations[:, None]], axis=-1
+        )
+        inside = (tf.reduce_min(distance_to_edges, axis=-1) > 0) & (targets["classes"] >= 0)[:, None]
         crowd = targets["crowd"][:, None]
-        off = tf.reduce_max(tf.abs(apart[..., :2] - apart[..., 2:]) / 2, axis=-1)
+        off = tf.reduce_max(tf.abs(distance_to_edges[..., :2] - distance_to_edges[..., 2:]) / 2, axis=-1)
         sides = edges[..., 2:] - edges[..., :2]
         shorter, area = tf.reduce_min(sides, axis=-1), tf.reduce_prod(sides, axis=-1)
-        of_level = (shorter >= least[:, None]) & (shorter < most[:, None])
-        wanted = inside & ~crowd & of_level & (off <= RADIUS * strides[:, None])
-        chosen = tf.argmin(tf.where(wanted, area, np.inf), axis=2)
+        of_level = (shorter >= minimum[:, None]) & (shorter < maximum[:, None])
+        candidates = inside & ~crowd & of_level & (off <= RADIUS * strides[:, None])
+        chosen = tf.argmin(tf.where(candidates, area, np.inf), axis=2)
         number = tf.cast(tf.gather(targets["classes"], chosen, batch_dims=1), tf.float32)
-        absent = tf.where(tf.reduce_any(inside & crowd, axis=2), float(losses.IGNORE), float(losses.BACKGROUND))
-        there = tf.reduce_any(wanted, axis=2)
-        distances = tf.where(there[..., None], tf.gather(apart, chosen, batch_dims=2), 0.0)
-        return tf.concat([tf.where(there, number, absent)[..., None], distances], axis=-1)
+        negative = tf.where(tf.reduce_any(inside & crowd, axis=2), float(losses.IGNORE), float(losses.BACKGROUND))
+        is_positive = tf.reduce_any(candidates, axis=2)
+        distances = tf.where(is_positive[..., None], tf.gather(distance_to_edges, chosen, batch_dims=2), 0.0)
+        return tf.concat([tf.where(is_positive, number, negative)[..., None], distances], axis=-1)
 
     def loss(self) -> keras.losses.Loss:
         from cifar.tasks.detection import losses
@@ -140,7 +142,7 @@ class FCOSHead:
             locations, height, width = self.grid.locations(), *self.grid.size
             edges = tf.concat([locations - outputs[..., -4:-2], locations + outputs[..., -2:]], axis=-1)
             edges = tf.clip_by_value(edges, 0.0, tf.constant([width, height, width, height], tf.float32))
-            found = tf.image.combined_non_max_suppression(
+            results = tf.image.combined_non_max_suppression(
                 edges[:, :, None],
                 scores,
                 max_output_size_per_class=self.max_detections,
@@ -149,9 +151,9 @@ class FCOSHead:
                 score_threshold=MIN_SCORE,
                 clip_boxes=False,
             )
-        valid = np.arange(self.max_detections) < found.valid_detections.numpy()[:, None]
-        numbers = np.where(valid, found.nmsed_classes.numpy(), -1).astype(np.int64)
-        return {"boxes": found.nmsed_boxes.numpy(), "scores": found.nmsed_scores.numpy(), "classes": numbers}
+        valid = np.arange(self.max_detections) < results.valid_detections.numpy()[:, None]
+        numbers = np.where(valid, results.nmsed_classes.numpy(), -1).astype(np.int64)
+        return {"boxes": results.nmsed_boxes.numpy(), "scores": results.nmsed_scores.numpy(), "classes": numbers}
 
 
 def output_convolution(filters: int, name: str, bias: Any = "zeros") -> keras.layers.Layer:

@@ -21,12 +21,12 @@ def pyramid(backbone: keras.Model, levels: Sequence[int], channels: int) -> list
     With batch normalization. A top-down path starts at the backbone's deepest map; deeper levels are made by
     convolutions of stride 2, as in FCOS (Tian et al. 2019, arXiv:1904.01355).
     """
-    size, given = backbone.input.shape[1:3], _given(backbone)
-    deepest = max(given)
+    size, backbone_maps = backbone.input.shape[1:3], _maps(backbone)
+    deepest = max(backbone_maps)
     x, maps = None, {}
     for level in range(deepest, min(*levels, deepest) - 1, -1):
-        if level in given:
-            lateral = convolution_block(given[level], channels, 1, activation="linear")
+        if level in backbone_maps:
+            lateral = convolution_block(backbone_maps[level], channels, 1, activation="linear")
             x = lateral if x is None else keras.layers.Add()([lateral, _doubled(x, map_size(size, level))])
         else:
             x = _doubled(x, map_size(size, level))
@@ -38,19 +38,19 @@ def pyramid(backbone: keras.Model, levels: Sequence[int], channels: int) -> list
     return [maps[level] for level in levels]
 
 
-def _given(backbone: keras.Model) -> dict[int, keras.KerasTensor]:
+def _maps(backbone: keras.Model) -> dict[int, keras.KerasTensor]:
     """Return a backbone's maps by level, resized to the level's size.
 
     Sizes differ if the backbone resizes images or does not pad them: then the nearest level is used.
     """
-    size, found = backbone.input.shape[1:3], {}
+    size, maps = backbone.input.shape[1:3], {}
     for name in sorted(backbone.output, key=lambda name: int(name[1:])):
         x, level = backbone.output[name], int(name[1:])
         if x.shape[1:3] != map_size(size, level):
             level = max(0, round(math.log2(size[0] / x.shape[1])))
             x = keras.ops.image.resize(x, map_size(size, level))
-        found[level] = x
-    return found
+        maps[level] = x
+    return maps
 
 
 def _doubled(x: keras.KerasTensor, size: tuple[int, int]) -> keras.KerasTensor:

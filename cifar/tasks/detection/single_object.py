@@ -33,13 +33,16 @@ class SingleObjectHead:
         """
         (level,) = self.grid.levels
         (x,) = pyramid(backbone, self.grid.levels, self.fpn_channels)
-        seen = measured = x
+        class_map = box_map = x
         for _ in range(self.head_depth):
-            seen, measured = convolution_block(seen, self.fpn_channels), convolution_block(measured, self.fpn_channels)
-        share = keras.layers.Softmax(axis=1, dtype="float32")(_flat(output_convolution(1, "share_logit")(measured)))
-        features = keras.ops.sum(share * _flat(seen), axis=1)
+            class_map, box_map = (
+                convolution_block(class_map, self.fpn_channels),
+                convolution_block(box_map, self.fpn_channels),
+            )
+        share = keras.layers.Softmax(axis=1, dtype="float32")(_flat(output_convolution(1, "share_logit")(box_map)))
+        features = keras.ops.sum(share * _flat(class_map), axis=1)
         logits = keras.layers.Dense(self.classes, dtype="float32", name="class_logits")(features)
-        edges = _flat(distances_of(output_convolution(4, "edges")(measured), 2**level))
+        edges = _flat(distances_of(output_convolution(4, "edges")(box_map), 2**level))
         distances = keras.ops.sum(share * edges, axis=1)
         center = self._mean_location(keras.layers.Reshape(x.shape[1:3], dtype="float32")(share))
         box = [center - distances[:, :2], center + distances[:, 2:]]
@@ -58,8 +61,8 @@ class SingleObjectHead:
         """Encode targets: float32 (n, 5)."""
         from cifar.tasks.detection import losses
 
-        there = (targets["classes"] >= 0) & ~targets["crowd"]
-        number = tf.where(there, tf.cast(targets["classes"], tf.float32), float(losses.BACKGROUND))
+        is_object = (targets["classes"] >= 0) & ~targets["crowd"]
+        number = tf.where(is_object, tf.cast(targets["classes"], tf.float32), float(losses.BACKGROUND))
         return tf.concat([number, targets["boxes"][:, 0]], axis=-1)
 
     def loss(self) -> keras.losses.Loss:

@@ -161,10 +161,10 @@ class Detection(Task):
         """Accuracy of the class and mean IoU of the box, for one object per image."""
         from cifar.tasks.detection import losses
 
-        there = (split.targets["classes"][:, 0] >= 0) & ~split.targets["crowd"][:, 0]
-        true, found = split.targets["boxes"][there, 0], predictions["boxes"][there, 0]
-        right = split.targets["classes"][there, 0] == predictions["classes"][there, 0]
-        return {"accuracy": float(right.mean()), "iou": float(np.mean(losses.iou(true, found)))}
+        is_object = (split.targets["classes"][:, 0] >= 0) & ~split.targets["crowd"][:, 0]
+        true, predicted = split.targets["boxes"][is_object, 0], predictions["boxes"][is_object, 0]
+        correct = split.targets["classes"][is_object, 0] == predictions["classes"][is_object, 0]
+        return {"accuracy": float(correct.mean()), "iou": float(np.mean(losses.iou(true, predicted)))}
 
     def _examples(self, predictions: Mapping[str, np.ndarray], split: Split, quality: np.ndarray) -> Any:
         """Draw the worst, the best and random images, each with its objects and detections."""
