@@ -1,4 +1,4 @@
-"""The test metrics of `task=classification`.
+"""Test metrics of `task=classification`.
 
 The task offers `labels` and `predicted`, int64 (n,), `probabilities` float32 (n, classes), and its `report` of
 precision, recall and F1.
@@ -17,13 +17,13 @@ from cifar.runtime.quiet import silenced
 
 @METRICS["classification"].register
 def accuracy(report: Mapping[str, Any]) -> float:
-    """Share of the images whose class is right."""
+    """Share of correctly classified images."""
     return report["accuracy"]
 
 
 @METRICS["classification"].register
 def kappa(labels: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray) -> float:
-    """Cohen's kappa; NaN where it is not defined."""
+    """Cohen's kappa; NaN if undefined."""
     from sklearn import metrics as sk
 
     with silenced(2):  # scikit-learn warns where it is not defined
@@ -48,7 +48,7 @@ def averages(report: Mapping[str, Any]) -> dict[str, float]:
 
 @METRICS["classification"].register
 def top5_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
-    """Share of the images whose class is among the five likeliest; of data sets with at least 10 classes."""
+    """Share of images whose class is among the five most probable; for at least 10 classes."""
     if probabilities.shape[1] < 10:
         return None
     top5 = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]

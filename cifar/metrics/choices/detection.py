@@ -1,6 +1,6 @@
-"""The test metrics of `task=detection`.
+"""Test metrics of `task=detection`.
 
-The task offers `scores` (`cifar.metrics.detection.Scores`), the `predictions` and the `split` that they are of.
+The task offers `scores` (`cifar.metrics.detection.Scores`), the `predictions` and their `split`.
 """
 
 from __future__ import annotations

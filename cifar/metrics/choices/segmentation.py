@@ -1,4 +1,4 @@
-"""The test metrics of `task=segmentation`.
+"""Test metrics of `task=segmentation`.
 
 The task offers `matrix` int64 (classes, classes), the pixels of all images by true (rows) and predicted class, the
 background first, and `boundaries` (n, classes), the boundary F1 of each class in each image, NaN where there is none.
@@ -12,7 +12,7 @@ from cifar.runtime.lazy import np
 
 @METRICS["segmentation"].register
 def accuracy(matrix: np.ndarray) -> float:
-    """Share of the pixels whose class is right."""
+    """Share of correctly classified pixels."""
     return np.trace(matrix) / max(1, matrix.sum())
 
 
@@ -42,5 +42,5 @@ def boundary_f1(boundaries: np.ndarray) -> float:
 
 @METRICS["segmentation"].register
 def foreground_iou(matrix: np.ndarray) -> float:
-    """Intersection over union of the foreground, whatever its class."""
+    """Intersection over union of the foreground, regardless of its class."""
     return matrix[1:, 1:].sum() / max(1, matrix.sum() - matrix[0, 0])
