@@ -126,8 +126,8 @@ def test_broken_ones_can_be_left_out(root, capsys):
     assert "annotation 900" in refusal("coco", root)
     found = build("coco", root, on_invalid="skip").test.targets
     assert all(np.array_equal(expected[name], found[name]) for name in expected)
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1 and "annotation 902" in told and "5 of 13 annotations skipped" in told
+    stderr = capsys.readouterr().err
+    assert stderr.count("\n") == 1 and "annotation 902" in stderr and "5 of 13 annotations skipped" in stderr
 
 
 def test_a_pixel_over_the_edge_is_clipped(root):

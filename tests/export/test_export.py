@@ -1,4 +1,4 @@
-"""Exports are read by other programs than this project, each in a process of its own; and what is refused."""
+"""Exports, read by other programs in separate processes, and refused exports."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ assert not {{"cifar", "tensorflow", "keras"}} & sys.modules.keys()
 
 
 class TestCard:
-    def test_tells_what_the_run_and_its_model_are(self, exported, quickstart):
+    def test_describes_the_run_and_its_model(self, exported, quickstart):
         card, run = exported.card, mlflow.MlflowClient(quickstart.uri).get_run(quickstart.id)
         assert (card["run"]["id"], card["run"]["model"], card["run"]["data"]) == (quickstart.id, "cnn3", "digits")
         assert card["class_names"] == list("0123456789")

@@ -28,11 +28,11 @@ class Service:
         command = [sys.executable, "-m", "cifar", "--tracking-uri", uri, "serve", "--port", "0", *arguments]
         with self._log.open("w") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=clean_environment(), stdout=log, stderr=log)
-        wait_for(lambda: self.process.poll() is not None or "serving at" in self.told())
-        assert "serving at" in self.told(), self.told()
-        self.port = int(self.told().rpartition(":")[2])
+        wait_for(lambda: self.process.poll() is not None or "serving at" in self.output())
+        assert "serving at" in self.output(), self.output()
+        self.port = int(self.output().rpartition(":")[2])
 
-    def told(self) -> str:
+    def output(self) -> str:
         return self._log.read_text()
 
     def ask(self, method: str, path: str, body: bytes | str | None = None, **headers: str) -> SimpleNamespace:

@@ -80,7 +80,7 @@ class TestBootstrap:
         assert statistics.bootstrap_interval(first, second) == pytest.approx(tuple(expected))
 
     @pytest.mark.parametrize("samples", [([],), ([0.5],), ([0.5], [0.1, 0.2]), ([0.1, 0.2], [0.5])])
-    def test_too_few_values_tell_nothing(self, samples):
+    def test_too_few_values_give_nan(self, samples):
         assert all(map(math.isnan, statistics.bootstrap_interval(*samples)))
 
     @settings(max_examples=30, deadline=None)

@@ -81,7 +81,7 @@ def test_overfits_and_is_saved_and_carried_elsewhere(name, digits, tmp_path):
     assert {type(operation).__module__.split(".")[0] for operation in portable.operations} == {"keras"}
     np.testing.assert_allclose(portable(images), expected, atol=1e-5)
 
-    # Of each it can be told where in an image its answer comes from.
+    # Each supports Grad-CAM.
     heat = grad_cam(model)(tf.constant(images), tf.constant(targets.argmax(axis=1), tf.int32)).numpy()
     assert min(heat.shape[1:]) >= 7
     assert (heat.min(), heat.max()) == (0, 1)
@@ -141,7 +141,7 @@ def test_counts(choice, count):
     assert sum(math.prod(weight.shape) for weight in model.trainable_weights) == count
 
 
-def test_names_tell_variants_apart():
+def test_names_of_variants_differ():
     names = {
         "model=resnet20": "resnet20",
         "model=resnet56": "resnet56",

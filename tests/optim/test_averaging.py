@@ -1,4 +1,4 @@
-"""Averages follow the weights by the papers' formulas, beside a training that goes as it would without."""
+"""Weight averages follow the formulas of the papers and do not change the training."""
 
 from __future__ import annotations
 

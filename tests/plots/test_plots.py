@@ -135,7 +135,7 @@ def test_further_metrics_get_their_panel_after_loss_and_accuracy():
     assert [ax.get_title("left") for ax in figure.axes] == ["loss", "accuracy", "top5", "learning rate"]
 
 
-def test_the_value_at_the_best_epoch_is_told_and_marked():
+def test_the_value_at_the_best_epoch_is_stated_and_marked():
     loss = drawn(plots.learning_curves({"val/loss": [3.0, 1.25, 2.0]}, 2)).axes[0]
     assert loss.get_title("left") == "loss: val 1.25 at the best epoch"
     assert [line.get_xydata().tolist() for line in loss.lines if len(line.get_xdata()) == 1] == [[[2.0, 1.25]]]
@@ -244,7 +244,7 @@ def test_calibration_error_is_a_fraction_whatever_the_order(pairs, bins, random)
 
 
 @pytest.mark.parametrize("n", [1, 500])
-def test_reliability_diagram_tells_the_calibration_error(n):
+def test_reliability_diagram_states_the_calibration_error(n):
     confidence = RANDOM.uniform(0.3, 1, n).astype(np.float32)
     correct = RANDOM.random(n) < 0.6
     figure = drawn(plots.reliability_diagram(confidence, correct))

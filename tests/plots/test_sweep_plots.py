@@ -1,4 +1,4 @@
-"""Pictures of sweeps: of any sweep that has anything to show, they tell what is the case."""
+"""Figures of sweeps."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class TestRecord:
         assert "importance" not in titles, "all came to the same"
         assert titles["slices"] == "Best val/accuracy: 0.5, with optimizer=adam, augmentation=[flip,crop]"
 
-    def test_pruned_and_broken_jobs_beside_good_ones(self):
+    def test_pruned_and_failed_jobs_among_finished_ones(self):
         jobs = [
             outcome("optimizer.lr=0.1", "PRUNED"),
             outcome("optimizer.lr=0.2", best_loss=0.3),
@@ -109,7 +109,7 @@ class TestRecord:
 
 
 class TestVaried:
-    def test_tells_the_overrides_that_differ(self):
+    def test_states_the_overrides_that_differ(self):
         jobs = [outcome("data=digits +optimizer.lr=1e-3 seed=1"), outcome("data=digits +optimizer.lr=1e-2 seed=1")]
         assert pictures.varied(jobs) == {"optimizer.lr": [0.001, 0.01]}
 

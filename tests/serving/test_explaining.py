@@ -56,7 +56,7 @@ def test_of_means_it_is_the_class_activation_map(images, dtype, tolerance):
     np.testing.assert_array_equal(heat_of(network, images, classes), heat)
 
 
-def test_what_speaks_against_a_class_alone_is_no_heat(images):
+def test_negative_evidence_gives_no_heat(images):
     network = pooled()
     network.get_layer("probabilities").kernel.assign(-tf.ones((6, 4)))
     assert not heat_of(network, images, [0, 1, 2]).any()

@@ -100,13 +100,13 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def open_page(browser, service) -> Iterator[Callable[..., Page]]:
     """open_page(**context): the page, whose console and requests are looked at in the end."""
-    told, requested, contexts = [], [], []
+    messages, requested, contexts = [], [], []
 
     def opened(**context) -> Page:
         contexts.append(browser.new_context(**context))
         page = contexts[-1].new_page()
-        page.on("console", lambda message: told.append(message.text))
-        page.on("pageerror", lambda error: told.append(str(error)))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
         page.on("request", lambda request: requested.append(request.url))
         page.goto(f"http://127.0.0.1:{service.port}/")
         return page
@@ -114,7 +114,7 @@ def open_page(browser, service) -> Iterator[Callable[..., Page]]:
     yield opened
     for context in contexts:
         context.close()
-    assert not [text for text in told if not text.startswith(FAILED)]
+    assert not [text for text in messages if not text.startswith(FAILED)]
     assert {url.partition(":")[0] for url in requested} <= {"http", "data", "blob"}
     assert {url.split("/")[2] for url in requested if url.startswith("http")} == {f"127.0.0.1:{service.port}"}
 
@@ -213,7 +213,7 @@ def test_files_that_are_refused(page, digit):
     noise = encode_png(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8))
     assert len(noise) > BODY
     alert = page.get_by_role("alert")
-    for content, told in (
+    for content, message in (
         (digit[:60], "This file cannot be read"), (b"GIF89a", "This is not a PNG or JPEG image"),
         (noise, "This image is too large"),
     ):  # fmt: skip
@@ -221,7 +221,7 @@ def test_files_that_are_refused(page, digit):
         best(page)
         expect(alert).to_be_empty()
         upload(page, content)
-        expect(alert).to_contain_text(told)
+        expect(alert).to_contain_text(message)
         expect(page.locator("#classes li")).to_have_count(0)
         expect(alert.get_by_role("button")).to_have_count(0)
     upload(page, digit)

@@ -177,7 +177,7 @@ GIF, TIFF, SVG = b"GIF89a" + b"\0" * 20, b"II*\0" + b"\0" * 20, b"<svg xmlns='ht
 
 
 class TestRefusals:
-    """Each has its code, and a line of JSON that tells why."""
+    """Each has its code, and a JSON object with the reason."""
 
     def check(self, answer: SimpleNamespace, code: int) -> str:
         assert answer.code == code, answer.content
@@ -288,7 +288,7 @@ class TestRefusals:
                 connection.sendall(sent)
         wait_for(lambda: service.figure("cifar_requests_in_flight") == 1, 10)  # the one that asks for it
         assert service.predict({"instances": [ZERO]}).code == 200
-        assert "Traceback" not in service.told()
+        assert "Traceback" not in service.output()
 
 
 def hostile(draw: random.Random) -> tuple[str, str, bytes, str]:
@@ -342,7 +342,7 @@ def fuzz(service: Service, requests: range) -> set[int]:
 def test_nothing_that_is_sent_breaks_it(service):
     codes = fuzz(service, range(400))
     assert codes >= {200, 400, 404, 405, 413, 415, 422}
-    assert "Traceback" not in service.told()
+    assert "Traceback" not in service.output()
 
 
 @pytest.mark.slow
@@ -351,4 +351,4 @@ def test_ten_thousand_hostile_requests_leave_no_memory_behind(service):
     before = service.figure("process_resident_memory_bytes")
     fuzz(service, range(2000, 12_000))
     assert service.figure("process_resident_memory_bytes") < 1.05 * before
-    assert "Traceback" not in service.told()
+    assert "Traceback" not in service.output()

@@ -108,8 +108,8 @@ def test_best_run_is_found_again_and_the_end_waits_for_all(store, quickstart, tm
         better = copied(store, quickstart.id, 1.0)
         broken = copied(store, quickstart.id, 1.1, b"other weights")
         service.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: "warning: reload failed: run " in service.told())
-        assert f"run {broken}: the SHA-256 of its model.weights.h5 is" in service.told()
+        wait_for(lambda: "warning: reload failed: run " in service.output())
+        assert f"run {broken}: the SHA-256 of its model.weights.h5 is" in service.output()
         assert run() == quickstart.id
         mlflow.MlflowClient(store).delete_run(broken)
         service.process.send_signal(signal.SIGHUP)
@@ -129,7 +129,7 @@ def test_best_run_is_found_again_and_the_end_waits_for_all(store, quickstart, tm
     assert [client.lost for client in clients] == [[]] * 16
     assert [client.other for client in clients] == [[]] * 16
     assert min(client.answered for client in clients) > 5
-    assert "Traceback" not in service.told()
+    assert "Traceback" not in service.output()
 
 
 def test_weights_are_not_read_before_their_hash_is_checked(store, quickstart, command, monkeypatch):

@@ -115,12 +115,14 @@ class TestBatcher:
 
         assert asyncio.run(main()) == [[2], [2], [2]]
 
-    def test_failure_is_told_to_those_it_concerns(self):
+    def test_a_failure_is_raised_in_the_requests_of_its_batch(self):
         async def main():
             batcher = Batcher(Sums(), max_size=1, max_wait=0, max_queue=9)
-            told = await asyncio.gather(*(batcher.submit(images(1, n)) for n in (12, 13, 14)), return_exceptions=True)
-            assert (told[0], told[2]) == (48, 56)
-            assert isinstance(told[1], ValueError)
+            results = await asyncio.gather(
+                *(batcher.submit(images(1, n)) for n in (12, 13, 14)), return_exceptions=True
+            )
+            assert (results[0], results[2]) == (48, 56)
+            assert isinstance(results[1], ValueError)
 
         asyncio.run(main())
 
@@ -142,7 +144,7 @@ class TestDecoding:
         assert (decoding.pixels([floats, ROWS], (2, 2, 1)) == expected).all()
 
     @pytest.mark.parametrize(
-        ("value", "told"),
+        ("value", "message"),
         [
             ([[[1], [2]]], "wrong shape"),
             ([[1, 2], [3, 4]], "wrong shape"),
@@ -162,11 +164,11 @@ class TestDecoding:
             ([[[1], [2]], [[3], [10**400]]], "out of range"),
         ],
     )
-    def test_what_are_no_images(self, value, told):
+    def test_what_are_no_images(self, value, message):
         with pytest.raises(HTTPException) as error:
             decoding.pixels([ROWS, value], (2, 2, 1))
         assert error.value.status_code == 422
-        assert error.value.detail.startswith(told)
+        assert error.value.detail.startswith(message)
         assert "(2, 2, 1)" in error.value.detail
 
     @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -216,9 +218,9 @@ class TestMiddleware:
     def test_token(self):
         _, app = guarded("secret")
         for path in ("/v1/models/none", "/metrics", "/openapi.json", "/docs", "/nothing"):
-            code, headers, told = asyncio.run(asked(app, "GET", path, b""))
+            code, headers, answer = asyncio.run(asked(app, "GET", path, b""))
             assert (code, headers["www-authenticate"]) == (401, "Bearer")
-            assert told == {"error": "a bearer token is required"}
+            assert answer == {"error": "a bearer token is required"}
         for wrong in ("secret", "Bearer secre", "Bearer secret2", "Bearer sécret"):
             assert asyncio.run(asked(app, "GET", "/v1/models/none", authorization=wrong))[0] == 401
         assert asyncio.run(asked(app, "GET", "/v1/models/none", authorization="Bearer secret"))[0] == 200
@@ -239,8 +241,8 @@ class TestMiddleware:
     def test_draining_is_announced(self):
         service, app = guarded()
         service.is_draining = True
-        code, headers, told = asyncio.run(asked(app, "GET", "/readyz"))
-        assert (code, headers["connection"], told) == (503, "close", {"error": "the service is shutting down"})
+        code, headers, answer = asyncio.run(asked(app, "GET", "/readyz"))
+        assert (code, headers["connection"], answer) == (503, "close", {"error": "the service is shutting down"})
         assert asyncio.run(asked(app, "GET", "/livez"))[0] == 200
 
     def test_bodies_in_flight_have_a_limit_and_a_time(self):
@@ -263,9 +265,9 @@ class TestMiddleware:
     def test_body_that_is_too_large(self, sized):
         _, app = guarded(max_body=100)
         headers = {"content_length": "101"} if sized else {"transfer_encoding": "chunked"}
-        code, _, told = asyncio.run(asked(app, "POST", "/predict", b"x" * 101, content_type="image/png", **headers))
+        code, _, answer = asyncio.run(asked(app, "POST", "/predict", b"x" * 101, content_type="image/png", **headers))
         assert code == 413
-        assert told["error"].endswith("100" if sized else "100 bytes")
+        assert answer["error"].endswith("100" if sized else "100 bytes")
 
     def test_client_that_goes_away(self):
         service, _ = guarded()

@@ -293,7 +293,7 @@ class TestLoss:
             ("task.loss=fokal", "task.loss=fokal: should be 'cross_entropy' or 'focal'"),
         ],
     )
-    def test_a_mistake_is_told_in_a_line(self, compose, override, line):
+    def test_a_mistake_is_answered_in_one_line(self, compose, override, line):
         with pytest.raises(InputError) as refused:
             Experiment.prepare(compose(*TINY, override))
         assert str(refused.value) == line

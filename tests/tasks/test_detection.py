@@ -323,9 +323,9 @@ class TestEvaluation:
         matches = detection.match(built(split).answers(found), split, len(NAMES))
         np.testing.assert_array_equal(matches.matrix, [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [1, 1, 0, 0]])
         np.testing.assert_allclose(matches.quality, [2 * 0.8 / 5, 0])
-        told = built(split).decode(found)
-        assert [one["class"] for one in told[0]] == ["cat", "owl", "owl", "cat"]
-        assert told[0][0] == {"class": "cat", "score": pytest.approx(0.9), "box": [0, 0, 10, 8]}
+        answers = built(split).decode(found)
+        assert [one["class"] for one in answers[0]] == ["cat", "owl", "owl", "cat"]
+        assert answers[0][0] == {"class": "cat", "score": pytest.approx(0.9), "box": [0, 0, 10, 8]}
         drawn = built(split).draw(split.images[0], {name: values[0] for name, values in found.items()})
         assert drawn.dtype == np.uint8 and drawn.any()
 

@@ -477,7 +477,7 @@ def test_trains_on_jax(tmp_path, head):
         (["callbacks.checkpoint.monitor=val/iou"], "callbacks.checkpoint.monitor=val/iou: never logged"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_in_a_line(prepare, overrides, line):
+def test_a_mistake_is_answered_in_one_line(prepare, overrides, line):
     with pytest.raises(InputError) as refused:
         prepare(*TINY, *overrides)
     assert str(refused.value).startswith(line)
