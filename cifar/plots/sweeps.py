@@ -11,17 +11,13 @@ from collections.abc import Mapping, Sequence
 from textwrap import wrap
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
+from cifar.plots.columns import Column, Scale, horizontal_axis, number_axis, vertical_axis
 from cifar.plots.style import BLUE, GRAY, GREEN, GRID, ORANGE, SKY, SMALL, TEXT, new_figure, short
 
-Column = Sequence[float] | Sequence[str]
-WIDE = 30
-"""Minimum ratio of the greatest to the smallest positive number for a logarithmic axis."""
 NAMED, FRONT = 5, 12
 """Maximum number of runs named in a legend."""
 
@@ -34,7 +30,7 @@ def parallel_coordinates(params: Mapping[str, Column], values: Sequence[float], 
     ax.axis("off")
     heights = []
     for place, (name, column) in enumerate(axes_of.items()):
-        scale = _Scale(column)
+        scale = Scale(column)
         heights.append(scale.heights)
         ax.plot([place, place], [0, 1], color=GRAY, linewidth=1, zorder=2)
         for height, label in scale.ticks:
@@ -94,18 +90,18 @@ def slices(params: Mapping[str, Column], values: Sequence[float], metric: str, l
         ax.remove()
     best, age = _worst_first(values, lower)[-1], 0.25 + 0.75 * np.arange(1, len(values) + 1) / len(values)
     for number, (ax, (name, column)) in enumerate(zip(axes.flat, params.items(), strict=False)):
-        places = _along(ax, column)
+        places = horizontal_axis(ax, column)
         ax.scatter(places, values, s=42, color=BLUE, alpha=age, linewidths=0)
         ax.scatter(places[best], values[best], s=130, facecolors="none", edgecolors=ORANGE, linewidths=2.2)
         ax.set_xlabel(short(name, 40), fontsize=TEXT)
         if number % columns == 0:
             ax.set_ylabel(metric, fontsize=TEXT)
         ax.grid(color=GRID)
-    _value_axis(axes[0, 0], values)
+    vertical_axis(axes[0, 0], values)
     return figure
 
 
-def optimisation_history(values: Sequence[float | None], metric: str, lower: bool) -> Figure:
+def optimization_history(values: Sequence[float | None], metric: str, lower: bool) -> Figure:
     """The objective of each run in the order of their ends, and the best so far; None for no result."""
     finished = [(number, value) for number, value in enumerate(values, start=1) if value is not None]
     numbers, results = [number for number, _ in finished], np.array([value for _, value in finished])
@@ -128,7 +124,7 @@ def optimisation_history(values: Sequence[float | None], metric: str, lower: boo
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.set_xlabel("run", fontsize=TEXT)
     ax.set_ylabel(metric, fontsize=TEXT)
-    _value_axis(ax, results)
+    vertical_axis(ax, results)
     ax.grid(color=GRID)
     ax.legend(frameon=False, fontsize=SMALL)
     return figure
@@ -155,7 +151,7 @@ def curves_of_runs(histories: Mapping[str, Sequence[float]], metric: str, lower:
         )
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside lower left", frameon=False, fontsize=SMALL)
-    _value_axis(ax, [value for history in histories.values() for value in history])
+    vertical_axis(ax, [value for history in histories.values() for value in history])
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.set_xlabel("epoch", fontsize=TEXT)
     ax.set_ylabel(metric, fontsize=TEXT)
@@ -183,8 +179,8 @@ def pareto_front(values: np.ndarray, metrics: Sequence[str], lower: Sequence[boo
         ax.plot(values[chosen, i], values[chosen, j], "o-" if len(metrics) == 2 else "o", color=ORANGE, linewidth=1.5)
         for number, run in enumerate(chosen, start=1):
             ax.annotate(str(number), values[run, [i, j]], (5, 5), textcoords="offset points", fontsize=SMALL)
-        _number_axis(ax.xaxis, values[:, i])
-        _number_axis(ax.yaxis, values[:, j])
+        number_axis(ax.xaxis, values[:, i])
+        number_axis(ax.yaxis, values[:, j])
         for axis, metric, low in ((ax.xaxis, metrics[i], lower[i]), (ax.yaxis, metrics[j], lower[j])):
             axis.set_label_text(f"{metric} ({'lower' if low else 'higher'} is better)", fontsize=TEXT)
         ax.grid(color=GRID)
@@ -207,76 +203,6 @@ def pareto_optimal(values: np.ndarray, lower: Sequence[bool]) -> np.ndarray:
     as_good = (losses[:, None] <= losses[None]).all(axis=2)
     better = (losses[:, None] < losses[None]).any(axis=2)
     return ~(as_good & better).any(axis=0)
-
-
-class _Scale:
-    """Positions of a column's values on an axis from 0 to 1, and its ticks."""
-
-    def __init__(self, column: Column):
-        if _is_text(column):
-            names = list(dict.fromkeys(column))
-            places = {name: (rank + 0.5) / len(names) for rank, name in enumerate(names)}
-            self.heights = [places[value] for value in column]
-            self.ticks = [(place, short(name, 18)) for name, place in places.items()]
-            return
-        change = np.log if _is_wide(column) else np.asarray
-        low, high = change(min(column)), change(max(column))
-        places = (change(column) - low) / (high - low) if high > low else np.full(len(column), 0.5)
-        self.heights = list(places)
-        marks = _few(places, column) or [mark for mark in _marks(column) if min(column) <= mark <= max(column)]
-        self.ticks = [((change(mark) - low) / (high - low) if high > low else 0.5, f"{mark:.4g}") for mark in marks]
-
-
-def _few(places: Sequence[float], numbers: Sequence[float]) -> list[float]:
-    """Return the values if they are few and apart enough for a tick each; otherwise none."""
-    apart = np.diff(np.unique(places))
-    return list(np.unique(numbers)) if len(apart) < 8 and (apart > 0.04).all() else []
-
-
-def _marks(numbers: Sequence[float]) -> np.ndarray:
-    if not _is_wide(numbers):
-        return MaxNLocator(8).tick_values(min(numbers), max(numbers))
-    return LogLocator(subs=(1, 3)).tick_values(min(numbers), max(numbers))
-
-
-def _along(ax: Axes, column: Column) -> Column:
-    """Set up a horizontal axis for a column; return the positions of its values."""
-    if not _is_text(column):
-        _number_axis(ax.xaxis, column)
-        if marks := _few(_Scale(column).heights, column):
-            ax.set_xticks(marks)
-        return column
-    names = list(dict.fromkeys(column))
-    turned = len(names) * max(map(len, names)) > 40  # characters in a line below the panel
-    ax.set_xticks(
-        range(len(names)),
-        [short(name, 18) for name in names],
-        rotation=30 if turned else 0,
-        ha="right" if turned else "center",
-    )
-    ax.set_xlim(-0.5, len(names) - 0.5)
-    return [names.index(value) for value in column]
-
-
-def _value_axis(ax: Axes, values: Column) -> None:
-    _number_axis(ax.yaxis, values)
-
-
-def _number_axis(axis: Axis, numbers: Column) -> None:
-    if _is_wide(numbers):
-        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-        axis.set_minor_formatter(NullFormatter())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _is_text(column: Column) -> bool:
-    return any(isinstance(value, str) for value in column)
-
-
-def _is_wide(numbers: Column) -> bool:
-    """True if most of the positive numbers would be crowded at the lower end of a linear axis."""
-    low, high = min(numbers), max(numbers)
-    return low > 0 and high > WIDE * low and np.median(numbers) < low + 0.2 * (high - low)
 
 
 def _worst_first(values: Sequence[float], lower: bool) -> list[int]:

@@ -154,4 +154,4 @@ def test_any_values_can_be_drawn(values, data):
     params = {"text": texts, "number": numbers}
     for draw in (sweeps.parallel_coordinates, sweeps.slices):
         draw(params, values, "val/loss", lower=True).savefig(io.BytesIO(), dpi=20)
-    sweeps.optimisation_history([None, *values], "val/loss", lower=False).savefig(io.BytesIO(), dpi=20)
+    sweeps.optimization_history([None, *values], "val/loss", lower=False).savefig(io.BytesIO(), dpi=20)
