@@ -371,11 +371,11 @@ def test_precision_recall_of_any_number_of_classes(k):
     assert len(figure.legends[0].get_texts()) == min(k, 10) + 1
 
 
-def test_what_was_found_stands_below_what_is_there():
+def test_detections_are_drawn_below_objects():
     there, found = pictures(2)
     figure = drawn(plots.found_and_true({"best": [(there, found, "quality 0.50")], "worst": []}, "Mean quality 0.5"))
     above, below = figure.axes[:2]
     np.testing.assert_array_equal(above.images[0].get_array(), there)
     np.testing.assert_array_equal(below.images[0].get_array(), found)
-    assert above.get_title(loc="left") == "best: there"
+    assert above.get_title(loc="left") == "best: objects"
     assert below.get_title(loc="left") == "detections, quality 0.50"
