@@ -52,10 +52,10 @@ class Activation(keras.layers.Activation):
 
 @keras.saving.register_keras_serializable("cifar")
 class MaxPooling2D(keras.layers.MaxPooling2D):
-    """Max pooling of images whose gradient XLA computes element by element.
+    """Max pooling with an elementwise gradient under XLA.
 
-    XLA makes a scatter of the gradient of its own max pooling: on a CPU that is a loop, 19 times as slow in float32; on
-    a GPU it is slow where it must be deterministic (jax#17844). TensorFlow without XLA has an operation for it.
+    XLA implements the gradient of its max pooling as a scatter: a loop on CPUs, 19 times slower in float32, and slow on
+    GPUs if it must be deterministic (jax#17844). TensorFlow without XLA has an operation for it.
     """
 
     def call(self, inputs):
