@@ -176,3 +176,16 @@ class TestCommandLine:
         done = command(*arguments)
         assert (done.code, done.stdout) == (2, "")
         assert done.stderr.startswith("usage: ")
+
+
+@pytest.mark.slow
+class TestQuiet:
+    """Commands on runs start without the notes that TensorFlow prints when it is imported unsilenced."""
+
+    @pytest.mark.parametrize("command", ["evaluate", "predict", "export"])
+    def test_nothing_of_tensorflow_is_printed(self, quickstart, tmp_path, command):
+        image = tmp_path / "image.png"
+        Image.new("L", (8, 8)).save(image)
+        more = {"evaluate": [], "predict": [image], "export": [tmp_path / "exported", "--format", "savedmodel"]}
+        done = run_python("-m", "cifar", "--tracking-uri", quickstart.uri, command, quickstart.id, *more[command])
+        assert (done.code, done.stderr) == (0, "")

@@ -42,7 +42,7 @@ else:
 
 
 def load(module: str) -> ModuleType:
-    """Import `module`, without the search for garbage that takes half the time of a large one.
+    """Import `module` without the search for garbage, which saves 0.6 of 3.7 CPU seconds for TensorFlow and Keras.
 
     What a library makes when it is imported stays, so that the collector need not look at it afterwards either.
     """
@@ -74,7 +74,7 @@ def load_tensorflow(backend: str = "tensorflow") -> None:
 def _hidden(module: str) -> Iterator[None]:
     """Inside the `with`, `module` is not to be imported: TensorFlow 2.21 does so wherever JAX is installed.
 
-    Its converter for phones, which takes JAX's functions too, is the reason: 100 MiB and half a second.
+    Its converter for phones, which takes JAX's functions too, is the reason: 106 MiB and 0.3 of 3.4 CPU seconds.
     """
     before = sys.modules.get(module)
     sys.modules[module] = None  # type: ignore[assignment]
