@@ -20,7 +20,13 @@ from cifar.runtime.paths import ROOT
 from helpers.runs import composed
 
 CONF = ROOT / "conf"
-PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "benchmarks" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 PLACEHOLDERS = {"DIR": "/dir", "FILE": "file", "RUN_ID": "abcd", "LAYER": "conv", "HOST": "host", "NAME": "name"}
 NO_SETTINGS = (".txt", ".json", ".h5", ".keras", ".onnx", ".tflite", ".yaml", "model.predict")
 """Ends of names of files and methods, which look like settings."""
