@@ -122,3 +122,12 @@ def test_lookahead_starts_from_the_initial_weights(fitted, compose):
     initial = Experiment.prepare(compose(*TINY, "model.filters=[4,8]")).model()
     slow, _ = fitted("callbacks=none", "weight_averaging=lookahead", "weight_averaging.sync_period=1000")
     assert all(map(np.array_equal, trainable(slow), trainable(initial)))
+
+
+@pytest.mark.parametrize(
+    "setting", [{"name": "ema", "decay": 0.9}, {"name": "lookahead", "sync_period": 3, "slow_step_size": 0.5}]
+)
+def test_optimizer_comes_back_from_its_configuration(setting):
+    optimizer = build(**setting)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
+    assert again.get_config() == optimizer.get_config()
