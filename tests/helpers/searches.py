@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cifar.search import storage
+from cifar.config.schema import validate
 from cifar.sweep import space
 from cifar.sweep.jobs import Job, Outcome
 from cifar.sweep.search import Options
@@ -21,7 +21,15 @@ def search_options(sampler: str = "random", pruner: str = "none", n_trials: int 
               "nsgaii": {"population_size": 3}, "median": {"n_startup_trials": 1, "n_warmup_steps": 0}}  # fmt: skip
     own = {"name": sampler, "seed": 3, **stated.get(sampler, {}), **more}
     ending = {"name": pruner, **stated.get(pruner, {})}
-    return Options(n_trials=n_trials, storage=None, study_name=None, params={}, sampler=own, pruner=ending)
+    options = {
+        "n_trials": n_trials,
+        "storage": None,
+        "study_name": None,
+        "params": {},
+        "sampler": own,
+        "pruner": ending,
+    }
+    return validate(Options, options, "hydra.sweeper")
 
 
 def open_study(
@@ -30,12 +38,6 @@ def open_study(
     study = Study(f"sqlite:///{folder / 'optuna.db'}", chosen or search_options(), dimensions, objectives, epochs=9)
     study.open(name, "key")
     return study
-
-
-def trial_id(study: Study, number: int) -> int:
-    """The id of a trial of `open_study`, by which Optuna's storage knows it."""
-    backend = storage.open_storage(study.url)
-    return backend.get_trial_id_from_study_id_trial_number(backend.get_study_id_from_name("study"), number)
 
 
 def outcome_of(trial, status: str = "FINISHED", loss: float = 1.0) -> Outcome:

@@ -20,11 +20,10 @@ from cifar.runtime.paths import ROOT
 from cifar.search import storage
 from cifar.search.trial import TRIAL, variables
 from cifar.sweep import space
-from cifar.sweep.search import Options
 from cifar.sweep.studies import JOB, OUTCOME, PROCESS
 from helpers.processes import Completed, run_warm
 from helpers.runs import TINY, sqlite
-from helpers.searches import SPACE, draw_trials, open_study, outcome_of, search_options, trial_id
+from helpers.searches import SPACE, draw_trials, open_study, outcome_of, search_options
 from hydra_plugins.optuna_sweeper import _dimension, _encoded
 
 SEARCH = ("--multirun", "hydra/sweeper=optuna")
@@ -156,7 +155,7 @@ class TestSamplers:
 
     def test_another_seed_draws_otherwise(self, tmp_path):
         (tmp_path / "other").mkdir()
-        other = replace_seed(search_options(), 4)
+        other = search_options(seed=4)
         assert draw_trials(open_study(tmp_path), 2) != draw_trials(open_study(tmp_path / "other", other), 2)
 
     def test_grid_is_whole(self, tmp_path):
@@ -184,16 +183,13 @@ class TestSamplers:
         assert [direction.name for direction in known.directions] == ["MINIMIZE", "MINIMIZE"]
 
 
-def replace_seed(chosen: Options, seed: int) -> Options:
-    return chosen.model_copy(update={"sampler": {**chosen.sampler, "seed": seed}})
-
-
 TAKE = """
 import os, sys
 from helpers.searches import open_study
 from pathlib import Path
-trial, _ = open_study(Path(sys.argv[1])).take(total=100)
-print(trial.number, flush=True)
+study = open_study(Path(sys.argv[1]))
+trial, _ = study.take(total=100)
+print(study.trial_id(trial), flush=True)
 os.kill(os.getpid(), 9)
 """
 
@@ -203,7 +199,7 @@ def abandoned(tmp_path) -> int:
     """The id of a trial whose sweep was killed."""
     done = run_warm("-c", TAKE, tmp_path, PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}")
     assert done.code == -9, done.stderr
-    return trial_id(open_study(tmp_path), int(done.stdout))
+    return int(done.stdout)
 
 
 class TestAbandonedTrial:
@@ -303,11 +299,11 @@ class TestPruneCallback:
         other, _ = study.take(total=2)
         backend = storage.open_storage(study.url)
         for epoch in range(1, 10):
-            backend.set_trial_intermediate_value(trial_id(study, other.number), epoch, 0.5)
+            backend.set_trial_intermediate_value(study.trial_id(other), epoch, 0.5)
         study.tell(other, outcome_of(other, loss=0.5))
         trial, _ = study.take(total=2)
         told = variables(
-            study.url, "study", trial_id(study, trial.number), search_options(pruner="median").pruner, epochs=9
+            study.url, "study", study.trial_id(trial), search_options(pruner="median").pruner.model_dump(), epochs=9
         )
         monkeypatch.setenv(TRIAL, told[TRIAL])
 
@@ -316,7 +312,7 @@ class TestPruneCallback:
             for epoch, loss in enumerate(losses, start=first):
                 callback.on_epoch_begin(epoch, {})
                 callback.on_epoch_end(epoch, {"val_loss": loss})
-            return backend.get_trial(trial_id(study, trial.number)).intermediate_values
+            return backend.get_trial(study.trial_id(trial)).intermediate_values
 
         return fit
 
