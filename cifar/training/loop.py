@@ -48,7 +48,8 @@ class Loop(keras.callbacks.Callback):
         self._experiment, self._run, self._steps = experiment, run, experiment.steps_per_epoch
         chosen = experiment.callbacks(run.folder)
         kept_by = keeper(settings.callbacks)
-        self._keeper = dict(zip(settings.callbacks, chosen, strict=True))[kept_by] if kept_by else None
+        # After those that the settings name, an experiment may have more.
+        self._keeper = dict(zip(settings.callbacks, chosen, strict=False))[kept_by] if kept_by else None
         self._callbacks = keras.callbacks.CallbackList(
             chosen, model=model, epochs=settings.total_epochs, steps=self._steps
         )
