@@ -104,7 +104,8 @@ def undisturbed_and_resumed():
 
     def fit(experiment: Experiment, run_id: str | None = None) -> tuple[str, str]:
         model = experiment.compiled_model()
-        with tracking.start(experiment.settings.tracking, run_id and tracking.locked(run_id)) as run:
+        started_run = tracking.start(experiment.settings.tracking, run_id and tracking.locked(run_id))
+        with interrupts.handled(), started_run as run:
             started.append(run.id)
             trained = trainer.fit(experiment, model, run, resumed=run_id is not None)
             return run.id, trainer.weights_sha256(trained)
@@ -113,7 +114,7 @@ def undisturbed_and_resumed():
         tracking.connect(experiment.settings.tracking.uri)
         undisturbed = fit(experiment)
         interrupted = InterruptedExperiment(experiment.settings, experiment.dataset, experiment.task, place)
-        with interrupts.handled(), pytest.raises(Interrupted) as end:
+        with pytest.raises(Interrupted) as end:
             fit(interrupted)
         assert end.value.signum == signal.SIGINT
         return [undisturbed, fit(experiment, started[-1])]
