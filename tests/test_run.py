@@ -22,7 +22,6 @@ from PIL import Image
 
 from cifar import plots
 from cifar.config.compose import read
-from cifar.config.registry import DATASETS
 from cifar.config.settings import flatten
 from cifar.runtime.paths import ROOT
 from cifar.training import trainer
@@ -154,7 +153,7 @@ assert "cifar" not in sys.modules
 print(json.dumps(model.predict(np.load("images.npy")).tolist()))
 """
         data = read(artifact("config.yaml").read_text()).data
-        np.save(tmp_path / "images.npy", DATASETS.build(data, seed=0).test.images)
+        np.save(tmp_path / "images.npy", data.build(seed=0).test.images)
         done = run_warm("-c", script, quickstart.uri, quickstart.id, cwd=tmp_path)
         assert done.code == 0, done.stderr
         outputs = np.array(json.loads(done.stdout.splitlines()[-1]))
@@ -239,11 +238,15 @@ class TestFailure:
         monkeypatch.setattr(plots, "confusion_matrix", broken)
         run = main("callbacks=[checkpoint,csv_logger]")
         assert run.info.status == "FINISHED"
-        failed = ("picture confusion_matrix", "MLflow model")
-        assert capfd.readouterr().err.splitlines() == [f"warning: {name} not recorded: OSError: no space left"
-                                                       for name in failed]  # fmt: skip
+        picture, model = "picture confusion_matrix", "MLflow model"
+        warnings = capfd.readouterr().err.splitlines()
+        assert warnings[0] == f"warning: {picture} not recorded: OSError: no space left"
+        assert warnings[1].startswith(
+            f"warning: {model} not recorded: TrainingError: run {run.info.run_id}: no space left"
+        )
         tags = {name: value for name, value in run.data.tags.items() if name.startswith("not_recorded.")}
-        assert tags == {f"not_recorded.{name}": "OSError: no space left" for name in failed}
+        assert tags.keys() == {f"not_recorded.{name}" for name in (picture, model)}
+        assert all("no space left" in value for value in tags.values())
         assert {"weights_sha256", "weights_file_sha256"} <= run.data.tags.keys()
         assert {"best/loss", "test/accuracy"} <= run.data.metrics.keys()
         folder = Path(store.removeprefix("sqlite:///")).parent / "mlruns" / run.info.run_id / "artifacts"

@@ -162,7 +162,8 @@ class Loop(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         images = len(self._experiment.dataset.train) * (self.step - self._first_step) / self._steps
         speed = images / (self._training_end - self._epoch_start)
-        self.history.append(logs, lr=self.model.optimizer.learning_rate, images_per_second=speed)
+        lr = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        self.history.append(logs, lr=lr, images_per_second=speed)
         self._progress.epoch_done(self.history.metrics(epoch + 1), is_best=self.history.has_improved)
         self._callbacks.on_epoch_end(epoch, logs)
         averaging.swap(self.model)

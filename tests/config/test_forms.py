@@ -46,4 +46,4 @@ def test_list_and_mapping_are_taken(path, key, form):
         needed = ["data.path=/dir"] if "path: ???" in path.read_text() else []
         settings = resolve(composed(choice, *needed, f"{group}.{override}"))
         experiment.check(settings)
-        assert getattr(settings, group.name)[key] == OverridesParser.create().parse_override(override).value()
+        assert settings.model_dump()[group.name][key] == OverridesParser.create().parse_override(override).value()

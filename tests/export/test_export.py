@@ -334,8 +334,8 @@ class TestPlace:
     @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
     def test_nothing_has_a_number_after_a_kill(self, tmp_path, signum):
         script = (
-            "import sys, time, pathlib\nfrom cifar import interrupts\nfrom cifar.export import place\n"
-            "with interrupts.handled(), place.partial(pathlib.Path(sys.argv[1])) as folder:\n"
+            "import sys, time, pathlib\nfrom cifar.export import versioned_dir\nfrom cifar.runtime import interrupts\n"
+            "with interrupts.handled(), versioned_dir.partial(pathlib.Path(sys.argv[1])) as folder:\n"
             "    (folder / 'saved_model.pb').touch()\n    print('written', flush=True)\n    time.sleep(60)\n"
         )
         process = subprocess.Popen([sys.executable, "-c", script, tmp_path], cwd=ROOT, env=clean_environment(),

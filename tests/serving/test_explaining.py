@@ -66,7 +66,7 @@ def test_together_as_alone(images):
     network = pooled()
 
     async def main() -> list[np.ndarray]:
-        batcher = Batcher(explainer(network), most=8, wait=50, queue=8)
+        batcher = Batcher(explainer(network), max_size=8, max_wait=50, max_queue=8)
         return await asyncio.gather(*(batcher.submit([(image, k)]) for k, image in enumerate(images)))
 
     np.testing.assert_allclose(np.concatenate(asyncio.run(main())), heat_of(network, images, [0, 1, 2]), atol=1e-6)

@@ -15,6 +15,7 @@ from cifar import tracking
 from cifar.config.compose import read, resolve
 from cifar.config.settings import identity
 from cifar.sweep import grid, jobs
+from cifar.training.experiment import Experiment
 from helpers.processes import Completed
 from helpers.runs import composed, record, sqlite
 
@@ -116,7 +117,8 @@ class TestSameSweepAgain:
         (job,) = started[2:]
         settings = resolve(composed(*job.overrides))
         assert settings.tracking.name == "'seed'=1"
-        assert tracking.find_resumable(settings, job.overrides)[1] == killed.info.run_id
+        found = tracking.newest_unfinished(settings, Experiment.prepare(settings).dataset)
+        assert found and found.id == killed.info.run_id
 
 
 class TestEqualJobs:

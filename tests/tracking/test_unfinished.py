@@ -101,7 +101,7 @@ class TestData:
         assert mlflow.MlflowClient(sqlite(folder)).get_run(run).data.params["data.path"] == str(photos)
 
     def test_auto_passes_over_runs_of_other_data(self, killed, photos, tmp_path, monkeypatch, folder):
-        given = "data=folder", "data.path=photos", "data.size=8"
+        given = "data=folder", "data.path=photos", "data.size=8", f"tracking.uri={sqlite(folder)}"
         monkeypatch.chdir(tmp_path)
         run = killed(*given)
         experiment = Experiment.prepare(resolve(composed(*given)))
@@ -117,7 +117,7 @@ class TestClaim:
         held = store.claim_run(sqlite(folder), run)
         told = mistake(f"resume={run}", f"tracking.uri={sqlite(folder)}")
         assert told == f"resume={run}: another process has just resumed the run"
-        experiment = Experiment.prepare(resolve(composed("data=digits", "seed=7")))
+        experiment = Experiment.prepare(resolve(composed("data=digits", "seed=7", f"tracking.uri={sqlite(folder)}")))
         assert tracking.newest_unfinished(experiment.settings, experiment.dataset) is None
         held.release()
         assert tracking.newest_unfinished(experiment.settings, experiment.dataset).id == run
@@ -169,7 +169,7 @@ class TestSettings:
         uri = sqlite(folder)
         record(uri, "a run")
         of_sweep = resolve(composed("data=digits")).tracking
-        with tracking.sweep(of_sweep, "key", True) as parent:
+        with tracking.sweep(of_sweep, "key", ["digits"], True) as parent:
             pass
         told = mistake(f"resume={parent.id}", f"tracking.uri={uri}")
         assert told.startswith(f"run {parent.id} is a sweep, ")
