@@ -133,7 +133,7 @@ class Project(RuleBasedStateMachine):
     def resume(self, pick):
         run = self.picked(pick)
         ended = self.python(self.home / "run.py", f"resume={run}")
-        if self.store[run].status == "FINISHED" or self.asked[run].extra != self.extra or self.is_deleted:
+        if self.store[run].status == "FINISHED" or not self.can_resume(run):
             self.expect(ended, {2})
         else:
             self.expect(ended, {0})
@@ -151,7 +151,7 @@ class Project(RuleBasedStateMachine):
             self.tell(["resume twice", run], ended)
             codes.append(ended.code)
             self.one_line(ended)
-        assert sorted(codes) == ([2, 2] if self.asked[run].extra != self.extra or self.is_deleted else [0, 2])
+        assert sorted(codes) == ([0, 2] if self.can_resume(run) else [2, 2])
 
     @precondition(lambda self: self.known())
     @rule(pick=picks)
@@ -320,6 +320,11 @@ class Project(RuleBasedStateMachine):
         Project.processes += 1
         told = [str(part) for part in what if str(part) not in SETTINGS]
         print(*told, "->", ended.code, *ended.stderr.splitlines()[:4], flush=True)
+
+    def can_resume(self, run: str) -> bool:
+        """False where its data or its experiment are not there, or where it was ended before its settings were kept."""
+        has_settings = (self.home / "mlruns" / run / "artifacts" / "config.yaml").exists()
+        return has_settings and self.asked[run].extra == self.extra and not self.is_deleted
 
     def expect(self, ended: Completed, codes: set[int]) -> None:
         self.one_line(ended)
