@@ -21,6 +21,9 @@ from cifar.training.experiment import Experiment
 from helpers.processes import Completed, run_warm
 from helpers.runs import Recorded, composed, sqlite
 
+# A shell starts what runs in its background with SIGINT ignored, and all processes inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite-golden", action="store_true", help="rewrite tests/training/golden.json")
