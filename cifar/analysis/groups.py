@@ -99,8 +99,8 @@ def _check_ignored(runs: Sequence[StoredRun], ignored: Collection[str]) -> None:
     for name in ignored:
         if name not in names:
             new = renamed.new_name(name, names)
-            told = f"it is called {new} now" if new else did_you_mean(name, names)
-            raise InputError(f"--ignore {name}: no run has such a setting; {told}")
+            hint = f"it is called {new} now" if new else did_you_mean(name, names)
+            raise InputError(f"--ignore {name}: no run has such a setting; {hint}")
 
 
 def _settings(run: StoredRun, ignored: Collection[str] = ()) -> dict[str, str]:

@@ -87,8 +87,8 @@ def validate(record: type[Record], settings: Mapping[str, Any], where: str) -> R
 
 
 def _one_line(error: ValidationError, record: type[BaseModel], where: str) -> str:
-    # A misspelt key makes another one missing. Of what the members of a union say of a value, the one that looked
-    # furthest into it tells.
+    # A misspelt key makes another one missing. Of the errors of a union's members, the one at the
+    # greatest depth is shown.
     errors = sorted(error.errors(), key=lambda found: found["type"] == "missing")
     alike = (found for found in errors if found["loc"][:1] == errors[0]["loc"][:1])
     first = max(alike, key=lambda found: (found["type"] != "missing", len(found["loc"])))

@@ -1,7 +1,7 @@
 """How the next trial of a study is chosen: Optuna's samplers.
 
-A sampler is built anew for each trial, from the sweep's seed and the trial's number. So a sweep that is gone on with
-draws what it would have drawn undisturbed, and two sweeps that share a study do not draw the same.
+A sampler is built for each trial, from the sweep's seed and the trial's number. So a resumed sweep draws what it would
+have drawn without the interruption, and two sweeps that share a study do not draw the same.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from cifar.config.settings import Settings, TrackingSettings, flatten, identity,
 from cifar.files import hashing, ownership
 from cifar.interfaces import Dataset, Evaluation
 from cifar.runtime import job_report, processes
-from cifar.runtime.errors import InputError, Interrupted, Pruned, TrainingError, is_expected, reason, warn
+from cifar.runtime.errors import InputError, Interrupted, Pruned, TrainingError, first_line, is_expected, reason, warn
 from cifar.runtime.lazy import keras
 from cifar.runtime.paths import COMMAND, RUN, WEIGHTS
 from cifar.runtime.quiet import silenced
@@ -188,7 +188,7 @@ class Run:
         try:
             yield
         except Exception as error:
-            reason = f"{type(error).__name__}: {store.first_line(error)}"
+            reason = f"{type(error).__name__}: {first_line(error)}"
             warn(f"{name} not recorded: {reason}")
             self.log_tags({f"not_recorded.{name}": reason})
 

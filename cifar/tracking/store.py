@@ -21,7 +21,7 @@ from typing import TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from cifar.config.settings import TrackingSettings
-from cifar.runtime.errors import InputError, TrainingError, warn
+from cifar.runtime.errors import InputError, TrainingError, first_line, warn
 from cifar.tracking import addresses, locations
 from cifar.tracking.addresses import folder, is_database, is_local, shown
 
@@ -232,11 +232,6 @@ def retry(uri: str, call: Callable[[], Result], seconds: float = math.inf) -> Re
             warn(f"{shown(uri)} does not answer and is asked again")
         has_warned = True
         time.sleep(PAUSE)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its name where it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def claim_run(uri: str, run_id: str) -> Lock | None:

@@ -13,11 +13,10 @@ from pydantic import Field
 
 from cifar.config.schema import PositiveFloat
 from cifar.runtime import interrupts
-from cifar.runtime.errors import InputError
+from cifar.runtime.errors import InputError, first_line
 from cifar.runtime.lazy import Lazy
 from cifar.sweep.jobs import Job, Process, Slot
 from cifar.sweep.launchers.submitit import CODE, Elsewhere, RemoteJob, run
-from cifar.tracking.store import first_line
 
 ray = Lazy("ray")
 
