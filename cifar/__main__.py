@@ -7,11 +7,9 @@ import json
 import os
 import runpy
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
-from cifar.config.settings import EvaluateSettings, Views
+from cifar.evaluation import command as evaluation
 from cifar.export import formats, versioned_dir
 from cifar.files import ownership
 from cifar.images.io import encode_png, read_image, read_photo
@@ -84,10 +82,9 @@ def argument_parser() -> argparse.ArgumentParser:
     command.add_argument("--port", type=serving.port, default=5000, help="0 is any that is free (default: 5000)")
     command.set_defaults(run=ui)
 
-    command = commands.add_parser("evaluate", help="evaluate a finished run on its test images again")
-    command.add_argument("run_id", metavar="RUN")
-    command.add_argument("--tta", choices=get_args(Views), help="views of an image; those of the run by default")
-    command.set_defaults(run=evaluate)
+    command = commands.add_parser("evaluate", help="evaluate finished runs again, also on other data")
+    evaluation.add_arguments(command)
+    command.set_defaults(run=evaluation.evaluate)
 
     command = commands.add_parser(
         "predict",
@@ -161,23 +158,6 @@ def ui(arguments: argparse.Namespace) -> None:
     from cifar import tracking
 
     tracking.serve_page(arguments.tracking_uri, address)
-
-
-def evaluate(arguments: argparse.Namespace) -> None:
-    """Print the reports and the metrics of the run's weights on the test split."""
-    experiment, weights = _of_run(arguments)
-    model = _restored(experiment, weights)
-    from cifar.training import trainer
-
-    if arguments.tta:
-        chosen = experiment.settings.model_copy(update={"evaluate": EvaluateSettings(tta=arguments.tta)})
-        experiment = replace(experiment, settings=chosen)
-    evaluation = trainer.test(experiment, model)
-    for name, table in evaluation.tables.items():
-        if name.endswith(".txt"):
-            print(table)
-    for name, value in evaluation.metrics.items():
-        print(f"test/{name} {value:.4f}")
 
 
 def predict(arguments: argparse.Namespace) -> None:

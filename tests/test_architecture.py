@@ -25,7 +25,7 @@ LAYERS = (
     {"models", "tasks"},
     {"tracking"},
     {"training"},
-    {"analysis", "export", "sweep"},
+    {"analysis", "evaluation", "export", "sweep"},
     {"serving"},
     {"__main__"},
 )

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
+from cifar.config.command_line import readable
 from cifar.config.hydra_errors import explain
 from cifar.config.renamed import translated
 from cifar.config.settings import Settings, parse
 from cifar.runtime.errors import InputError
+from cifar.runtime.paths import CONF
+
+
+def composed(arguments: Sequence[str]) -> DictConfig:
+    """What Hydra composes from `conf/` with the overrides `arguments`; raises `InputError`."""
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("config", readable(arguments))
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise explain(error) from None
 
 
 def resolve(config: DictConfig) -> Settings:

@@ -1,4 +1,4 @@
-"""The command line of a resume: its overrides change the settings that the run has recorded, not those of `conf/`."""
+"""Overrides of the settings that a run has recorded, not of those of `conf/`: by a resume, and of data by commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from cifar.config.hydra_errors import explain
 from cifar.runtime.errors import InputError
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cifar.config.settings import Settings
 
 
+DATA = re.compile(r"data(@data)?(\.\w+)*=.*", re.DOTALL)
+"""An override of the settings of the data, such as `data=digits`, `data.path=DIR` or `data@data.source=digits`."""
 NOT_A_RUN = ("auto", "null", "")
 """Values of `resume` that name no run."""
 
@@ -60,6 +62,22 @@ def changed(stored: Settings, composed: DictConfig, given: Sequence[str]) -> Set
     return asked.model_copy(update={"tracking": asked.tracking.model_copy(update={"uri": uri})})
 
 
+def data_settings(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides of the settings of the data among the arguments of a command, and its other arguments."""
+    given = [argument for argument in arguments if DATA.fullmatch(argument)]
+    return given, [argument for argument in arguments if argument not in given]
+
+
+def with_data(stored: Settings, given: Sequence[str]) -> Settings:
+    """The `stored` settings of a run with its data as the overrides `given` say; raises `InputError`."""
+    from cifar.config.command_line import readable
+    from cifar.config.compose import composed
+
+    if not given:
+        return stored
+    return _applied(stored, composed([_forced(argument) for argument in given]), readable(given))
+
+
 def _applied(stored: Settings, composed: DictConfig, given: Sequence[str]) -> Settings:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -80,6 +98,8 @@ def _applied(stored: Settings, composed: DictConfig, given: Sequence[str]) -> Se
                 raise InputError(f"~{key}: the run has it, and a resume cannot drop it")
         plain: Any = OmegaConf.to_container(settings, resolve=True, throw_on_missing=True)
         return parse(plain)
+    except MissingMandatoryValue as error:
+        raise InputError(f"{error.full_key}: required setting is missing") from None
     except OmegaConfBaseException as error:
         raise explain(error) from None
 

@@ -1,5 +1,6 @@
 """Runs as MLflow records them; the only package that knows MLflow."""
 
+from cifar.tracking.ended import EndedRun
 from cifar.tracking.locks import Lock
 from cifar.tracking.page import serve as serve_page
 from cifar.tracking.run import Run, start, unrecorded
@@ -17,6 +18,7 @@ from cifar.tracking.sweeps import SweepRun, sweep
 from cifar.tracking.unfinished import find_resumable, locked, newest_unfinished
 
 __all__ = [
+    "EndedRun",
     "Lock",
     "Run",
     "SweepRun",

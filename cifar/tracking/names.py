@@ -20,3 +20,6 @@ WEIGHTS_FILE = "weights_file_sha256"
 
 SYNC_URI, SYNC_RUN = "sync_uri", "sync_run"
 """Tags of a run that was recorded here while its server was away: where it belongs, and as which run there."""
+
+EVALUATED = "evaluated."
+"""How the tag of an evaluation on other data begins; the prefix of its metrics follows. Its value is JSON."""

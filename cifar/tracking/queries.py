@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mlflow
 import numpy as np
@@ -28,7 +29,7 @@ from cifar.runtime import processes
 from cifar.runtime.errors import InputError, did_you_mean
 from cifar.runtime.paths import COMMAND
 from cifar.tracking import store
-from cifar.tracking.names import CONFIG, PROCESS, SWEEP
+from cifar.tracking.names import CONFIG, EVALUATED, PROCESS, SWEEP
 from cifar.tracking.store import RESUMED
 
 PARENT = "mlflow.parentRunId"
@@ -146,6 +147,12 @@ def predictions(run: StoredRun) -> Predictions:
             np.array([row["predicted"] for row in rows], str),
             np.array([row["label_probability"] for row in rows], float),
         )
+
+
+def other_data(run: StoredRun) -> dict[str, dict[str, Any]]:
+    """The evaluations of a run on other data: what identifies their images, by the prefix of their metrics."""
+    return {key.removeprefix(EVALUATED): json.loads(value)
+            for key, value in run.tags.items() if key.startswith(EVALUATED)}  # fmt: skip
 
 
 def find(run_id: str) -> Run:
