@@ -67,7 +67,7 @@ def main(composed: DictConfig) -> None:
         trainer.describe(experiment, model, run)
         model = trainer.fit(experiment, model, run, resumed=unfinished is not None)
         if is_first:
-            trainer.evaluate(experiment, model, run)
+            trainer.finish(experiment, model, run)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,16 @@ from cifar.analysis.groups import Group
 from cifar.analysis.predictions import Answers, Pair, by_class, have_same_images, tested
 from cifar.analysis.tables import Histories, Table
 from cifar.runtime import terminal
+from cifar.runtime.paths import COMMAND
 from cifar.tracking import queries
+from cifar.tracking.queries import StoredRun
 
 OTHER_IMAGES = "The runs have different test images: nothing is tested, and neither classes nor images are compared."
 OTHER_ANSWERS = "The runs do not name a class an image: nothing is tested, and neither classes nor images are compared."
+NO_ANSWERS = (
+    "Not all runs were evaluated on the test images: nothing is tested, and neither classes nor images are compared. "
+    f"`{COMMAND} evaluate RUN` evaluates a run; with evaluate.test=true the jobs of a sweep are evaluated."
+)
 BY_EPOCH = ("train/", "val/", "images_per_second")
 ROWS = 20
 """Of a table, that the terminal shows."""
@@ -25,8 +31,9 @@ CLASSES = 3
 class Comparison:
     """Groups of runs, their answers on the test images, how they learned, and tests of the pairs.
 
-    There are no answers where a run has another task than to classify images, and then, as where the runs have
-    different test images, no pairs. Differences in what is `ignored` do not separate groups.
+    There are no answers where a run has another task than to classify images, or was not evaluated on the test images;
+    and then, as where the runs have different test images, no pairs. Differences in what is `ignored` do not separate
+    groups.
     """
 
     groups: Sequence[Group]
@@ -38,9 +45,10 @@ class Comparison:
 
     @classmethod
     def of(cls, groups: Sequence[Group], ignored: Sequence[str] = ()) -> Comparison:
-        """Reads what the comparison needs; raises `InputError` for a run without predictions."""
+        """Reads what the comparison needs; raises `InputError` for a run that has not come to its evaluation."""
         runs = [run for group in groups for run in group.runs]
         classify = all(run.params.get("task.name", "classification") == "classification" for run in runs)
+        classify = classify and not any(map(_is_unevaluated, runs))
         answers = {run.id: queries.predictions(run) for run in runs} if classify else {}
         histories = {run.id: queries.history(run, [name for name in run.metrics if name.startswith(BY_EPOCH)])
                      for run in runs}  # fmt: skip
@@ -50,6 +58,8 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
+        if any(_is_unevaluated(run) for group in self.groups for run in group.runs):
+            return NO_ANSWERS
         if not self.same_images:
             return OTHER_IMAGES if self.answers else OTHER_ANSWERS
         return tables.verdict(self.groups, self.answers, self.pairs)
@@ -64,6 +74,11 @@ class Comparison:
         if sum(len(group.runs) > 1 for group in self.groups) > 1 and self.same_images:
             shown.append(tables.differences(self.groups, self.answers))
         return [*shown, *([tables.tests(self.groups, self.pairs)] if self.same_images else [])]
+
+
+def _is_unevaluated(run: StoredRun) -> bool:
+    """True for a run that has finished without an evaluation on the test images."""
+    return run.status == "FINISHED" and bool(run.params) and not run.is_evaluated
 
 
 def as_text(comparison: Comparison, columns: int) -> str:

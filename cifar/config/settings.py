@@ -52,9 +52,10 @@ class StateSettings(Strict):
 
 
 class EvaluateSettings(Strict):
-    """How the test images are looked at."""
+    """How the test images are looked at, and if at all: see `Settings.evaluates_test`."""
 
     tta: Views = "none"
+    test: bool | None = None
 
 
 class FinetuneSettings(Strict):
@@ -100,6 +101,11 @@ class Settings(Strict):
     def total_epochs(self) -> int:
         """Of all parts of the training."""
         return self.epochs + self.finetune.epochs
+
+    @property
+    def evaluates_test(self) -> bool:
+        """True if the run is evaluated on the test images; by default, jobs of a sweep are not."""
+        return self.tracking.parent is None if self.evaluate.test is None else self.evaluate.test
 
     @property
     def objectives(self) -> list[str]:

@@ -71,6 +71,8 @@ def distinct(settings: Sequence[Settings]) -> list[int]:
 
 def _decisive(settings: Settings) -> str:
     """The settings that decide the results of a job."""
-    drop_path = ("tracking", "state", "resume")
-    fixed = {key: value for key, value in oldest(flatten(settings)).items() if key.split(".")[0] not in drop_path}
+    ignored = ("tracking", "state", "resume")
+    fixed = {key: value for key, value in oldest(flatten(settings)).items() if key.split(".")[0] not in ignored}
+    if not fixed["evaluate.test"]:  # the default in a sweep, and absent from the settings of earlier versions
+        del fixed["evaluate.test"]
     return json.dumps(fixed, sort_keys=True)

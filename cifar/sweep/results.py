@@ -107,15 +107,12 @@ def setting_columns(names: Sequence[str]) -> list[list[str]]:
 
 
 def metrics(outcomes: Iterable[Outcome], objectives: Sequence[str]) -> list[str]:
-    """The names of those of the best epoch, the costs among the objectives, and the same of the test but the loss.
-
-    Where the test has other metrics than the validation, such as those of COCO, all of them.
-    """
+    """The names of those of the best epoch, and the costs among the objectives; the test images rank nothing."""
     known = dict.fromkeys(name for outcome in outcomes for name in outcome.metrics)
-    best = [name for name in known if name.startswith("best/")]
-    test = [name for name in known if name.startswith("test/") and name != "test/loss"]
-    same = [own for name in best if (own := name.replace("best/", "test/")) in test]
-    return [*best, *(name for name in objectives if name in objective.COSTS), *(same or test)]
+    return [
+        *(name for name in known if name.startswith("best/")),
+        *(name for name in objectives if name in objective.COSTS),
+    ]
 
 
 def _group(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> Group:

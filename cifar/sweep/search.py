@@ -84,4 +84,6 @@ def fingerprint(options: Options, space: Space, settings: Settings) -> str:
     flat = flatten(settings)
     objectives = [renamed.old_metric(name, flat) or name for name in settings.objectives]
     parts = [identity(settings), settings.epochs, objectives, searched, own]
+    if settings.evaluate.test:
+        parts.append("evaluate.test")
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

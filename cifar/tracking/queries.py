@@ -61,6 +61,11 @@ class StoredRun:
         """The identity of the test images."""
         return self.tags.get("test_fingerprint") or self.tags.get("dataset_fingerprint", "")
 
+    @property
+    def is_evaluated(self) -> bool:
+        """True if the run has metrics of the test images."""
+        return any(name.startswith("test/") for name in self.metrics)
+
     def has(self, names: Iterable[str]) -> bool:
         """True where all `names` are metrics, settings or groups of settings of the run."""
         known = {*self.metrics, *self.params, *(key.partition(".")[0] for key in self.params)}

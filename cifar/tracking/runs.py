@@ -64,7 +64,7 @@ def placeholder_dataset(run: queries.StoredRun) -> Dataset:
 
 
 def examples(run: queries.StoredRun) -> np.ndarray:
-    """The test images (n, height, width, channels) that a run recorded with its model, uint8; none if it did not.
+    """The images (n, height, width, channels) that a run recorded with its model, uint8; none if it did not.
 
     Raises `InputError` where they are something else.
     """

@@ -96,17 +96,28 @@ def on_one_device(experiment: Experiment, model: keras.Model) -> keras.Model:
     return model if devices.device_count(experiment.settings.distribute) == 1 else experiment.model()
 
 
+def finish(experiment: Experiment, model: keras.Model, run: Run) -> None:
+    """Evaluate `model` on the test split, unless the settings say not to, and record the model itself."""
+    if experiment.settings.evaluates_test:
+        evaluate(experiment, model, run)
+    else:
+        print(
+            "test: not evaluated (evaluate.test=false; the default in a sweep's jobs); "
+            f"`{COMMAND} evaluate {run.id}` evaluates the run on the test images"
+        )
+    with run.optional("MLflow model"):
+        run.log_model(layers.portable(model), experiment.dataset.val.images[:4])
+    print(f"{COMMAND} ui shows run {run.id} with its pictures, tables and model")
+
+
 def evaluate(experiment: Experiment, model: keras.Model, run: Run) -> None:
-    """Evaluate `model` on the test split; show and record that, then what may fail: pictures and the model itself."""
+    """Evaluate `model` on the test split; show and record that, then the pictures, which may fail."""
     evaluation = test(experiment, model)
     print("test:", "  ".join(f"{name} {value:.4f}" for name, value in evaluation.metrics.items()))
     for note in evaluation.notes:
         print(note)
     run.log_evaluation(evaluation, "test")
     run.log_figures(evaluation.figures)
-    with run.optional("MLflow model"):
-        run.log_model(layers.portable(model), experiment.dataset.test.images[:4])
-    print(f"{COMMAND} ui shows run {run.id} with its pictures, tables and model")
 
 
 def test(experiment: Experiment, model: keras.Model) -> Evaluation:

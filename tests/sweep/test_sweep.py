@@ -63,7 +63,8 @@ class TestSweep:
         for row in sweep.results:
             child = sweep.children[row["job"]]
             assert (row["run"], row["status"], row["reason"]) == (child.info.run_id, "FINISHED", "")
-            assert float(row["test/accuracy"]) == child.data.metrics["test/accuracy"]
+            assert float(row["best/accuracy"]) == child.data.metrics["best/accuracy"]
+            assert not [name for name in (*row, *child.data.metrics) if name.startswith("test/")]
 
     def test_ranking_is_printed(self, sweep):
         out = sweep.process.stdout
@@ -75,7 +76,9 @@ class TestSweep:
 
     def test_keeps_the_console_of_each_job(self, sweep):
         for child in sweep.children.values():
-            assert "epoch 1/1  train/loss" in mlflow.artifacts.load_text(f"{child.info.artifact_uri}/console.log")
+            console = mlflow.artifacts.load_text(f"{child.info.artifact_uri}/console.log")
+            assert "epoch 1/1  train/loss" in console
+            assert "test: not evaluated (evaluate.test=false; " in console
 
     def test_job_is_the_run_that_its_command_alone_makes(self, sweep, tmp_path):
         main = runpy.run_path(str(ROOT / "run.py"))["main"]
@@ -84,7 +87,8 @@ class TestSweep:
         (alone,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
         job = sweep.children["optimizer.lr=0.001"]
         assert alone.data.tags["weights_sha256"] == job.data.tags["weights_sha256"]
-        assert alone.data.metrics["test/loss"] == job.data.metrics["test/loss"]
+        assert alone.data.metrics["best/loss"] == job.data.metrics["best/loss"]
+        assert "test/loss" in alone.data.metrics and "test/loss" not in job.data.metrics
 
 
 class TestBrokenJob:

@@ -148,6 +148,32 @@ class TestEqualJobs:
         assert [job.name for job in started] == ["tracking.experiment=a", "tracking.experiment=b"]
 
 
+class TestEvaluation:
+    """The jobs of a sweep are evaluated on the test images only where the command says so."""
+
+    def test_is_left_out(self, sweep, started, tmp_path):
+        assert sweep("seed=1,2").code == 0
+        assert not [run for run in runs(tmp_path) if "test/accuracy" in run.data.metrics]
+        assert sweep("seed=1,2", "evaluate.test=false").code == 0
+        assert len(started) == 2, "it is the default"
+
+    def test_is_asked_for(self, sweep, started, tmp_path):
+        done = sweep("seed=1,2", "evaluate.test=true")
+        assert len([run for run in runs(tmp_path) if "test/accuracy" in run.data.metrics]) == 2
+        assert done.code == 0 and "test/" not in done.stdout
+        assert sweep("seed=1,2").code == 0
+        assert len(started) == 4, "a sweep with test metrics is another one"
+
+    def test_is_missed_by_nothing_but_the_comparison_of_images(self, sweep, tmp_path, command, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert sweep("optimizer.lr=1e-3,1e-2").code == 0
+        (parent,) = [run.info.run_id for run in runs(tmp_path) if "mlflow.parentRunId" not in run.data.tags]
+        done = command(sqlite(tmp_path), "compare", "--sweep", parent)
+        assert (done.code, done.stderr) == (0, "")
+        assert "best/accuracy" in done.stdout and "test/" not in done.stdout
+        assert "Not all runs were evaluated on the test images: nothing is tested" in " ".join(done.stdout.split())
+
+
 def test_names_are_what_was_typed(sweep, started, tmp_path):
     assert sweep("tracking.experiment='a, b','it''s = (1)','${data.name}'".replace("it''s", "it is")).code == 0
     assert [job.name for job in started] == [
