@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
+from cifar.runtime.paths import COMMAND
 
 if TYPE_CHECKING:
     import keras
@@ -40,6 +41,7 @@ class Split:
     is n. A data set has those that its source provides:
 
     - `label` int64 (n,): the class of the image;
+    - `soft_label` float32 (n, classes): the probability of each class, such as the share of people who chose it;
     - `boxes` float32 (n, m, 4): left, top, right, bottom of up to m objects, in pixels from the image's upper left
       corner (the right edge of the last pixel is at the image's width); zeros are padding;
     - `classes` int64 (n, m): the class of each object, -1 for padding;
@@ -114,6 +116,11 @@ class Dataset:
 
     def require_targets(self, *targets: str) -> None:
         """Raise `InputError` if one of a task's `targets` is missing, or a class has no training images."""
+        if not len(self.train):
+            raise InputError(
+                f"data={self.name}: has test images only; `{COMMAND} evaluate RUN data={self.name}` evaluates a "
+                "finished run on them"
+            )
         for name in targets:
             if name not in self.train.targets:
                 raise InputError(

@@ -77,10 +77,20 @@ def cifar100(seed: int, *, path: str | None, val_fraction: Share, limit: Positiv
     return _dataset(CIFAR100, seed, path, val_fraction, limit)
 
 
-def _dataset(version: Version, seed: int, path: str | None, val_fraction: float, limit: int | None) -> Dataset:
+def cifar10_test(path: str | None) -> Split:
+    """The test images of CIFAR-10; `path` and errors are those of `cifar10`."""
+    return _splits(CIFAR10, path)[1]
+
+
+def _splits(version: Version, path: str | None) -> tuple[Split, Split]:
+    """The training and the test images."""
     source = cached(version.url, version.sha256) if path is None else Path(path).expanduser()
     with refusing(source, version.accepted):
-        train, test = _read(source, version)
+        return _read(source, version)
+
+
+def _dataset(version: Version, seed: int, path: str | None, val_fraction: float, limit: int | None) -> Dataset:
+    train, test = _splits(version, path)
     return assemble(version.name, train, test, version.class_names, seed=seed, val_fraction=val_fraction, limit=limit)
 
 

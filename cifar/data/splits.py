@@ -50,6 +50,12 @@ def assemble(
     return Dataset(name, train.take(keep[rest]), train.take(keep[cut]), test.take(shown), tuple(class_names))
 
 
+def test_only(name: str, test: Split, class_names: Sequence[str], limit: int | None) -> Dataset:
+    """Assemble a `Dataset` of at most `limit` test images, for finished runs: it has no others."""
+    none = test.take(np.arange(0))
+    return Dataset(name, none, none, test.take(subset(test.targets["label"], limit)), tuple(class_names))
+
+
 def subset(labels: np.ndarray, limit: int | None) -> np.ndarray:
     """Return sorted positions of at most `limit` images; all for None.
 

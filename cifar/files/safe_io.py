@@ -128,6 +128,14 @@ def npz_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
         return [arrays[name] for name in names]
 
 
+def npy_array(path: Path) -> np.ndarray:
+    """The array of numbers in the `.npy` at `path`, mapped into memory: only what is used of it is read."""
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "uif" or array.nbytes > LIMIT:
+        raise ValueError(f"it is no array of numbers of at most {LIMIT} bytes")
+    return array
+
+
 def unpickle(content: bytes) -> Any:
     """What the pickle `content` holds: plain containers, numbers, strings, and `Call` for each numpy object.
 

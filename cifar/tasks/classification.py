@@ -154,7 +154,12 @@ class Classification(Task):
         notes = self._notes(report)
         return Evaluation(
             metrics=measured(
-                "classification", labels=labels, predicted=predicted, probabilities=outputs, report=report
+                "classification",
+                labels=labels,
+                predicted=predicted,
+                probabilities=outputs,
+                report=report,
+                soft_labels=split.targets.get("soft_label"),
             ),
             tables={
                 "classification_report.txt": "\n".join([_as_text(report), *notes]),

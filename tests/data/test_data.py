@@ -31,6 +31,7 @@ from PIL import Image
 
 from cifar.config.registry import DATASETS
 from cifar.data import cifar, download
+from cifar.data.corruptions import KINDS
 from cifar.data.splits import stratified_split, subset
 from cifar.files import safe_io
 from cifar.runtime.errors import InputError
@@ -123,6 +124,34 @@ def write_folder(root) -> Path:
     return root / "insects"
 
 
+def write_cifar10_1(root) -> Path:
+    random = np.random.default_rng(1)
+    for version, size in (("v4", 21), ("v6", 20)):
+        np.save(root / f"cifar10.1_{version}_data.npy", random.integers(0, 256, (size, 32, 32, 3), np.uint8))
+        np.save(root / f"cifar10.1_{version}_labels.npy", np.arange(size, dtype=np.int32) % 10)
+    return root
+
+
+def write_cifar10_c(root) -> Path:
+    """20 images at each severity; all pixels of severity s of kind k are 10 k + s."""
+    for number, kind in enumerate(KINDS):
+        severities = np.repeat(np.arange(1, 6), 20) + 10 * number
+        np.save(
+            root / f"{kind}.npy", np.broadcast_to(severities[:, None, None, None], (100, 32, 32, 3)).astype(np.uint8)
+        )
+    np.save(root / "labels.npy", np.tile(np.arange(20) % 10, 5).astype(np.uint8))
+    return root
+
+
+def write_soft(root) -> Path:
+    """Counts of answers for the test images that `write_pickled` writes: 46 for the label, 5 for the next class."""
+    *_, (images, labels) = parts(cifar.CIFAR10)
+    counts = 46 * np.eye(10, dtype=int)[labels] + 5 * np.eye(10, dtype=int)[(labels + 1) % 10]
+    assert len(images) == len(counts)
+    np.save(root / "cifar10h-counts.npy", counts)
+    return root / "cifar10h-counts.npy"
+
+
 def build(name, path, **settings):
     settings = {"name": name, "path": str(path), "val_fraction": 0.25, "limit": None, **settings}
     return DATASETS.build(settings, seed=settings.pop("seed", 0))
@@ -147,8 +176,14 @@ def settings(request, tmp_path):
     sources = {"cifar10": lambda: write_pickled(tmp_path, cifar.CIFAR10),
                "cifar100": lambda: write_archive(tmp_path, cifar.CIFAR100, each=10),
                "folder": lambda: write_folder(tmp_path),
+               "cifar10_1": lambda: write_cifar10_1(tmp_path),
+               "cifar10_c": lambda: write_cifar10_c(tmp_path),
+               "cifar10h": lambda: write_pickled(tmp_path, cifar.CIFAR10),
                **{kind: functools.partial(write, tmp_path) for kind, write in WRITERS.items()}}  # fmt: skip
-    return {**found, "path": str(sources[name]()), "val_fraction": 0.25} if name in sources else found
+    if name in sources:
+        found["path"] = str(sources[name]())
+    more = {"cifar10_c": {"corruption": "fog", "severity": 2}, "cifar10h": {"soft_labels": str(write_soft(tmp_path))}}
+    return {**found, **({"val_fraction": 0.25} if "val_fraction" in found else {}), **more.get(name, {})}
 
 
 def stated(name) -> dict:
@@ -170,7 +205,10 @@ def test_yaml_states_every_setting(name):
     assert found["name"] == name
 
 
-@pytest.mark.parametrize("name", DATASETS.names())
+TEST_ONLY = ("cifar10_1", "cifar10_c", "cifar10h")
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS.names() if name not in TEST_ONLY])
 def test_builds(name, settings):
     dataset = DATASETS.build(settings, seed=0)
     for split in (dataset.train, dataset.val, dataset.test):
@@ -189,6 +227,18 @@ def test_builds(name, settings):
     assert np.array_equal(other.test.images, dataset.test.images)
     if name != "scenes":  # each seed composes its own
         assert unique(other.train) | unique(other.val) == unique(dataset.train) | unique(dataset.val)
+
+
+@pytest.mark.parametrize("name", TEST_ONLY)
+def test_has_test_images_only(name, settings):
+    dataset = DATASETS.build(settings, seed=0)
+    assert (len(dataset.train), len(dataset.val), dataset.image_shape) == (0, 0, (32, 32, 3))
+    assert len(dataset.test) and dataset.test.images.flags.c_contiguous and dataset.class_names[0] == "airplane"
+    assert dataset.test.targets["label"].dtype == np.int64
+    assert DATASETS.build(settings, seed=0).fingerprint == dataset.fingerprint
+    assert len(DATASETS.build({**settings, "limit": 10}, seed=0).test) == 10
+    with pytest.raises(InputError, match=rf"^data={name}: has test images only; `.* evaluate RUN data={name}`"):
+        dataset.require_targets("label")
 
 
 @pytest.mark.parametrize("name", [name for name in DATASETS.names() if "val_fraction" in stated(name)])
@@ -649,3 +699,47 @@ def test_folder_names_the_unreadable_image(damage, tmp_path, monkeypatch):
                    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"}  # fmt: skip
         file.write_bytes(content[damage])
     assert str(file) in refused("folder", root, size=8)
+
+
+# Test images for models of CIFAR-10
+
+
+def test_versions_of_cifar10_1(tmp_path):
+    path = str(write_cifar10_1(tmp_path))
+    sizes = [len(DATASETS.build({"name": "cifar10_1", "path": path, "version": version, "limit": None}).test)
+             for version in ("v4", "v6")]  # fmt: skip
+    assert sizes == [21, 20]
+    (tmp_path / "cifar10.1_v6_labels.npy").unlink()
+    with pytest.raises(InputError, match=r"labels\.npy: no such file; accepted for data\.path: a folder with cifar10"):
+        DATASETS.build({"name": "cifar10_1", "path": path, "version": "v6", "limit": None})
+
+
+def test_severities_of_cifar10_c_follow_each_other_in_a_file(tmp_path):
+    path = str(write_cifar10_c(tmp_path))
+    for kind, severity in (("gaussian_noise", 1), ("jpeg_compression", 5)):
+        stated = {"name": "cifar10_c", "path": path, "corruption": kind, "severity": severity, "limit": None}
+        dataset = DATASETS.build(stated)
+        assert np.unique(dataset.test.images).tolist() == [10 * KINDS.index(kind) + severity]
+        assert dataset.test.targets["label"].tolist() == (np.arange(20) % 10).tolist()
+    for missing in ("corruption", "severity"):
+        with pytest.raises(InputError, match=rf"^data\.{missing}: null stands for all"):
+            DATASETS.build({**stated, missing: None})
+    np.save(tmp_path / "fog.npy", np.zeros((99, 32, 32, 3), np.uint8))
+    with pytest.raises(InputError, match=r"fog\.npy has 99 images, labels\.npy 100 labels"):
+        DATASETS.build({**stated, "corruption": "fog"})
+
+
+def test_people_s_answers_are_shares_and_must_be_about_these_images(tmp_path):
+    stated = {"name": "cifar10h", "path": str(write_pickled(tmp_path, cifar.CIFAR10)), "limit": None}
+    source = write_soft(tmp_path)
+    test = DATASETS.build({**stated, "soft_labels": str(source)}).test
+    shares, labels = test.targets["soft_label"], test.targets["label"]
+    assert shares.dtype == np.float32
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(shares[np.arange(len(labels)), labels], 46 / 51, rtol=1e-6)
+    np.save(source, np.roll(np.load(source), 1, axis=1))
+    with pytest.raises(InputError, match="people agree with the label of 0 % of the images"):
+        DATASETS.build({**stated, "soft_labels": str(source)})
+    np.save(source, np.array([{}]), allow_pickle=True)
+    with pytest.raises(InputError, match=r"counts\.npy: cannot be read .* accepted: floats or counts \(\d+, 10\)"):
+        DATASETS.build({**stated, "soft_labels": str(source)})

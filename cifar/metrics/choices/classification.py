@@ -1,7 +1,7 @@
 """Test metrics of `task=classification`.
 
-The task offers `labels` and `predicted`, int64 (n,), `probabilities` float32 (n, classes), and its `report` of
-precision, recall and F1.
+The task offers `labels` and `predicted`, int64 (n,), `probabilities` float32 (n, classes), its `report` of precision,
+recall and F1, and `soft_labels` float32 (n, classes), or None if the data have none.
 """
 
 from __future__ import annotations
@@ -53,3 +53,13 @@ def top5_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float | None
         return None
     top5 = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
     return (top5 == labels[:, None]).any(axis=1).mean()
+
+
+@METRICS["classification"].register
+def soft_labels(soft_labels: np.ndarray | None, probabilities: np.ndarray) -> Mapping[str, float] | None:
+    """Mean cross-entropy against the soft labels, in nats, and the soft labels' entropy, its least possible value."""
+    if soft_labels is None:
+        return None
+    cross_entropy = -(soft_labels * np.log(np.maximum(probabilities, 1e-7))).sum(axis=1)
+    entropy = -(soft_labels * np.log(np.maximum(soft_labels, 1e-7))).sum(axis=1)
+    return {"soft_cross_entropy": cross_entropy.mean(), "soft_label_entropy": entropy.mean()}
