@@ -160,13 +160,14 @@ class Evaluation:
 
     `metrics` maps a metric's name to its value; `tables` maps a file name to its content (a text, a list of rows for a
     `.csv`, or JSON values for a `.json`); `figures` maps a figure's name to a function that draws it; `notes` are lines
-    for the user about how the metrics were computed.
+    for the user about how the metrics were computed, `warnings` about what is wrong with the model.
     """
 
     metrics: dict[str, float]
     tables: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Callable[[], matplotlib.figure.Figure]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 class Task(abc.ABC):

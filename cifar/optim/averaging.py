@@ -2,7 +2,7 @@
 
 Each builder returns an optimizer that also keeps an average of each variable it trains: averages are updated in the
 graph of the step, on all devices, and are part of the training state. Variables that are not trained, such as the
-statistics of batch normalization, are not averaged.
+statistics of batch normalization, are not averaged: the training loop computes these for the averages.
 """
 
 from __future__ import annotations

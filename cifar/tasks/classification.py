@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +24,7 @@ else:
 SCORES = ("precision", "recall", "f1-score")
 """Names of a class's scores and their averages, as in scikit-learn's `classification_report`."""
 MAX_NAMED = 5
-"""Maximum number of classes without images that a note names."""
+"""Maximum number of classes that a note or a warning names."""
 
 
 @TASKS.register
@@ -175,6 +176,7 @@ class Classification(Task):
                 ),
             },
             notes=notes,
+            warnings=self._warnings(labels, predicted),
         )
 
     def _report(self, labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
@@ -202,13 +204,23 @@ class Classification(Task):
             "weighted avg": row(np.average(scores, axis=1, weights=support), support.sum()),
         }  # fmt: skip
 
+    def _warnings(self, labels: np.ndarray, predicted: np.ndarray) -> list[str]:
+        """Signs of a model that has not learned: no better than the most frequent class, or a class never predicted."""
+        accuracy, most_frequent = (predicted == labels).mean(), np.bincount(labels).max() / len(labels)
+        if accuracy <= most_frequent + 2 * math.sqrt(most_frequent * (1 - most_frequent) / len(labels)):
+            return [
+                f"accuracy {accuracy:.4f} is no better than that of always answering with the most frequent class, "
+                f"{most_frequent:.4f}"
+            ]
+        never = [self.class_names[k] for k in np.setdiff1d(labels, predicted)]
+        return [f"never predicted: {_listed(never)}"] if never else []
+
     def _notes(self, report: Mapping[str, Any]) -> list[str]:
         missing = [name for name, row in report["classes"].items() if not row["support"]]
         if not missing:
             return []
-        names = ", ".join(map(printable, missing[:MAX_NAMED])) + (", …" if len(missing) > MAX_NAMED else "")
         count = len(self.class_names)
-        return [f"macro averages cover {count - len(missing)} of {count} classes: no test images of {names}"]
+        return [f"macro averages cover {count - len(missing)} of {count} classes: no test images of {_listed(missing)}"]
 
     def _rows(self, outputs: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
         predicted = outputs.argmax(axis=1)
@@ -223,6 +235,11 @@ class Classification(Task):
             }
             for index, (row, label, guess) in enumerate(zip(outputs, labels, predicted, strict=True))
         ]
+
+
+def _listed(names: list[str]) -> str:
+    """The first few of the names."""
+    return ", ".join(map(printable, names[:MAX_NAMED])) + (", …" if len(names) > MAX_NAMED else "")
 
 
 def _as_text(report: Mapping[str, Any]) -> str:

@@ -58,6 +58,7 @@ class Run:
         self.last_step = 0
         self._final: dict[str, float] = {}
         self._tags: dict[str, str] = {}
+        self._warnings: list[str] = []
         self._params: frozenset[str] = frozenset()
         self._id = run_id or self._try(self._create)
         self.id = self._id
@@ -192,6 +193,12 @@ class Run:
             warn(f"{name} not recorded: {reason}")
             self.log_tags({f"not_recorded.{name}": reason})
 
+    def log_warning(self, line: str) -> None:
+        """Print a warning about the run, and record it in the tag `warnings`, a line each."""
+        warn(line)
+        self._warnings.append(line)
+        self.log_tags({"warnings": "\n".join(self._warnings)})
+
     def log_table(self, table: Any, name: str) -> None:
         """A text, a list of rows for a `.csv`, or what JSON can hold for a `.json`."""
         self.log_text(_as_text(name, table), f"tables/{name}")
@@ -310,6 +317,9 @@ class Unrecorded(Run):
         self.id, self.folder, self.is_described, self.last_step, self._final = "", folder, True, 0, {}
 
     store = ""
+
+    def log_warning(self, line: str) -> None:
+        pass
 
     def log_start(self, settings: Settings, epoch: int, step: int) -> None:
         pass

@@ -43,16 +43,29 @@ def checkpoint(folder: Path, *, monitor: Monitor) -> keras.callbacks.Callback:
 
 @CALLBACKS.register
 def early_stopping(*, monitor: Monitor, patience: PositiveInt, min_delta: NonNegativeFloat) -> keras.callbacks.Callback:
-    """Ends the training after `patience` epochs without improvement and restores the best epoch's weights."""
+    """Ends the training after `patience` epochs without improvement and restores the best epoch's weights.
+
+    It waits from the peak of the learning rate on: while the rate rises, the metric may get worse.
+    """
 
     class EarlyStopping(keras.callbacks.EarlyStopping):
-        def on_train_end(self, logs=None):
-            super().on_train_end(logs)
+        highest_lr = 0.0
+        stop_reason = ""
+
+        def on_train_begin(self, logs=None):
+            super().on_train_begin(logs)
+            self.highest_lr = 0.0
+
+        def on_epoch_end(self, epoch, logs=None):
+            lr = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            if lr > self.highest_lr:
+                self.wait = -1  # Keras adds 1
+            self.highest_lr = max(self.highest_lr, lr)
+            super().on_epoch_end(epoch, logs)
             if self.stopped_epoch:
-                print(
-                    f"early stopping after epoch {self.stopped_epoch + 1}: {monitor} has not improved in "
-                    f"{patience} epochs; the best epoch is {self.best_epoch + 1}",
-                    flush=True,
+                self.stop_reason = (
+                    f"early stopping after epoch {self.stopped_epoch + 1}: {monitor} has not improved in {patience} "
+                    f"epochs; the best epoch is {self.best_epoch + 1}"
                 )
 
     return EarlyStopping(

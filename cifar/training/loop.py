@@ -20,6 +20,7 @@ from cifar.training.callbacks import keeper
 from cifar.training.checkpoints import Checkpoints
 from cifar.training.experiment import Experiment, Phase
 from cifar.training.history import History
+from cifar.training.moving_statistics import MovingStatistics
 from cifar.training.progress import Progress
 
 SIGNAL_INTERVAL = 10
@@ -35,7 +36,8 @@ class Loop(keras.callbacks.Callback):
     """Trains a compiled model from where its run stands to the end of its last phase.
 
     Keras's `fit` computes the steps and calls the `on_…` methods. All else happens in them, in the order of their
-    lines: metrics, progress, the callbacks that the settings choose, averages of weights, checkpoints, MLflow, signals.
+    lines: metrics, progress, the callbacks that the settings choose, averages of weights, statistics of batch
+    normalization, checkpoints, MLflow, signals.
 
     `epoch` and `step` are those that come next, counted from 0. Outside of validation and of the ends of epochs and
     phases, the model has the trained weights; there it has their averages, if the settings ask for some.
@@ -119,10 +121,15 @@ class Loop(keras.callbacks.Callback):
         self._callbacks.on_train_begin()
         if is_restored:
             self._checkpoints.restore()
+        self._statistics = MovingStatistics(self.model, self._experiment.statistics_batches())
 
     def _end(self) -> None:
         averaging.swap(self.model)
         self._callbacks.on_train_end()
+        for callback in self._callbacks.callbacks:
+            if reason := getattr(callback, "stop_reason", ""):
+                print(reason, flush=True)
+                self._run.log_tags({"stop_reason": reason})
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch_start, self._first_step = time.perf_counter(), self.step
@@ -148,6 +155,7 @@ class Loop(keras.callbacks.Callback):
     def on_test_begin(self, logs=None):
         self._training_end = time.perf_counter()
         averaging.swap(self.model)
+        self._statistics.recompute()
         self._callbacks.on_test_begin()
 
     def on_test_batch_begin(self, batch, logs=None):

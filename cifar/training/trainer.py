@@ -19,7 +19,7 @@ from cifar.nn import layers
 from cifar.runtime import interrupts
 from cifar.runtime.paths import COMMAND, WEIGHTS
 from cifar.tracking import Run
-from cifar.training import flops, pipeline, tta
+from cifar.training import diagnosis, flops, pipeline, tta
 from cifar.training.callbacks import keeper
 from cifar.training.experiment import EVALUATION_BATCH, Experiment
 from cifar.training.loop import Loop
@@ -86,6 +86,8 @@ def fit(experiment: Experiment, model: keras.Model, run: Run, resumed: bool = Fa
     trained.load_weights(run.folder / WEIGHTS)
     run.log_tags({"weights_sha256": weights_sha256(trained)})
     run.log_metrics(loop.history.best(loop.kept_epoch or len(loop.history)))
+    for finding in diagnosis.findings(loop.history.epochs, loop.kept_epoch):
+        run.log_warning(finding)
     run.keep_files()
     run.log_figures({"learning_curves": lambda: plots.learning_curves(loop.history.epochs, loop.kept_epoch)})
     return trained
@@ -117,6 +119,9 @@ def evaluate(experiment: Experiment, model: keras.Model, run: Run) -> None:
     for note in evaluation.notes:
         print(note)
     run.log_evaluation(evaluation, "test")
+    if experiment.settings.total_epochs >= diagnosis.LEAST_EPOCHS:
+        for warning in evaluation.warnings:
+            run.log_warning(warning)
     run.log_figures(evaluation.figures)
 
 

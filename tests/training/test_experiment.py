@@ -189,7 +189,7 @@ class TestCallbacks:
         callback.on_epoch_end(3, {"loss": 0.0, "val_loss": 2.0})
         assert (tmp_path / "model.weights.h5").read_text() == "the best"
 
-    def test_early_stopping_waits_and_restores(self, compose, tmp_path, capsys):
+    def test_early_stopping_waits_and_restores(self, compose, tmp_path):
         callback, model = self.built(compose, tmp_path, "early_stopping", "patience=2", "monitor=val/accuracy")
         stopped = []
         for epoch, accuracy in enumerate([0.1, 0.9, 0.5, 0.6]):
@@ -199,9 +199,18 @@ class TestCallbacks:
         callback.on_train_end()
         assert stopped == [False, False, False, True]
         assert model.get_weights()[0] == 1
-        assert capsys.readouterr().out == (
-            "early stopping after epoch 4: val/accuracy has not improved in 2 epochs; the best epoch is 2\n"
+        assert callback.stop_reason == (
+            "early stopping after epoch 4: val/accuracy has not improved in 2 epochs; the best epoch is 2"
         )
+
+    def test_early_stopping_waits_from_the_peak_of_the_learning_rate_on(self, compose, tmp_path):
+        callback, model = self.built(compose, tmp_path, "early_stopping", "patience=2", "monitor=val/loss")
+        stopped = []
+        for epoch, rate in enumerate([0.1, 0.2, 0.3, 0.4, 0.3, 0.2, 0.1]):
+            model.optimizer.learning_rate = rate
+            callback.on_epoch_end(epoch, {"val_loss": 1.0 + epoch})
+            stopped.append(model.stop_training)
+        assert stopped.index(True) == 5 and callback.best_epoch == 0
 
     def test_reduce_lr_multiplies_the_rate(self, compose, tmp_path):
         callback, model = self.built(compose, tmp_path, "reduce_lr", "patience=1", "factor=0.5")
