@@ -51,6 +51,9 @@ class Source(Protocol):
     def is_done(self) -> bool:
         """True if no job is left, and none that another process runs is awaited."""
 
+    def conclude(self) -> None:
+        """Record and print what else the source has found, once all jobs have ended."""
+
 
 def run(source: Source, settings: TrackingSettings, objectives: list[str], options: Options) -> list[Outcome]:
     """Run the jobs of `source`, several at a time; record and show what comes of them.
@@ -75,6 +78,8 @@ def run(source: Source, settings: TrackingSettings, objectives: list[str], optio
             pictures.record(parent, sweep.outcomes, objectives)
         with optional(parent, "the printed table"):
             print("\n" + results.report(sweep.outcomes, objectives), flush=True)
+        with optional(parent, "the conclusion"):
+            source.conclude()
         if failed := [outcome.job.name for outcome in sweep.outcomes if outcome.status == "FAILED"]:
             raise TrainingError(f"{len(failed)} of {len(sweep.outcomes)} jobs failed: {'; '.join(failed)}")
     return sweep.outcomes
@@ -142,8 +147,8 @@ class Sweep:
             metrics = self._parent.end_child(outcome.run_id, outcome.status, outcome.reason, process.console)
             # Its reports are more complete than the store where the server was unreachable.
             outcome = replace(outcome, metrics={**metrics, **outcome.metrics})
-        self._source.report(outcome)
         self._record(outcome)
+        self._source.report(outcome)
         if outcome.status == "FAILED" and self._options.fail_fast and not self._stopped:
             self._stopped = True
             for other in self._running.values():

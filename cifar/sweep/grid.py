@@ -57,6 +57,8 @@ class Grid:
     def is_done(self) -> bool:
         return not self._waiting
 
+    def conclude(self) -> None: ...
+
 
 def key(settings: Iterable[Settings]) -> str:
     """SHA-256, in hexadecimal, of all that decides the jobs' results, whatever their order."""

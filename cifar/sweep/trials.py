@@ -73,6 +73,8 @@ class Trials:
     def is_done(self) -> bool:
         return self._all_ended and not self._past
 
+    def conclude(self) -> None: ...
+
     def _look(self) -> None:
         """Ask for a trial, and for those that have ended elsewhere."""
         self._looked = time.monotonic()

@@ -30,7 +30,7 @@ class NoFolders(Callback):
             if config.hydra.runtime.choices["hydra/sweeper"] == "basic":
                 raise InputError(
                     "hydra/sweeper=basic: writes into hydra.sweep.dir before the jobs are checked; "
-                    "should be grid or optuna"
+                    "should be grid, optuna or race"
                 )
 
 

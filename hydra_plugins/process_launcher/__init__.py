@@ -50,7 +50,7 @@ class ProcessLauncher(Launcher):
         search.check_shared(settings)
         firsts = grid.distinct(settings)
         own = sorted(set(firsts))
-        names = dict(zip(own, _names([job_overrides[n] for n in own], [settings[n] for n in own]), strict=True))
+        names = dict(zip(own, job_names([job_overrides[n] for n in own], [settings[n] for n in own]), strict=True))
         if equal := [n for n, first in enumerate(firsts) if n != first]:
             same = dict.fromkeys(names[firsts[n]] for n in equal)
             print(
@@ -58,7 +58,9 @@ class ProcessLauncher(Launcher):
                 f"{'; '.join(same)}"
             )
         made = {jobs.Job(name, tuple(job_overrides[n])): settings[n] for n, name in names.items()}
-        source = grid.Grid(f"sweep of {', '.join(_varied([job_overrides[n] for n in own]))}", grid.key(settings), made)
+        source = grid.Grid(
+            f"sweep of {', '.join(varied_keys([job_overrides[n] for n in own]))}", grid.key(settings), made
+        )
         tracking.connect(settings[0].tracking.uri)
         outcomes = engine.run(source, settings[0].tracking, settings[0].objectives, self.options)
         by_name = {outcome.job.name: outcome for outcome in outcomes}
@@ -124,7 +126,7 @@ def check(launcher: Launcher, config: DictConfig) -> None:
         raise InputError(f"hydra/launcher={chosen}: should be process, ray or submitit")
 
 
-def _names(job_overrides: Sequence[Sequence[str]], settings: Sequence[Settings]) -> list[str]:
+def job_names(job_overrides: Sequence[Sequence[str]], settings: Sequence[Settings]) -> list[str]:
     """The name of each job: the overrides that not all jobs share, without the quotes around their texts."""
     shared = set.intersection(*map(set, job_overrides)) if len(job_overrides) > 1 else set()
     own = [[part for part in parts if part not in shared and not part.startswith(URI)] for parts in job_overrides]
@@ -144,7 +146,7 @@ def _shown(override: str, settings: Settings) -> str:
     return f"{key}={value}"
 
 
-def _varied(job_overrides: Sequence[Sequence[str]]) -> list[str]:
+def varied_keys(job_overrides: Sequence[Sequence[str]]) -> list[str]:
     """The keys whose values are not the same in all jobs; all that are given where there is one job."""
     shared = set.intersection(*map(set, job_overrides)) if len(job_overrides) > 1 else set()
     parts = [part for parts in job_overrides for part in parts if part not in shared and not part.startswith(URI)]
