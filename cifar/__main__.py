@@ -174,6 +174,11 @@ def predict(arguments: argparse.Namespace) -> None:
             for written in _written(path):
                 ownership.check(written)
     model = _restored(experiment, weights)
+    from cifar.tracking import queries
+    from cifar.training import calibration
+
+    (run,) = queries.find_runs([arguments.run_id])
+    model = calibration.calibrated(model, experiment.settings, run.metrics)
     for path in arguments.images:
         if task.is_dense:
             photo, image, position = read_photo(path, shape)

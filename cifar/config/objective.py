@@ -25,8 +25,8 @@ def check(objectives: Iterable[str], logged: Iterable[str]) -> None:
 
 
 def lower_is_better(metric: str) -> bool:
-    """True for metrics to minimize: losses, errors and costs."""
-    return metric.endswith(("loss", "error")) or metric in COSTS
+    """True for metrics to minimize: losses, errors (`ece`, `nll`) and costs."""
+    return metric.removesuffix("_uncalibrated").endswith(("loss", "error", "ece", "nll")) or metric in COSTS
 
 
 def value(objective: str, metrics: Mapping[str, float]) -> float | None:

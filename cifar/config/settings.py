@@ -31,6 +31,7 @@ Precision = Literal["float32", "mixed_bfloat16", "mixed_float16", "auto"]
 Backend = Literal["tensorflow", "jax"]
 Distribute = Literal["none", "mirrored", "data_parallel"]
 Views = Literal["none", "flip", "flip_shift"]
+Calibration = Literal["none", "temperature"]
 
 MAY_CHANGE = ("epochs", "state", "tracking", "resume", "dry_run", "objective", "evaluate")
 """The root settings that a resumed run may have otherwise than it was started with."""
@@ -56,6 +57,7 @@ class EvaluateSettings(Strict):
 
     tta: Views = "none"
     test: bool | None = None
+    calibration: Calibration = "none"
 
 
 class FinetuneSettings(Strict):

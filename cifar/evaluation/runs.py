@@ -17,11 +17,12 @@ def evaluate(uri: str | None, run_ids: Sequence[str], request: Request) -> None:
     """
     for subject in [Subject.of(uri, run_id, request) for run_id in run_ids]:
         model = subject.model()
-        from cifar.training import trainer
+        from cifar.training import calibration, trainer
 
         if len(run_ids) > 1:
             print(f"run {subject.run.id}:")
-        evaluation = trainer.test(subject.experiment, model)
+        temperature = calibration.recorded(subject.experiment.settings.evaluate, subject.run.metrics)
+        evaluation = trainer.test(subject.experiment, model, temperature)
         show(evaluation, subject.prefix)
         if not subject.is_own:
             tracking.EndedRun(subject.run).log_other(evaluation, subject.prefix, subject.source)

@@ -14,6 +14,7 @@ from cifar.export.versioned_dir import CARD
 from cifar.files.hashing import file_sha256
 from cifar.runtime import terminal
 from cifar.tracking import environment
+from cifar.training.calibration import TEMPERATURE
 
 
 def write(source: Source, reference: Checked, exported: Sequence[Checked], folder: Path) -> None:
@@ -25,7 +26,8 @@ def content(source: Source, reference: Checked, exported: Sequence[Checked], fol
     """Return the content of `model.json`. Shapes are (n, height, width, channels), with `null` for any n.
 
     `metrics` are those recorded by the run, with test-time augmentation `tta`. The model is exported without it and in
-    float32: `test` has its metrics, and `formats` those of each file.
+    float32: `test` has its metrics, and `formats` those of each file. A calibrated model has divided its logits by the
+    `temperature`.
     """
     run, settings, machine = source.run, source.experiment.settings, environment.describe()
     return {
@@ -38,6 +40,7 @@ def content(source: Source, reference: Checked, exported: Sequence[Checked], fol
                     for name, output in source.named.output.items()},
         "metrics": dict(run.metrics),
         "tta": settings.evaluate.tta,
+        **({"temperature": run.metrics.get(TEMPERATURE)} if settings.evaluate.calibration == "temperature" else {}),
         "test": reference.metrics,
         "formats": {model.format: {"file": model.files[0], "greatest_difference": model.difference,
                                    "test": model.metrics} for model in exported},

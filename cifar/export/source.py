@@ -16,7 +16,7 @@ from cifar.config.settings import Settings
 from cifar.nn import layers
 from cifar.runtime.errors import InputError
 from cifar.tracking.queries import StoredRun
-from cifar.training import trainer
+from cifar.training import calibration, trainer
 from cifar.training.experiment import Experiment
 
 Outputs = dict[str, np.ndarray]
@@ -40,7 +40,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Source:
-    """A finished run, its experiment, and its model in float32, uncompiled, with layers of Keras only."""
+    """A finished run, its experiment, and its model in float32, uncompiled, calibrated, with layers of Keras only."""
 
     run: StoredRun
     experiment: Experiment
@@ -73,7 +73,7 @@ def restore(run: StoredRun, settings: Settings, weights: Path) -> Source:
     experiment, model = trainer.restore(settings, weights, run.tags.get("dataset_fingerprint", ""))
     if trainer.weights_sha256(model) != run.tags.get("weights_sha256"):
         raise InputError(f"run {run.id}: the SHA-256 of the model's weights differs from the recorded one")
-    return Source(run, experiment, layers.portable(model))
+    return Source(run, experiment, calibration.calibrated(layers.portable(model), settings, run.metrics))
 
 
 def batches(predict: Callable[[np.ndarray], Outputs], images: np.ndarray, size: int) -> Outputs:

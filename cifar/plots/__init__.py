@@ -7,7 +7,7 @@ title states its main result.
 from cifar.plots.comparison import COLORS, class_accuracies, overlaid_curves, svg
 from cifar.plots.curves import learning_curves
 from cifar.plots.detection import found_and_true, precision_recall
-from cifar.plots.evaluation import confusion_matrix, per_class_bars, reliability_diagram
+from cifar.plots.evaluation import confusion_matrix, per_class_bars, reliability_change, reliability_diagram
 from cifar.plots.images import augmented_sheet, confident_mistakes, image_sheet
 from cifar.plots.masks import mask_sheet
 from cifar.plots.style import DPI, WIDTH
@@ -27,6 +27,7 @@ __all__ = [
     "overlaid_curves",
     "per_class_bars",
     "precision_recall",
+    "reliability_change",
     "reliability_diagram",
     "svg",
 ]

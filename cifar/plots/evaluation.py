@@ -127,17 +127,45 @@ def reliability_diagram(confidence: np.ndarray, correct: np.ndarray, bins: int =
 
     Shapes as in `calibration_bins`. The title states the expected calibration error.
     """
-    count, accuracy, mean = calibration_bins(confidence, correct, bins)
     error = expected_calibration_error(confidence, correct, bins)
-    figure, axes = new_figure(
+    title = (
         f"Expected calibration error {100 * error:.1f} %: mean confidence "
-        f"{100 * np.mean(confidence):.1f} %, accuracy {100 * np.mean(correct):.1f} %",
-        8.5,
-        2,
-        sharex=True,
-        height_ratios=[3, 1],
+        f"{100 * np.mean(confidence):.1f} %, accuracy {100 * np.mean(correct):.1f} %"
     )
-    upper, lower = axes[:, 0]
+    figure, axes = _reliability_axes(title, 1)
+    _reliability(axes[:, 0], confidence, correct, bins)
+    axes[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=TEXT)
+    axes[1, 0].legend(frameon=False, fontsize=TEXT)
+    return figure
+
+
+def reliability_change(
+    before: np.ndarray, after: np.ndarray, correct: np.ndarray, temperature: float, bins: int = 15
+) -> Figure:
+    """The panels of `reliability_diagram` before and after temperature scaling, side by side.
+
+    `before` and `after` are confidences (n,), `correct` (n,) bool.
+    """
+    errors = [expected_calibration_error(confidence, correct, bins) for confidence in (before, after)]
+    title = f"Temperature {temperature:.3f}: expected calibration error {100 * errors[0]:.1f} %, "
+    figure, axes = _reliability_axes(f"{title}calibrated {100 * errors[1]:.1f} %", 2)
+    for column, (name, confidence) in enumerate((("before", before), ("calibrated", after))):
+        _reliability(axes[:, column], confidence, correct, bins)
+        shown = f"{name}: mean confidence {100 * np.mean(confidence):.1f} %, accuracy {100 * np.mean(correct):.1f} %"
+        axes[0, column].set_title(shown, fontsize=TEXT)
+    handles, labels = ([one for ax in axes[:, 0] for one in ax.get_legend_handles_labels()[part]] for part in (0, 1))
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=TEXT)
+    return figure
+
+
+def _reliability_axes(title: str, columns: int) -> tuple[Figure, np.ndarray]:
+    return new_figure(title, 8.5, 2, columns, sharex=True, sharey="row", height_ratios=[3, 1])
+
+
+def _reliability(axes: Sequence[Axes], confidence: np.ndarray, correct: np.ndarray, bins: int) -> None:
+    """Draw accuracy by confidence on the upper of two axes, the numbers of images on the lower."""
+    count, accuracy, mean = calibration_bins(confidence, correct, bins)
+    upper, lower = axes
     centers, width = (np.arange(bins) + 0.5) / bins, 1 / bins
     upper.bar(centers, accuracy, width, color=SKY, edgecolor="white", label="accuracy")
     upper.bar(
@@ -153,11 +181,8 @@ def reliability_diagram(confidence: np.ndarray, correct: np.ndarray, bins: int =
     upper.plot([0, 1], [0, 1], color=GRAY, linestyle="--", label="perfect calibration")
     upper.set(xlim=(0, 1), ylim=(0, 1))
     upper.set_ylabel("accuracy", fontsize=TEXT)
-    upper.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=TEXT)
     lower.bar(centers, 100 * count / count.sum(), width, color=GRAY, alpha=0.6, edgecolor="white")
     lower.axvline(np.mean(confidence), color=ORANGE, linewidth=2, label="mean confidence")
-    lower.axvline(np.mean(correct), color=BLUE, linewidth=2, label="accuracy")
+    lower.axvline(np.mean(correct), color=BLUE, linewidth=2, label="mean accuracy")
     lower.set_ylabel("percent of images", fontsize=TEXT)
     lower.set_xlabel("confidence: probability of the predicted class", fontsize=TEXT)
-    lower.legend(frameon=False, fontsize=TEXT)
-    return figure

@@ -16,7 +16,7 @@ from cifar.serving import explaining
 from cifar.serving.batching import Batcher
 from cifar.serving.limits import Limits
 from cifar.tracking.queries import StoredRun
-from cifar.training import trainer
+from cifar.training import calibration, trainer
 from cifar.training.experiment import Experiment
 
 Observe = Callable[[int, float], None]
@@ -36,7 +36,7 @@ class Model:
         dataset = tracking.placeholder_dataset(self.run)
         overrides = {"backend": "tensorflow", "distribute": "none", "deterministic": False}
         experiment = Experiment.prepare(settings.model_copy(update=overrides), dataset)
-        network = trainer.with_weights(experiment, weights)
+        network = calibration.calibrated(trainer.with_weights(experiment, weights), settings, self.run.metrics)
         self.task, self.class_names, self.image_shape = experiment.task, dataset.class_names, dataset.image_shape
         self.task_name = settings.task.name
         self.examples = tracking.examples(self.run)

@@ -16,6 +16,9 @@ from cifar.sweep.jobs import Job, Outcome, named
 LOOK = 2.0
 """Seconds between two looks for whether jobs that another process runs have ended."""
 
+ADDED = {"evaluate.test": (None, False), "evaluate.calibration": ("none",)}
+"""Settings that earlier versions lacked, with the values in a sweep that change nothing."""
+
 
 class Grid:
     """The source of `jobs`: each is taken once, by this process or by another that runs the same sweep.
@@ -75,6 +78,7 @@ def _decisive(settings: Settings) -> str:
     """The settings that decide the results of a job."""
     ignored = ("tracking", "state", "resume")
     fixed = {key: value for key, value in oldest(flatten(settings)).items() if key.split(".")[0] not in ignored}
-    if not fixed["evaluate.test"]:  # the default in a sweep, and absent from the settings of earlier versions
-        del fixed["evaluate.test"]
+    for key, defaults in ADDED.items():
+        if fixed[key] in defaults:
+            del fixed[key]
     return json.dumps(fixed, sort_keys=True)

@@ -211,6 +211,10 @@ class Experiment:
             raise InputError(f"augmentation.{name}: {reason}, so that images cannot be mixed")
         if self.settings.evaluate.tta != "none":
             raise InputError(f"evaluate.tta={self.settings.evaluate.tta}: {reason}, so that views cannot be averaged")
+        if self.settings.evaluate.calibration != "none":
+            raise InputError(
+                f"evaluate.calibration={self.settings.evaluate.calibration}: {reason}; classifiers have it"
+            )
         if "boxes" in self.task.targets and self.settings.fill_mode in ("reflect", "wrap"):
             raise InputError(
                 f"fill_mode={self.settings.fill_mode}: shows objects again, of which there are no boxes; "

@@ -19,7 +19,7 @@ from cifar.nn import layers
 from cifar.runtime import interrupts
 from cifar.runtime.paths import COMMAND, WEIGHTS
 from cifar.tracking import Run
-from cifar.training import diagnosis, flops, pipeline, tta
+from cifar.training import calibration, diagnosis, flops, pipeline, tta
 from cifar.training.callbacks import keeper
 from cifar.training.experiment import EVALUATION_BATCH, Experiment
 from cifar.training.loop import Loop
@@ -99,22 +99,25 @@ def on_one_device(experiment: Experiment, model: keras.Model) -> keras.Model:
 
 
 def finish(experiment: Experiment, model: keras.Model, run: Run) -> None:
-    """Evaluate `model` on the test split, unless the settings say not to, and record the model itself."""
+    """Evaluate `model` on the test split, unless the settings say not to, and record the model itself, calibrated."""
+    temperatures = calibration.temperatures(experiment, model)
+    run.log_metrics(temperatures)
     if experiment.settings.evaluates_test:
-        evaluate(experiment, model, run)
+        evaluate(experiment, model, run, calibration.recorded(experiment.settings.evaluate, temperatures))
     else:
         print(
             "test: not evaluated (evaluate.test=false; the default in a sweep's jobs); "
             f"`{COMMAND} evaluate {run.id}` evaluates the run on the test images"
         )
     with run.optional("MLflow model"):
-        run.log_model(layers.portable(model), experiment.dataset.val.images[:4])
+        portable = calibration.calibrated(layers.portable(model), experiment.settings, temperatures)
+        run.log_model(portable, experiment.dataset.val.images[:4])
     print(f"{COMMAND} ui shows run {run.id} with its pictures, tables and model")
 
 
-def evaluate(experiment: Experiment, model: keras.Model, run: Run) -> None:
+def evaluate(experiment: Experiment, model: keras.Model, run: Run, temperature: float | None = None) -> None:
     """Evaluate `model` on the test split; show and record that, then the pictures, which may fail."""
-    evaluation = test(experiment, model)
+    evaluation = test(experiment, model, temperature)
     print("test:", "  ".join(f"{name} {value:.4f}" for name, value in evaluation.metrics.items()))
     for note in evaluation.notes:
         print(note)
@@ -125,8 +128,11 @@ def evaluate(experiment: Experiment, model: keras.Model, run: Run) -> None:
     run.log_figures(evaluation.figures)
 
 
-def test(experiment: Experiment, model: keras.Model) -> Evaluation:
-    """What the task says of the model's outputs on the test split, in the views that the settings name."""
+def test(experiment: Experiment, model: keras.Model, temperature: float | None = None) -> Evaluation:
+    """What the task says of the model's outputs on the test split, in the views that the settings name.
+
+    They are calibrated by the `temperature`, if there is one; the loss is that of the model itself.
+    """
     split, task = experiment.dataset.test, experiment.task
     model, loss = tta.averaged(model, experiment.settings.evaluate.tta), task.loss()
     total, found = 0.0, []
@@ -134,7 +140,8 @@ def test(experiment: Experiment, model: keras.Model) -> Evaluation:
         outputs = model.predict_on_batch(images)
         total += len(images) * float(loss(targets, outputs))
         found.append(task.predictions(outputs))
-    evaluation = task.evaluate({name: np.concatenate([part[name] for part in found]) for name in found[0]}, split)
+    predictions = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+    evaluation = calibration.evaluate(task, predictions, split, temperature)
     evaluation.metrics = {"loss": total / len(split), **evaluation.metrics}
     return evaluation
 

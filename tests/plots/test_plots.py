@@ -255,6 +255,17 @@ def test_reliability_diagram_states_the_calibration_error(n):
     assert "perfect calibration" in [text.get_text() for text in upper.get_legend().get_texts()]
 
 
+def test_reliability_change_states_both_calibration_errors():
+    before, after = RANDOM.uniform(0.8, 1, 500), RANDOM.uniform(0.4, 0.8, 500)
+    correct = RANDOM.random(500) < 0.6
+    figure = drawn(plots.reliability_change(before, after, correct, 2.5))
+    errors = [100 * calibration.expected_calibration_error(confidence, correct) for confidence in (before, after)]
+    assert figure.get_suptitle() == (
+        f"Temperature 2.500: expected calibration error {errors[0]:.1f} %, calibrated {errors[1]:.1f} %"
+    )
+    assert [ax.get_title().partition(":")[0] for ax in figure.axes[:2]] == ["before", "calibrated"]
+
+
 # Images
 
 
