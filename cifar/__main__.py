@@ -13,6 +13,7 @@ from cifar.evaluation import command as evaluation
 from cifar.export import formats, versioned_dir
 from cifar.files import ownership
 from cifar.images.io import encode_png, read_image, read_photo
+from cifar.reproduction import command as reproduction
 from cifar.runtime import interrupts, output, paths
 from cifar.runtime.errors import ExitCodes, InputError
 from cifar.runtime.lazy import load_tensorflow
@@ -105,6 +106,10 @@ def argument_parser() -> argparse.ArgumentParser:
                                   "it looks for the runs again")  # fmt: skip
     serving.add_arguments(command)
     command.set_defaults(run=serving.serve)
+
+    command = commands.add_parser("reproduce", help="train a finished run again, and compare weights and metrics")
+    reproduction.add_arguments(command)
+    command.set_defaults(run=reproduction.reproduce)
 
     command = commands.add_parser("sync", help="send the runs that were recorded here while their server was away")
     command.set_defaults(run=sync)

@@ -25,7 +25,7 @@ LAYERS = (
     {"models", "tasks"},
     {"tracking"},
     {"training"},
-    {"analysis", "evaluation", "export", "sweep"},
+    {"analysis", "evaluation", "export", "reproduction", "sweep"},
     {"serving"},
     {"__main__"},
 )

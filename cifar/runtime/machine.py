@@ -38,6 +38,13 @@ def gpus() -> list[str]:
     return [path.name.removeprefix("nvidia") for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]
 
 
+def gpu_models() -> list[str]:
+    """The models of this machine's NVIDIA GPUs; none if this process may not use any."""
+    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")) if gpus() else []
+    lines = [line for path in files for line in path.read_text().splitlines() if line.startswith("Model:")]
+    return [line.partition(":")[2].strip() for line in lines]
+
+
 def _processor() -> str:
     models = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()

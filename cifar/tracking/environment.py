@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifar.runtime.lazy import Lazy
-from cifar.runtime.machine import _processor, cores
+from cifar.runtime.machine import _processor, cores, gpu_models
 from cifar.runtime.paths import IS_INSTALLED, ROOT
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Code:
 
 
 def describe() -> dict[str, Any]:
-    """Versions, processor, cores and memory."""
+    """Versions, processor, cores, and models of GPUs."""
     names = ("tensorflow", "jax", "keras", "numpy", "mlflow", "hydra-core", "scikit-learn")
     return {
         "python": platform.python_version(),
@@ -53,6 +53,7 @@ def describe() -> dict[str, Any]:
         "host": platform.node(),
         "cpu": _processor(),
         "cores": len(cores()),
+        "gpu": ", ".join(gpu_models()),
     }
 
 
@@ -72,6 +73,13 @@ def code() -> Code:
     # A repository around an installed package is another project's.
     commit = None if IS_INSTALLED else _git("rev-parse", "HEAD").strip() or None
     return Code(commit, _diff() if commit else "")
+
+
+def changed_modules(commit: str) -> list[str] | None:
+    """The Python files of `CODE` that differ between `commit` and the commit checked out; `None` if it is unknown."""
+    if not _git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"):
+        return None
+    return _git("diff", "--name-only", commit, "HEAD", "--", *(f"{name}*.py" for name in CODE)).splitlines()
 
 
 def _diff() -> str:

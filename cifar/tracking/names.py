@@ -23,3 +23,6 @@ SYNC_URI, SYNC_RUN = "sync_uri", "sync_run"
 
 EVALUATED = "evaluated."
 """How the tag of an evaluation on other data begins; the prefix of its metrics follows. Its value is JSON."""
+
+REPRODUCTION_OF, REPRODUCTION = "reproduction_of", "reproduction"
+"""Tags of a run that has trained another one again: the id of that run, and what came out."""

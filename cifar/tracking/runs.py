@@ -32,7 +32,8 @@ from cifar.tracking.names import (
     SYNC_URI,
     WEIGHTS_FILE,
 )
-from cifar.tracking.store import FINGERPRINT
+from cifar.tracking.starts import Start, of_earlier_version
+from cifar.tracking.store import FINGERPRINT, STARTS
 
 
 def stored_run(uri: str | None, run_id: str) -> tuple[Settings, Path, str]:
@@ -53,6 +54,17 @@ def finished_run(uri: str | None, run_id: str) -> tuple[queries.StoredRun, Setti
         raise InputError(f"run {run_id}: the run is {run.status}, not finished")
     _, config = stored(run.id, CONFIG)
     return run, read(config.read_text()), weights_of(run.id)
+
+
+def starts_of(run: queries.StoredRun) -> list[Start]:
+    """What a run has recorded of its starts; one without an environment if an earlier version recorded it."""
+    try:
+        _, path = stored(run.id, STARTS)
+    except InputError:
+        return of_earlier_version(run.tags)
+    with refusing(path, "the starts of a run"):
+        found: list[Start] = json.loads(read_file(path))
+        return found
 
 
 def placeholder_dataset(run: queries.StoredRun) -> Dataset:
