@@ -15,7 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError, safe_load
 
-from cifar.config import command_line
+from cifar.config import command_line, options
 from cifar.config.renamed import new_group, unknown_choice, unknown_setting
 from cifar.runtime.errors import InputError
 from cifar.runtime.paths import CONF
@@ -39,6 +39,7 @@ def one_line_errors() -> Iterator[None]:
     # Hydra prints its complaints in many lines and exits with 1 unless this asks it to raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     program, *arguments = [argument for argument in sys.argv if argument != "--debug"]
+    options.check(arguments)
     sys.argv = [program, *command_line.readable(arguments)]
     try:
         yield

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cifar.config import options
 from cifar.config.command_line import quoted
 from cifar.config.schema import PositiveFloat, PositiveInt, Strict
 from cifar.runtime import job_report, machine
@@ -85,7 +87,7 @@ class Process(ABC):
     @property
     def command(self) -> list[str]:
         # A job whose settings ask for a sweep, as those of `conf/sweep/` do, is none itself.
-        return [*RUN_PROCESS, *self.job.overrides, "hydra.mode=RUN"]
+        return [*RUN_PROCESS, *options.inherited(sys.argv[1:]), *self.job.overrides, "hydra.mode=RUN"]
 
     @property
     def console(self) -> Path:

@@ -162,6 +162,7 @@ def run(
     """
     shared, key = settings[0], search.fingerprint(options, space, settings[0])
     epochs = max(one.total_epochs for one in settings)
+    tracking.check(shared.tracking)  # before a study is created
     url = addresses.normalized(options.storage) if options.storage else default_url(shared.tracking.uri)
     study = Study(url, options, space, shared.objectives, epochs)
     if options.study_name:

@@ -109,8 +109,10 @@ class SweepRun(Run):
         with store.reported(TrainingError, f"run {self.id}", self._uri):
             return locks.lock(self._uri, f"{self.id}/{hashlib.sha256(name.encode()).hexdigest()}")
 
+    how_to_resume = "the same command resumes the sweep"
+
     def note_on(self, error: BaseException) -> str:
-        return "the same command resumes the sweep" if isinstance(error, INTERRUPTIONS) else super().note_on(error)
+        return self.how_to_resume if isinstance(error, INTERRUPTIONS) else super().note_on(error)
 
     def _call(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
         if interrupts.pending():  # a process that is to end waits for nothing
@@ -128,6 +130,8 @@ def sweep(settings: TrackingSettings, key: str, experiments: Collection[str], re
     with store.reported(InputError, "a new sweep", uri), locks.locked(uri, key):
         known = store.retry(uri, lambda: newest_sweep(experiments, key)) if resume else None
         run = SweepRun(uri, settings, known)
+        if not resume:
+            run.how_to_resume = "the same command with hydra.launcher.resume=true resumes the sweep"
         run.log_tags({SWEEP: key})
     with recorded(run):
         yield run

@@ -293,6 +293,14 @@ MISTAKES = [
     ("evaluate=[3]", "evaluate=[3]: should be a valid dictionary"),
     ("--config-dir=/nowhere", "Additional config directory '/nowhere' not found"),
     ("--config-name=nothing", "--config-name=nothing: unknown choice; known: config"),
+    # what Hydra's parser would answer with its usage
+    ("--multrun optimizer.lr=1,2", "--multrun: unknown option; did you mean '--multirun'? known: --cfg, "),
+    ("--epochs 3", "--epochs: unknown option; a setting is written epochs=VALUE"),
+    ("--optimizer.lr=0.1", "--optimizer.lr=0.1: unknown option; a setting is written optimizer.lr=0.1"),
+    ("-x epochs=3", "-x: unknown option; "),
+    ("train", "train: neither an option nor a setting; a setting is written NAME=VALUE"),
+    ("epochs=3 --resolve train", "train: neither an option nor a setting"),
+    ("--config-name", "argument --config-name/-cn: expected one argument"),
     # what a sweep would run into
     ("--multirun optimizer.lr=1e-3,-1", "optimizer.lr=-1: should be greater than 0"),
     ("--multirun model.classifier.dropout=0.5,1", "model.classifier.dropout=1: should be less than 1"),

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import pytest
@@ -13,7 +14,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from cifar import tracking
 from cifar.config.compose import read, resolve
-from cifar.config.settings import identity
+from cifar.config.settings import TrackingSettings, identity
+from cifar.runtime.paths import RUN_PROCESS
 from cifar.sweep import grid, jobs
 from cifar.training.experiment import Experiment
 from helpers.processes import Completed
@@ -232,3 +234,35 @@ def test_keys_are_those_of_earlier_records():
     assert identity(settings) == "a71c801b69164e3a7437513c0661fb9af87d281f10522a182e93e3122c8e5fe9"
     found = grid.key([settings, settings.model_copy(update={"seed": 1})])
     assert found == "5a94734fc03a46a353f12dde2acf12c968a036d73caec3f0ca565b9ce0bdb339"
+
+
+@pytest.mark.parametrize(
+    ("resume", "hint"),
+    [
+        (True, "the same command resumes the sweep"),
+        (False, "the same command with hydra.launcher.resume=true resumes the sweep"),
+    ],
+)
+def test_hint_how_an_interrupted_sweep_is_resumed(tmp_path, resume, hint):
+    tracking.connect(sqlite(tmp_path))
+    settings = TrackingSettings(uri=sqlite(tmp_path), experiment="digits", name="sweep", parent=None)
+    with pytest.raises(KeyboardInterrupt) as ended, tracking.sweep(settings, "key", ["digits"], resume):
+        raise KeyboardInterrupt
+    assert ended.value.__notes__ == [hint]
+
+
+def test_jobs_compose_from_the_folders_of_the_sweep(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["run.py", "--multirun", "-cd", "mine", "--config-name=own", "seed=1,2",
+                                     "hydra.searchpath=[file:///more]", "hydra.launcher.n_jobs=2"])  # fmt: skip
+    command = jobs.Process.command.fget(SimpleNamespace(job=jobs.Job("seed=1", ("seed=1",))))
+    assert command[len(RUN_PROCESS) :] == [
+        "--config-name=own", "--config-dir=mine", "hydra.searchpath=[file:///more]", "seed=1", "hydra.mode=RUN",
+    ]  # fmt: skip
+
+
+def test_a_search_whose_store_is_refused_creates_no_study(mistake, tmp_path):
+    (tmp_path / "mlflow.db").write_text("no database")
+    line = mistake("--multirun", *TINY, f"tracking.uri={sqlite(tmp_path)}", "hydra/sweeper=optuna",
+                   "hydra.sweeper.study_name=mine", "optimizer.lr=interval(1e-4, 1e-2)")  # fmt: skip
+    assert line.startswith("tracking.uri=sqlite:")
+    assert not (tmp_path / "optuna.db").exists()

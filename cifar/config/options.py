@@ -1,0 +1,57 @@
+"""Options of `run.py` that begin with a dash: a check before Hydra reads them, and those that a job inherits."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from cifar.runtime.errors import InputError, did_you_mean
+
+FLAGS = (("--help", "-h"), ("--hydra-help",), ("--version",), ("--resolve",), ("--run", "-r"), ("--multirun", "-m"),
+         ("--shell-completion", "-sc"))  # fmt: skip
+SOURCES = (("--config-path", "-cp"), ("--config-name", "-cn"), ("--config-dir", "-cd"))
+"""Where the configuration is; a value follows."""
+VALUED = (("--cfg", "-c"), ("--package", "-p"), *SOURCES, ("--experimental-rerun",))
+SEARCH_PATH = "hydra.searchpath="
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises `InputError` where argparse prints how a program is used."""
+
+    def __init__(self, flags: Sequence[tuple[str, ...]], valued: Sequence[tuple[str, ...]]):
+        super().__init__(add_help=False)
+        for names in flags:
+            self.add_argument(*names, action="store_true")
+        for names in valued:
+            self.add_argument(*names)
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Raises `InputError` for an option that Hydra does not have, and for a word that is neither option nor setting."""
+    from cifar.config.settings import Settings
+
+    parser = Parser(FLAGS, VALUED)
+    parser.add_argument("--info", "-i", nargs="?")
+    parser.add_argument("settings", nargs="*")
+    given, unknown = parser.parse_known_args(arguments)
+    for option in (name for name in unknown if name.startswith("-")):
+        name, _, value = option.partition("=")
+        if (setting := name.lstrip("-")).partition(".")[0] in Settings.model_fields:
+            raise InputError(f"{option}: unknown option; a setting is written {setting}={value or 'VALUE'}")
+        known = [names[0] for names in (*FLAGS, *VALUED)]
+        raise InputError(f"{option}: unknown option; {did_you_mean(name, [*known, '--info', '--debug'])}")
+    for word in (*given.settings, *unknown):
+        if "=" not in word and not word.startswith("~"):
+            raise InputError(f"{word}: neither an option nor a setting; a setting is written NAME=VALUE")
+
+
+def inherited(arguments: Sequence[str]) -> list[str]:
+    """The options and settings of a sweep that say where configurations are, which its jobs need too."""
+    given, settings = Parser((), SOURCES).parse_known_args(arguments)
+    values = {names[0]: getattr(given, names[0].lstrip("-").replace("-", "_")) for names in SOURCES}
+    found = [f"{name}={value}" for name, value in values.items() if value is not None]
+    return [*found, *(setting for setting in settings if setting.startswith(SEARCH_PATH))]
