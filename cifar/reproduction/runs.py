@@ -10,7 +10,7 @@ from cifar.config.settings import Settings
 from cifar.distributed import devices
 from cifar.reproduction.comparison import SCORES, Comparison
 from cifar.reproduction.provenance import differences, reasons
-from cifar.runtime import interrupts, terminal
+from cifar.runtime import interrupts, output, terminal
 from cifar.runtime.errors import InputError, TrainingError
 from cifar.tracking import environment, queries
 from cifar.tracking.names import REPRODUCTION, REPRODUCTION_OF
@@ -35,6 +35,7 @@ def reproduce(uri: str | None, run_id: str, given: Sequence[str], tolerance: flo
     if not is_promised and not SCORES.keys() & recorded.metrics.keys():
         raise InputError(f"run {recorded.id}: equal bits are not promised, and it has no score to compare")
     tracking.check(settings.tracking)
+    output.drop_unread()
     devices.start(settings, experiment.dataset)
     from cifar.training import trainer
 
@@ -69,7 +70,7 @@ def _settings(run: StoredRun, settings: Settings, uri: str | None) -> Settings:
     changed = {
         "resume": None,
         "dry_run": False,
-        "evaluate": settings.evaluate.model_copy(update={"test": settings.evaluates_test}),
+        "evaluate": settings.evaluate.model_copy(update={"test": run.is_evaluated}),
         "tracking": settings.tracking.model_copy(
             update={"uri": uri, "experiment": run.experiment, "name": name, "parent": None}
         ),
