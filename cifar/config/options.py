@@ -32,13 +32,13 @@ class Parser(argparse.ArgumentParser):
 
 def check(arguments: Sequence[str]) -> None:
     """Raises `InputError` for an option that Hydra does not have, and for a word that is neither option nor setting."""
-    from cifar.config.settings import Settings
-
     parser = Parser(FLAGS, VALUED)
     parser.add_argument("--info", "-i", nargs="?")
     parser.add_argument("settings", nargs="*")
     given, unknown = parser.parse_known_args(arguments)
     for option in (name for name in unknown if name.startswith("-")):
+        from cifar.config.settings import Settings  # not for a command without a mistake, such as --help
+
         name, _, value = option.partition("=")
         if (setting := name.lstrip("-")).partition(".")[0] in Settings.model_fields:
             raise InputError(f"{option}: unknown option; a setting is written {setting}={value or 'VALUE'}")
