@@ -225,7 +225,7 @@ MISTAKES = [
     ("model=cnn model.blocks=[{filters:8,pool:min}]", "model.blocks.0.pool=min: should be 'max', 'average' or 'none'"),
     ("model.classifier=null", "model.classifier"),
     ("augmentation.rotation=null", "augmentation.rotation="),
-    ("augmentation.flip.horizontal=2", "augmentation.flip.horizontal=2: should be a valid boolean"),
+    ("augmentation.shift.width=x", "augmentation.shift.width=x: should be a valid number"),
     ("precision=float64", "precision=float64: should be 'float32', 'mixed_bfloat16', "),
     ("fill_mode=mirror", "fill_mode=mirror: should be 'nearest', 'reflect', 'wrap' or 'constant'"),
     ("model.classifier.pooling=mean", "model.classifier.pooling=mean: should be 'flatten', 'average' or 'max'"),

@@ -92,7 +92,8 @@ def test_builder_has_its_yaml_and_a_docstring(registry, name):
         stated = content[name]
     else:
         assert content.get("builder", content["name"]) == name
-        choices = [item for entry in content.pop("defaults", []) if isinstance(entry, dict) for item in entry.items()]
+        entries = [entry for entry in content.pop("defaults", []) if isinstance(entry, dict)]
+        choices = [item for entry in entries for item in entry.items() if not item[0].startswith("override ")]
         parts = {key.partition("@")[2]: yaml_of(key.strip("/").partition("@")[0], chosen) for key, chosen in choices}
         of_others = {"name", "builder"} | ({"classifier"} if registry.group == "model" else set())
         assert registry.group != "model" or "classifier" in content
