@@ -3,7 +3,8 @@
 from cifar.tracking.ended import EndedRun
 from cifar.tracking.locks import Lock
 from cifar.tracking.page import serve as serve_page
-from cifar.tracking.run import Run, start, unrecorded
+from cifar.tracking.run import Run
+from cifar.tracking.running import start, unrecorded
 from cifar.tracking.runs import (
     examples,
     finished_run,

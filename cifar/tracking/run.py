@@ -9,7 +9,6 @@ import math
 import shlex
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,17 +19,16 @@ import numpy as np
 import yaml
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
-from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
 from mlflow.models import ModelSignature
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.types import Schema, TensorSpec
 
 from cifar.config.compose import read
 from cifar.config.settings import Settings, TrackingSettings, flatten, identity, located
-from cifar.files import hashing, ownership
+from cifar.files import hashing
 from cifar.interfaces import Dataset, Evaluation
 from cifar.runtime import job_report, processes
-from cifar.runtime.errors import InputError, Interrupted, Pruned, TrainingError, first_line, is_expected, reason, warn
+from cifar.runtime.errors import InputError, Interrupted, TrainingError, first_line, is_expected, warn
 from cifar.runtime.lazy import keras
 from cifar.runtime.paths import COMMAND, RUN, WEIGHTS
 from cifar.runtime.quiet import silenced
@@ -39,7 +37,6 @@ from cifar.tracking import addresses, environment, locks, starts, store
 from cifar.tracking.names import CONFIG, DATASET, DESCRIBED, FAILURE, PROCESS, SYNC_RUN, SYNC_URI, WEIGHTS_FILE
 from cifar.tracking.runs import end_stale
 from cifar.tracking.store import CODE, FINGERPRINT, IDENTITY, RESUMED, SCHEDULE_MOVED, STARTS, Result
-from cifar.tracking.unfinished import Unfinished
 
 INTERRUPTIONS = (KeyboardInterrupt, Interrupted, OSError)
 """Errors after which a run can be resumed."""
@@ -310,103 +307,10 @@ class Run:
         return cast("Result", self._id) if call == self._create else call(mlflow.MlflowClient(self._uri))
 
 
-class Unrecorded(Run):
-    """A run that leaves nothing; what it would record goes nowhere."""
-
-    def __init__(self, folder: Path):
-        self.id, self.folder, self.is_described, self.last_step, self._final = "", folder, True, 0, {}
-
-    store = ""
-
-    def log_warning(self, line: str) -> None:
-        pass
-
-    def log_start(self, settings: Settings, epoch: int, step: int) -> None:
-        pass
-
-    def _try(self, call: Callable[[mlflow.MlflowClient], Any]) -> Any:
-        pass
-
-
-@contextmanager
-def unrecorded() -> Iterator[Run]:
-    """A run of which another process keeps the record."""
-    with tempfile.TemporaryDirectory() as folder:
-        yield Unrecorded(Path(folder))
-
-
-@contextmanager
-def start(settings: TrackingSettings, unfinished: Unfinished | None = None) -> Iterator[Run]:
-    """A new run, or an `unfinished` one; RUNNING inside the `with`, and FINISHED, KILLED or FAILED afterwards.
-
-    The store is the one that `connect` has opened. For as long as the run is RUNNING, this process has the lock on it.
-    """
-    run = Run(mlflow.get_tracking_uri(), settings, unfinished.id if unfinished else None)
-    lock = unfinished.lock if unfinished else run.claim_itself()
-    assert lock
-    try:
-        with recorded(run), _system_metrics(run):
-            yield run
-        lock.end()
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _system_metrics(run: Run) -> Iterator[None]:
-    """Inside the `with`, MLflow records the use of this machine, where its own environment variable asks for that."""
-    monitor = None
-    if MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING.get():
-        with run.optional("system metrics"):
-            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor  # needs psutil
-
-            monitor = SystemMetricsMonitor(run.id, resume_logging=True)
-            monitor.start()
-    try:
-        yield
-    finally:
-        if monitor:
-            monitor.finish()
-
-
-@contextmanager
-def recorded(run: Run) -> Iterator[Run]:
-    """Inside the `with`, `run` is RUNNING; afterwards what became of it."""
-    job_report.report(run=run.id)
-    try:
-        with store.reported(InputError, f"run {run.id}"):
-            ownership.make_folder(run.folder)
-        yield run
-    except BaseException as error:
-        status, why = _status(error), reason(error)
-        try:
-            run.log_tags({FAILURE: why})
-            if status == "FAILED":
-                run.log_text("".join(traceback.format_exception(error)), "traceback.txt")
-            run.end(status, why)
-        except TrainingError as unrecorded:
-            job_report.report(status=status, reason=why)
-            if str(unrecorded) != why:
-                warn(f"the end of the run is not recorded: {unrecorded}")
-        if note := run.note_on(error):
-            error.add_note(note)
-        if status == "PRUNED":
-            ownership.remove_folder(run.folder)
-        raise
-    run.end("FINISHED")
-    ownership.remove_folder(run.folder)
-
-
 def _recordable(settings: Settings) -> Settings:
     """`settings` with absolute paths of data, and without a password in `tracking.uri`."""
     uri = settings.tracking.uri and addresses.shown(settings.tracking.uri)
     return located(settings).model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": uri})})
-
-
-def _status(error: BaseException) -> str:
-    if isinstance(error, Pruned):
-        return "PRUNED"
-    return "KILLED" if isinstance(error, KeyboardInterrupt | Interrupted) else "FAILED"
 
 
 def recorded_status(status: str) -> str:

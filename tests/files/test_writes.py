@@ -87,7 +87,8 @@ WRITES = {
         "self.console.open('wb')": WORK,  # likewise
     },
     "cifar/sweep/launchers/submitit.py": {"self.report.unlink": WORK, "console.open('wb')": WORK, "atomic.write": WORK},
-    "cifar/tracking/run.py": {
+    "cifar/tracking/run.py": {"tempfile.TemporaryDirectory": SYSTEM},
+    "cifar/tracking/running.py": {
         "tempfile.TemporaryDirectory": SYSTEM,
         "ownership.make_folder": WORK,
         "ownership.remove_folder": WORK,  # only with the mark

@@ -156,7 +156,7 @@ class TestSettings:
             (["data.limit=10"], "resume={}: data.limit=10 (the run has None); only epochs, "),
             (["epocs=3"], "epocs: unknown setting; did you mean 'epochs'? "),
             (["optimizer.beta_1=0.9"], "optimizer.beta_1: unknown setting; known: "),
-            (["~augmentation.flip"], "~augmentation.flip: the run has it, and a resume cannot drop it"),
+            (["~augmentation.shift"], "~augmentation.shift: the run has it, and a resume cannot drop it"),
             (["epochs=1"], "epochs=1: the run has trained 2 epochs already"),
         ],
         ids=str,

@@ -10,7 +10,7 @@ from cifar.config.registry import AUGMENTATIONS, CALLBACKS, OPTIMIZERS
 from cifar.runtime.errors import InputError
 from cifar.runtime.paths import WEIGHTS
 from cifar.tasks.classification import Classification
-from cifar.tracking.run import Unrecorded
+from cifar.tracking.running import Unrecorded
 from cifar.training import experiment, pipeline, trainer
 from cifar.training.experiment import Experiment
 from cifar.training.loop import Loop
