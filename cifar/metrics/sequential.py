@@ -58,7 +58,7 @@ def p_values(ratios: np.ndarray, effect: float) -> np.ndarray:
 
     They never rise, and ever reach a level with at most this probability.
     """
-    return np.minimum.accumulate(np.minimum(1.0, overshoot(effect) * np.exp(np.minimum(-ratios, 0.0))), axis=-1)
+    return np.minimum.accumulate(np.minimum(1.0, overshoot(effect) * np.exp(np.minimum(-ratios, 1.0))), axis=-1)
 
 
 @lru_cache(maxsize=4096)

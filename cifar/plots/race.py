@@ -27,7 +27,7 @@ def confidence_sequences(
     shown = list(pairs.items())[:PANELS]
     columns = min(3, len(shown))
     rows = math.ceil(len(shown) / columns)
-    figure, axes = new_figure("\n".join(wrap(title.replace("$", r"\$"), 100)), 1.8 + 3.8 * rows, rows, columns)
+    figure, axes = new_figure("\n".join(wrap(title.replace("$", r"\$"), 88)), 1.8 + 3.8 * rows, rows, columns)
     for ax in axes.flat[len(shown) :]:
         ax.remove()
     for number, (ax, (label, (differences, bounds))) in enumerate(zip(axes.flat, shown, strict=False)):
@@ -35,7 +35,7 @@ def confidence_sequences(
         known = np.isfinite(bounds).all(axis=1)
         ax.axhline(0, color=GRAY, linewidth=1.2)
         if margin:
-            ax.axhspan(-margin, margin, color=AMBER, alpha=0.2, linewidth=0, label=f"less than {margin:g}")
+            ax.axhspan(-margin, margin, color=AMBER, alpha=0.2, linewidth=0, label=f"margin, {margin:g}")
         ax.fill_between(
             sizes, *bounds.T, where=known, color=BLUE, alpha=0.2, linewidth=0, label="bounds, valid at all times"
         )

@@ -64,7 +64,7 @@ def record(parent: tracking.SweepRun, values: Values, rules: Rules, standing: St
         if name != leader and len(pair.differences):
             panels[f"{leader} minus {name}"] = pair.differences, pair.bounds(standing.level)
     if panels:
-        parent.log_figure(confidence_sequences(panels, rules.metric, rules.margin, sentence), "race")
+        parent.log_figure(confidence_sequences(panels, rules.metric, rules.margin, sentence.partition(" (")[0]), "race")
 
 
 def _pair_rows(values: Values, first: str, second: str, rules: Rules, standing: Standing) -> Iterator[dict[str, Any]]:
@@ -78,10 +78,10 @@ def _pair_rows(values: Values, first: str, second: str, rules: Rules, standing: 
             "seed": seed,
             f"{rules.metric} of first": values[first][seed],
             f"{rules.metric} of second": values[second][seed],
-            "difference": difference,
-            "mean": pair.differences[: place + 1].mean(),
-            "low": bounds[place, 0],
-            "high": bounds[place, 1],
+            "difference": float(difference),
+            "mean": float(pair.differences[: place + 1].mean()),
+            "low": float(bounds[place, 0]),
+            "high": float(bounds[place, 1]),
             "p, first is not better": p[0],
             "p, second is not better": p[1],
         }

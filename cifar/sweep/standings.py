@@ -160,5 +160,6 @@ def _verdict(
     if all(within):
         return "equivalent", ""
     if all(near or pair.is_futile(size, level) for near, pair in zip(within, left, strict=True)):
-        return "undecided", f"a difference of {rules.effect:g} standard deviations or more is unlikely"
+        deviations = f"{rules.effect:g} standard deviation{'s' * (rules.effect != 1)}"
+        return "undecided", f"a difference of {deviations} or more is unlikely"
     return ("undecided", "the budget is spent") if size == len(rules.seeds) else ("", "")
