@@ -32,7 +32,7 @@ def test_every_root_setting_is_described():
 @pytest.mark.parametrize(
     ("registry", "name", "key", "expected"),
     [
-        (OPTIMIZERS, "adam", "lr", ("number", "> 0", (), 0.002)),
+        (OPTIMIZERS, "adam", "lr", ("number", "> 0", (), 0.006)),
         (OPTIMIZERS, "adam", "clip_norm", ("number or null", "> 0", (), None)),
         (TASKS, "classification", "loss", ("name", "", ("cross_entropy", "focal"), "cross_entropy")),
         (DATASETS, "folder", "path", ("text", "", (), describe.REQUIRED)),
