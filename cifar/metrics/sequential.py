@@ -72,7 +72,7 @@ def critical_value(size: int, level: float, effect: float) -> float:
     return float(scaled * math.sqrt((size - 1) / (size - scaled**2)))
 
 
-def confidence_sequence(values: Sequence[float], level: float, effect: float) -> np.ndarray:
+def confidence_sequence(values: Sequence[float] | np.ndarray, level: float, effect: float) -> np.ndarray:
     """Lower and upper bounds of the mean, (n, 2), after each of `values`; they never widen.
 
     The probability that the mean is ever below the lower bound is at most `level`, and so for the upper one.

@@ -162,7 +162,7 @@ def _reliability_axes(title: str, columns: int) -> tuple[Figure, np.ndarray]:
     return new_figure(title, 8.5, 2, columns, sharex=True, sharey="row", height_ratios=[3, 1])
 
 
-def _reliability(axes: Sequence[Axes], confidence: np.ndarray, correct: np.ndarray, bins: int) -> None:
+def _reliability(axes: np.ndarray, confidence: np.ndarray, correct: np.ndarray, bins: int) -> None:
     """Draw accuracy by confidence on the upper of two axes, the numbers of images on the lower."""
     count, accuracy, mean = calibration_bins(confidence, correct, bins)
     upper, lower = axes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import mlflow
@@ -12,7 +12,8 @@ from cifar.interfaces import Evaluation
 from cifar.runtime.errors import InputError
 from cifar.tracking.names import EVALUATED
 from cifar.tracking.queries import StoredRun
-from cifar.tracking.run import Result, Run
+from cifar.tracking.run import Run
+from cifar.tracking.store import Result
 
 
 class EndedRun(Run):
@@ -22,7 +23,7 @@ class EndedRun(Run):
         self._uri, self._error, self._final = mlflow.get_tracking_uri(), InputError, dict(stored.metrics)
         self.id = self._id = stored.id
 
-    def log_other(self, evaluation: Evaluation, prefix: str, source: dict[str, Any]) -> None:
+    def log_other(self, evaluation: Evaluation, prefix: str, source: Mapping[str, Any]) -> None:
         """Record an evaluation on other data: metrics, tables and pictures under `prefix`.
 
         A tag keeps its `source`: what identifies the images and how they were looked at.

@@ -71,11 +71,11 @@ def evaluate(task: Task, predictions: Mapping[str, np.ndarray], split: Split, te
     labels, before = split.targets["label"], predictions[HEAD]
     after = calibration.with_temperature(before, temperature)
     evaluation = task.evaluate({**predictions, HEAD: after}, split)
-    right, confidences = before.argmax(axis=1) == labels, [before.max(axis=1), after.max(axis=1)]
-    ece = [calibration.expected_calibration_error(confidence, right) for confidence in confidences]
+    right, uncalibrated, calibrated = before.argmax(axis=1) == labels, before.max(axis=1), after.max(axis=1)
+    ece = [calibration.expected_calibration_error(confidence, right) for confidence in (uncalibrated, calibrated)]
     nll = [calibration.negative_log_likelihood(probabilities, labels) for probabilities in (before, after)]
     evaluation.metrics |= {"ece_uncalibrated": ece[0], "nll": nll[1], "nll_uncalibrated": nll[0]}
-    evaluation.figures["reliability"] = lambda: plots.reliability_change(*confidences, right, temperature)
+    evaluation.figures["reliability"] = lambda: plots.reliability_change(uncalibrated, calibrated, right, temperature)
     evaluation.notes.append(
         f"calibrated with temperature {temperature:.4f}: ece {ece[0]:.4f} before, {ece[1]:.4f} after; "
         f"nll {nll[0]:.4f} before, {nll[1]:.4f} after"

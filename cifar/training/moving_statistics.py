@@ -23,10 +23,9 @@ class MovingStatistics:
     def __init__(self, model: keras.Model, batches: Iterable):
         self._model, self._batches = model, batches
         self._layers = [layer for layer in _normalizations(model) if layer.trainable]
-        self._of_batch = _on_tensorflow if keras.backend.backend() == "tensorflow" else _on_jax
-        if self._layers:
-            variables = [variable for layer in self._layers for variable in (layer.moving_mean, layer.moving_variance)]
-            self._variables, self._of_batch = variables, self._of_batch(model, variables)
+        variables = [variable for layer in self._layers for variable in (layer.moving_mean, layer.moving_variance)]
+        compiled = _on_tensorflow if keras.backend.backend() == "tensorflow" else _on_jax
+        self._of_batch = compiled(model, variables)
 
     def recompute(self) -> None:
         """Set the statistics; all other variables, such as the states of dropout, stay as they are."""

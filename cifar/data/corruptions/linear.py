@@ -17,7 +17,8 @@ def apply(rows: np.ndarray, columns: np.ndarray, images: np.ndarray) -> np.ndarr
 def gaussian_blur(images: np.ndarray, sigma: float, mode: str = "nearest", truncate: float = 4.0) -> np.ndarray:
     """Blur images (n, h, w, c); `mode` and `truncate` are those of `scipy.ndimage.gaussian_filter`."""
     height, width = images.shape[1:3]
-    return apply(*(_gaussian(size, sigma, mode, truncate) for size in (height, width)), images)
+    rows, columns = (_gaussian(size, sigma, mode, truncate) for size in (height, width))
+    return apply(rows, columns, images)
 
 
 def clipped_zoom(images: np.ndarray, factor: float) -> np.ndarray:
