@@ -9,6 +9,7 @@ import runpy
 import sys
 from pathlib import Path
 
+from cifar.audit import command as auditing
 from cifar.evaluation import command as evaluation
 from cifar.export import formats, versioned_dir
 from cifar.files import ownership
@@ -82,6 +83,10 @@ def argument_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("ui", help="open MLflow's page on the recorded runs")
     command.add_argument("--port", type=serving.port, default=5000, help="0 is any that is free (default: 5000)")
     command.set_defaults(run=ui)
+
+    command = commands.add_parser("audit", help="check a data set: duplicates, wrong labels, outliers, invalid files")
+    auditing.add_arguments(command)
+    command.set_defaults(run=auditing.audit)
 
     command = commands.add_parser("evaluate", help="evaluate finished runs again, also on other data")
     evaluation.add_arguments(command)

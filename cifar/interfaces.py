@@ -47,10 +47,14 @@ class Split:
     - `classes` int64 (n, m): the class of each object, -1 for padding;
     - `crowd` bool (n, m): objects that the evaluation of boxes ignores, as COCO's `iscrowd`;
     - `mask` uint8 (n, height, width): 0 for background, k + 1 for class k, `VOID` for pixels without a class.
+
+    `ids`, str (n,), says where each image is in its source: the path of its file below `data.path`, or a part and a
+    number, such as `train/17`. An id belongs to one image of the data set, whatever the seed and `data.limit`.
     """
 
     images: np.ndarray
     targets: Mapping[str, np.ndarray]
+    ids: np.ndarray | None = None
 
     def __post_init__(self):
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
@@ -60,6 +64,8 @@ class Split:
         for name, target in self.targets.items():
             if len(target) != len(self.images):
                 raise ValueError(f"{len(self.images)} images but {len(target)} targets {name!r}")
+        if self.ids is not None and len(self.ids) != len(self.images):
+            raise ValueError(f"{len(self.images)} images but {len(self.ids)} ids")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -68,7 +74,8 @@ class Split:
         """Return the images and targets at `index`, an integer array."""
         images = aligned_empty(self.images[0].size * len(index)).reshape(len(index), *self.images.shape[1:])
         np.take(self.images, index, axis=0, out=images, mode="clip")  # the other modes make a second copy
-        return Split(images, {name: target[index] for name, target in self.targets.items()})
+        ids = None if self.ids is None else self.ids[index]
+        return Split(images, {name: target[index] for name, target in self.targets.items()}, ids)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ LAYERS = (
     {"models", "tasks"},
     {"tracking"},
     {"training"},
-    {"analysis", "evaluation", "export", "reproduction", "sweep"},
+    {"analysis", "export", "reproduction", "sweep"},
+    {"audit"},
+    {"evaluation"},
     {"serving"},
     {"__main__"},
 )

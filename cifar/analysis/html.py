@@ -27,6 +27,7 @@ from cifar.training.experiment import Experiment
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+HERE = Path(__file__).parent
 SHOWN = 20
 """Images of each contrast."""
 
@@ -50,19 +51,29 @@ def write(comparison: Comparison, path: Path) -> None:
     ownership.write(path, render(comparison).encode(), f"--html {path}")
 
 
-def render(comparison: Comparison) -> str:
-    """The text of the page. What comes from the store is escaped, and the page may run and load nothing."""
+def template(folder: Path = HERE) -> jinja2.Template:
+    """The template `page.html` of a folder, which may include `style.css`. What is put into it is escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader([folder, HERE]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    return environment.get_template("page.html")
+
+
+def png(image: np.ndarray) -> str:
+    """An image, uint8 (height, width, channels), as a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(encode_png(image)).decode()}"
+
+
+def render(comparison: Comparison) -> str:
+    """The text of the page. What comes from the store is escaped, and the page may run and load nothing."""
     groups = comparison.groups
     galleries, missing = _galleries(comparison)
     colors = {group.letter: plots.COLORS[place % len(plots.COLORS)] for place, group in enumerate(groups)}
-    return environment.get_template("page.html").render(
+    return template().render(
         mark=ownership.MARK,
         comparison=comparison,
         runs=[run for group in groups for run in group.runs],
@@ -120,8 +131,7 @@ def _test_images(comparison: Comparison) -> np.ndarray:
 def _pictures(comparison: Comparison, contrast: Contrast, images: np.ndarray) -> Iterator[Picture]:
     label = comparison.answers[contrast.better.runs[0].id].label
     for index in contrast.images[:SHOWN]:
-        source = f"data:image/png;base64,{base64.b64encode(encode_png(images[index])).decode()}"
-        yield Picture(source, str(label[index]), answer(contrast.worse, comparison.answers, index))
+        yield Picture(png(images[index]), str(label[index]), answer(contrast.worse, comparison.answers, index))
 
 
 def _title(group: Group) -> str:

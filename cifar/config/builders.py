@@ -62,6 +62,12 @@ class BuilderSettings(Strict):
         return copy.deepcopy(self._given)
 
 
+class DataSettings(BuilderSettings):
+    """Those of any data set name a list of training images to leave out: see `cifar.data.exclusion`."""
+
+    exclude: Annotated[str, Field(min_length=1)] | None = None
+
+
 class OptimizerSettings(BuilderSettings):
     """Those of any optimizer have a learning rate, the peak of its schedule."""
 

@@ -39,9 +39,8 @@ class Description(NamedTuple):
 
 
 def of_root() -> dict[str, Description]:
-    """The settings that belong to no group, by dotted key: those of `conf/config.yaml`."""
-    found = _described(CONF / "config.yaml", Settings)
-    return {key: one for key, one in found.items() if not (CONF / key.partition(".")[0]).is_dir()}
+    """The settings that belong to no choice of a group, by dotted key: those of `conf/config.yaml`."""
+    return _described(CONF / "config.yaml", Settings)
 
 
 def of_choice(registry: Registry[Any], name: str) -> dict[str, Description]:

@@ -13,7 +13,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Literal, TypeVar
 
-from cifar.config.builders import BuilderSettings, ModelSettings, OptimizerSettings, settings_of
+from cifar.config.builders import BuilderSettings, DataSettings, ModelSettings, OptimizerSettings, settings_of
 from cifar.config.renamed import unknown_choice
 from cifar.config.schema import Group
 from cifar.runtime.errors import InputError
@@ -98,7 +98,7 @@ class Entries(Group):
         }
 
 
-DATASETS = Registry("data", "cifar.data", BuilderSettings)
+DATASETS = Registry("data", "cifar.data", DataSettings)
 TASKS = Registry("task", "cifar.tasks", BuilderSettings)
 MODELS = Registry("model", "cifar.models", ModelSettings)
 AUGMENTATIONS = Registry("augmentation", "cifar.augmentation", BuilderSettings)

@@ -13,6 +13,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from cifar.runtime.errors import did_you_mean
 
+Path = tuple[str, ...]
+Value = TypeVar("Value")
+
 
 class Setting(NamedTuple):
     """A setting, or a whole group, by its dotted keys; with `builder`, only among the settings of that builder.
@@ -34,11 +37,16 @@ class Choice(NamedTuple):
 
 
 class Added(NamedTuple):
-    """A setting that the records of a builder lack where it has the value that it replaced."""
+    """A setting that the records of a builder, or of any, lack where it has the value that it replaced."""
 
     key: str
-    builder: str
+    builder: str | None
     value: Any
+
+    def is_of(self, found: Mapping[Path, Any]) -> bool:
+        """True if the settings `found` are of the builder."""
+        name = _builder(found, tuple(self.key.split(".")))
+        return name is not None and self.builder in (None, name)
 
 
 class Metric(NamedTuple):
@@ -82,16 +90,16 @@ SETTINGS = (
     Setting("schedule.rise", "schedule.warmup_fraction"),
     Setting("schedule.decay", "schedule.decay_rate", "exponential"),
 )
-ADDED = (Added("data.limit", "scenes", None),)
+ADDED = (
+    Added("data.limit", "scenes", None),
+    Added("data.exclude", None, None),
+)
 METRICS = (
     Metric("calibration_error", "ece", "classification"),
     Metric("boundary_f", "boundary_f1", "segmentation"),
     Metric("recall", "ar100", "detection"),
     Metric("accuracy", "positive_accuracy", "detection", "fcos"),
 )
-
-Path = tuple[str, ...]
-Value = TypeVar("Value")
 
 
 def unknown_setting(key: str, known: Iterable[str]) -> str:
@@ -157,7 +165,7 @@ def oldest(settings: Mapping[str, Any]) -> dict[str, Any]:
     found = {path: _monitored(path, value, old_names) for path, value in found.items()}
     for added in ADDED:
         path = tuple(added.key.split("."))
-        if _builder(found, path) == added.builder and path in found and found[path] == added.value:
+        if added.is_of(found) and path in found and found[path] == added.value:
             del found[path]
     for setting in reversed(SETTINGS):
         found = _renamed(found, setting.new, setting.old, setting.builder)
@@ -227,7 +235,7 @@ def _by_new_names(found: dict[Path, Any]) -> dict[Path, Any]:
         found = _renamed(found, setting.old, setting.new, setting.builder)
     for added in ADDED:
         path = tuple(added.key.split("."))
-        if _builder(found, path) == added.builder:
+        if added.is_of(found):
             found = {**found, path: found.get(path, added.value)}
     new_names = {metric.old: metric.new for metric in _metrics_of(found)}
     return {path: _monitored(path, value, new_names) for path, value in found.items()}

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from cifar.config.builders import BuilderSettings, ModelSettings, OptimizerSettings
+from cifar.config.builders import BuilderSettings, DataSettings, ModelSettings, OptimizerSettings
 from cifar.config.registry import (
     AUGMENTATIONS,
     AVERAGING,
@@ -35,6 +35,8 @@ Calibration = Literal["none", "temperature"]
 
 MAY_CHANGE = ("epochs", "state", "tracking", "resume", "dry_run", "objective", "evaluate")
 """The root settings that a resumed run may have otherwise than it was started with."""
+LOCATIONS = ("path", "exclude")
+"""The settings of data that are paths of files and folders."""
 
 
 class TrackingSettings(Strict):
@@ -88,7 +90,7 @@ class Settings(Strict):
     state: StateSettings
     evaluate: EvaluateSettings = EvaluateSettings()
     tracking: TrackingSettings
-    data: Annotated[BuilderSettings, DATASETS]
+    data: Annotated[DataSettings, DATASETS]
     task: Annotated[BuilderSettings, TASKS]
     model: Annotated[ModelSettings, MODELS]
     augmentation: Annotated[dict[str, BuilderSettings], Entries(AUGMENTATIONS)] = Field({})
@@ -146,10 +148,10 @@ def identity(settings: Settings) -> str:
 def may_change(key: str) -> bool:
     """True for a setting, by its dotted key, that a resumed run may have otherwise than it was started with.
 
-    The location of the data may differ: their fingerprint identifies them.
+    The location of the data and of a list of excluded images may differ: the fingerprint of the data identifies them.
     """
     parts = key.split(".")
-    return parts[0] in MAY_CHANGE or (parts[0] == "data" and parts[-1] == "path")
+    return parts[0] in MAY_CHANGE or (parts[0] == "data" and parts[-1] in LOCATIONS)
 
 
 def located(settings: Settings) -> Settings:
@@ -158,7 +160,7 @@ def located(settings: Settings) -> Settings:
     def absolute(node: dict[str, Any]) -> dict[str, Any]:
         return {
             key: absolute(value) if isinstance(value, dict)
-            else os.path.abspath(os.path.expanduser(value)) if key == "path" and value
+            else os.path.abspath(os.path.expanduser(value)) if key in LOCATIONS and value
             else value
             for key, value in node.items()
         }  # fmt: skip

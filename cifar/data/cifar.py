@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
 from cifar.data.download import cached
-from cifar.data.splits import assemble, checked_labels
+from cifar.data.splits import assemble, checked_labels, numbered
 from cifar.files.safe_io import npz_arrays, read_file, refusing, tar_members, uint8_array, unpickle
 from cifar.interfaces import Dataset, Split
 from cifar.runtime.errors import InputError
@@ -122,7 +122,7 @@ def _join(members: Iterable[tuple[str, bytes]], layout: Layout, version: Version
         if name not in parts:
             raise InputError(f"{source}: {name} is missing; accepted: {', '.join(layout.names())}")
     *train, test = (parts[name] for name in layout.names())
-    return _split(train), _split([test])
+    return _split(train, "train"), _split([test], "test")
 
 
 def _parse(content: bytes, where: str, layout: Layout, version: Version) -> Part:
@@ -131,14 +131,15 @@ def _parse(content: bytes, where: str, layout: Layout, version: Version) -> Part
         return images, checked_labels(labels, len(images), len(version.class_names), where)
 
 
-def _split(parts: list[Part]) -> Split:
+def _split(parts: list[Part], name: str) -> Split:
     images = np.empty((sum(len(labels) for _, labels in parts), 32, 32, 3), np.uint8)
     start = 0
     for planes, labels in parts:
         for channel in range(3):  # four times faster than one transposed copy
             images[start : start + len(labels), ..., channel] = planes[:, channel]
         start += len(labels)
-    return Split(images, {"label": np.concatenate([labels for _, labels in parts])})
+    labels = np.concatenate([labels for _, labels in parts])
+    return Split(images, {"label": labels}, numbered(name, len(labels)))
 
 
 def _parse_pickled(content: bytes, where: str, version: Version) -> Part:
@@ -174,7 +175,7 @@ def _read_npz(source: Path, version: Version) -> tuple[Split, Split]:
         if labels.shape[1:] == (1,):  # as keras.datasets gives them
             labels = labels[:, 0]
         labels = checked_labels(labels, len(images), len(version.class_names), f"{source}: y_{part}")
-        splits.append(Split(np.ascontiguousarray(images), {"label": labels}))
+        splits.append(Split(np.ascontiguousarray(images), {"label": labels}, numbered(part, len(labels))))
     return splits[0], splits[1]
 
 

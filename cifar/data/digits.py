@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
-from cifar.data.splits import assemble, stratified_split
+from cifar.data.splits import assemble, numbered, stratified_split
 from cifar.interfaces import Dataset, Split
 from cifar.runtime.lazy import np
 
@@ -21,7 +21,7 @@ def digits(seed: int, *, test_fraction: Share, val_fraction: Share, limit: Posit
 
     images, labels = load_digits(return_X_y=True)
     images = np.round(images * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
-    source = Split(images, {"label": labels.astype(np.int64)})
+    source = Split(images, {"label": labels.astype(np.int64)}, numbered("digit", len(images)))
     class_names = tuple("0123456789")
     rest, cut = stratified_split(labels, test_fraction, 0, class_names, "data.test_fraction")
     return assemble("digits", source.take(rest), source.take(cut), class_names, seed=seed, val_fraction=val_fraction,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
+from cifar.data.invalid_files import left_out
 from cifar.data.splits import assemble, subset
 from cifar.files.safe_io import refusing
 from cifar.images.io import read_image
@@ -55,6 +56,11 @@ def _read(part: Path, folders: Sequence[str], size: int, limit: int | None) -> S
     labels = np.array([label for _, label in files], np.int64)
     keep = subset(labels, limit)
     images = np.empty((len(keep), size, size, 3), np.uint8)
+    ids = np.array([unescaped(str(files[position][0].relative_to(part.parent))) for position in keep], str)
+    valid = []
     for row, position in enumerate(keep):
-        images[row] = read_image(files[position][0], (size, size, 3))
-    return Split(images, {"label": labels[keep]})
+        with left_out():
+            images[row] = read_image(files[position][0], (size, size, 3))
+            valid.append(row)
+    split = Split(images, {"label": labels[keep]}, ids)
+    return split if len(valid) == len(split) else split.take(np.array(valid, np.int64))

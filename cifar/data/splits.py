@@ -10,6 +10,11 @@ from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
 
 
+def numbered(part: str, count: int) -> np.ndarray:
+    """Return the `Split.ids` of images without file names, in the order of their source: `train/0`, `train/1`, …"""
+    return np.array([f"{part}/{number}" for number in range(count)])
+
+
 def checked_labels(labels: np.ndarray, images: int, classes: int, where: object) -> np.ndarray:
     """Return `labels` as int64 (n,).
 
@@ -63,7 +68,7 @@ def subset(labels: np.ndarray, limit: int | None) -> np.ndarray:
     """
     if limit is None:
         return np.arange(len(labels))
-    share = (_rank_in_class(labels, np.arange(len(labels))) + 0.5) / np.bincount(labels)[labels]
+    share = (rank_in_class(labels, np.arange(len(labels))) + 0.5) / np.bincount(labels)[labels]
     return np.sort(np.argsort(share, kind="stable")[:limit])
 
 
@@ -96,7 +101,7 @@ def stratified_split(
 def proportional_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split like `stratified_split`, but allow classes with few images to be missing in one of the parts."""
     taken = _taken(np.bincount(labels), fraction)
-    is_cut = _rank_in_class(labels, np.random.PCG64(seed).random_raw(len(labels))) < taken[labels]
+    is_cut = rank_in_class(labels, np.random.PCG64(seed).random_raw(len(labels))) < taken[labels]
     return np.flatnonzero(~is_cut), np.flatnonzero(is_cut)
 
 
@@ -105,7 +110,7 @@ def _taken(counts: np.ndarray, fraction: float) -> np.ndarray:
     return np.floor(counts * fraction + 0.5).astype(np.int64)
 
 
-def _rank_in_class(labels: np.ndarray, key: np.ndarray) -> np.ndarray:
+def rank_in_class(labels: np.ndarray, key: np.ndarray) -> np.ndarray:
     """Rank of each image, from 0, among those of its class in the order of `key`."""
     order = np.lexsort((key, labels))
     counts = np.bincount(labels)

@@ -20,6 +20,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("--map", metavar="OTHER=OWN", action="append", default=[],
         help="a class of the other data and its name in the run; without OWN: leave its images out; *: all other "
         "classes; repeatable")  # fmt: skip
+    add("--twins", action="store_true", help="also without the test images that have a near duplicate in training")
     add("--as", dest="prefix", metavar="NAME", help="record other data under this name (default: that of the data)")
 
 
@@ -32,10 +33,14 @@ def evaluate(arguments: argparse.Namespace) -> None:
     if (names or arguments.prefix) and not given:
         option = "--map" if names else "--as"
         raise InputError(f"evaluate {option}: is for other data; name them, such as data=cifar10_1 data.path=DIR")
+    if given and arguments.twins:
+        raise InputError("evaluate --twins: is for the run's own test images, not for other data")
     from cifar.evaluation import runs
     from cifar.evaluation.subject import Request
 
-    runs.evaluate(arguments.tracking_uri, run_ids, Request(given, names, arguments.prefix, arguments.tta))
+    runs.evaluate(
+        arguments.tracking_uri, run_ids, Request(given, names, arguments.prefix, arguments.tta, arguments.twins)
+    )
 
 
 def mapping(given: Sequence[str]) -> dict[str, str]:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from cifar import tracking
 from cifar.evaluation.subject import Request, Subject
 from cifar.interfaces import Evaluation
+from cifar.runtime.lazy import np
 from cifar.runtime.paths import COMMAND
+from cifar.training.experiment import Experiment
+
+if TYPE_CHECKING:
+    import keras
 
 
 def evaluate(uri: str | None, run_ids: Sequence[str], request: Request) -> None:
@@ -24,9 +31,26 @@ def evaluate(uri: str | None, run_ids: Sequence[str], request: Request) -> None:
         temperature = calibration.recorded(subject.experiment.settings.evaluate, subject.run.metrics)
         evaluation = trainer.test(subject.experiment, model, temperature)
         show(evaluation, subject.prefix)
+        if request.twins:
+            show_without_twins(subject.experiment, model, evaluation)
         if not subject.is_own:
             tracking.EndedRun(subject.run).log_other(evaluation, subject.prefix, subject.source)
             print(f"recorded under {subject.prefix}/; `{COMMAND} compare` shows it")
+
+
+def show_without_twins(experiment: Experiment, model: keras.Model, evaluation: Evaluation) -> None:
+    """Print the metrics on the test images that have no near duplicate in training, next to those of `evaluation`."""
+    from cifar.audit import duplicates
+    from cifar.training import trainer
+
+    dataset = experiment.dataset
+    twins, count = duplicates.tests_with_twins(dataset), len(dataset.test)
+    print(f"{len(twins):,} of {count:,} test images ({100 * len(twins) / count:.1f} %) have a twin in training")
+    if 0 < len(twins) < count:
+        rest = dataset.test.take(np.setdiff1d(np.arange(count), twins))
+        without = trainer.test(replace(experiment, dataset=replace(dataset, test=rest)), model)
+        for name, value in without.metrics.items():
+            print(f"test/{name} without them {value:.4f}, with them {evaluation.metrics[name]:.4f}")
 
 
 def show(evaluation: Evaluation, prefix: str) -> None:

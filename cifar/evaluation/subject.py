@@ -30,12 +30,16 @@ RESERVED = ("train", "val", OWN, "best", "model", "system")
 
 @dataclass(frozen=True)
 class Request:
-    """What a command line says about the data: overrides of the run's settings, names of classes, and a prefix."""
+    """What a command line says about the data: overrides of the run's settings, names of classes, and a prefix.
+
+    With `twins`, a run is also evaluated without the test images that have a near duplicate in training.
+    """
 
     given: Sequence[str] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     prefix: str | None = None
     views: Views | None = None
+    twins: bool = False
 
 
 @dataclass(frozen=True)

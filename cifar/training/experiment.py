@@ -12,6 +12,7 @@ from cifar.augmentation import Augmentation, Mixing, transforms_of
 from cifar.config import objective
 from cifar.config.renamed import unknown_metric
 from cifar.config.settings import Settings
+from cifar.data import exclusion
 from cifar.distributed import devices
 from cifar.distributed.shard import Shard
 from cifar.interfaces import Dataset, Task
@@ -36,7 +37,10 @@ def check(settings: Settings) -> None:
 
 def load(settings: Settings) -> Dataset:
     """The data set of the settings; `data` and `seed` alone decide it."""
-    return settings.data.build(seed=settings.seed)
+    dataset, data = settings.data.build(seed=settings.seed), settings.data
+    if data.exclude is None:
+        return dataset
+    return exclusion.without(dataset, data.exclude, getattr(data, "limit", None) is not None)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,15 @@ def test_every_setting_of_a_builder_is_described(registry, name):
 
 def test_every_root_setting_is_described():
     found = describe.of_root()
-    assert {"seed", "epochs", "finetune.lr", "evaluate.tta", "tracking.uri", "objective"} <= found.keys()
+    assert {
+        "seed",
+        "epochs",
+        "finetune.lr",
+        "evaluate.tta",
+        "data.exclude",
+        "tracking.uri",
+        "objective",
+    } <= found.keys()
     assert [key for key, one in found.items() if not one.text] == []
 
 

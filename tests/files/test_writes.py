@@ -19,6 +19,8 @@ WORK = "`mlruns/RUN/work/`"
 CLAIMS = "`mlruns/.claims/`"
 OPTUNA = "`optuna.db` next to the database, or `hydra.sweeper.storage`"
 PAGE = "`comparison.html`, or `--html FILE`"
+AUDIT = "`audit.html`, or `--html FILE`"
+EXCLUDED = "`--exclude FILE`"
 PREDICTED = "`IMAGE.predicted.png`, `IMAGE.predicted.json`"
 EXPORT = "`DIR/N/`"
 CACHE = "`~/.cache/cifar/`, or `$XDG_CACHE_HOME/cifar/`"
@@ -38,6 +40,8 @@ WRITES = {
         "atomic.write": WORK,  # the run's own earlier weights, and its history.csv
     },
     "cifar/analysis/html.py": {"ownership.write": PAGE},  # refuses files without the mark
+    "cifar/audit/page.py": {"ownership.write": AUDIT},  # likewise
+    "cifar/data/exclusion.py": {"ownership.write": EXCLUDED},  # likewise
     "cifar/data/download.py": {
         "target.parent.mkdir": CACHE,
         "atomic.replacing": CACHE,  # only where no file was there
@@ -184,7 +188,8 @@ def test_the_page_has_a_row_for_each_place():
 def test_git_ignores_what_is_written_into_the_project_by_default():
     names = [
         "mlflow.db", "mlflow.db-wal", "mlflow.db.partial", "mlruns/1/work/state", "mlruns/.claims/store", "optuna.db",
-        "optuna.db-journal", "comparison.html", "photo.jpg.predicted.png", "photos/photo.jpg.predicted.json",
+        "optuna.db-journal", "comparison.html", "audit.html", "photo.jpg.predicted.png",
+        "photos/photo.jpg.predicted.json",
         str(atomic.temporary_path(ROOT).relative_to(ROOT)), "search/search.png", "cifar/__pycache__/x.pyc",
     ]  # fmt: skip
     done = subprocess.run(["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cifar.data.invalid_files import left_out
 from cifar.data.splits import proportional_split, subset
 from cifar.images.io import read_photo
 from cifar.interfaces import VOID, Dataset, Split, aligned_empty
@@ -31,6 +33,7 @@ class Example:
 
 def annotated(
     name: str,
+    root: Path,
     train: Sequence[Example],
     val: Sequence[Example] | None,
     test: Sequence[Example],
@@ -44,7 +47,8 @@ def annotated(
     """Read photos letterboxed to (size, size, 3): black around the photo, `VOID` in masks.
 
     If `val` is None, `val_fraction` of each group of `train`, rounded to whole images, becomes the validation split. At
-    most `limit` images of each given split are used. Raises `InputError`, also if a split would be empty.
+    most `limit` images of each given split are used. Ids are paths of photos below `root`. Raises `InputError`, also if
+    a split would be empty.
     """
     train, test = _limited(train, limit), _limited(test, limit)
     if val is None:
@@ -54,7 +58,7 @@ def annotated(
     for part, examples in (("training", train), ("validation", val), ("test", test)):
         if not examples:
             raise InputError(f"data.name={name}: no {part} images; accepted: at least one")
-    return Dataset(name, _read(train, size), _read(val, size), _read(test, size), tuple(class_names))
+    return Dataset(name, _read(train, root, size), _read(val, root, size), _read(test, root, size), tuple(class_names))
 
 
 def split_off(
@@ -148,22 +152,28 @@ def _limited(examples: Sequence[Example], limit: int | None) -> Sequence[Example
     return [examples[k] for k in subset(np.array([example.group for example in examples], np.int64), limit)]
 
 
-def _read(examples: Sequence[Example], size: int) -> Split:
+def _read(examples: Sequence[Example], root: Path, size: int) -> Split:
     shape = (size, size, 3)
     images = aligned_empty(len(examples) * size * size * 3).reshape(len(examples), *shape)
     collected: dict[str, list[np.ndarray]] = {}
-    for row, example in enumerate(examples):
-        _, images[row], position = read_photo(example.photo, shape)
-        for name, target in example.annotate(position.size).items():
-            if name == "boxes":
-                target = position.boxes_to_image(target)
-            elif name == "mask":
-                target = position.mask_to_image(target, shape)
-            collected.setdefault(name, []).append(target)
+    ids = []
+    for example in examples:
+        with left_out():
+            _, images[len(ids)], position = read_photo(example.photo, shape)
+            annotations = example.annotate(position.size)
+            ids.append(unescaped(os.path.relpath(example.photo, root)))
+            for name, target in annotations.items():
+                if name == "boxes":
+                    target = position.boxes_to_image(target)
+                elif name == "mask":
+                    target = position.mask_to_image(target, shape)
+                collected.setdefault(name, []).append(target)
     padding = {"boxes": (np.float32, 0), "classes": (np.int64, -1), "crowd": (bool, False)}
     targets = {name: _padded(arrays, *padding[name]) if name in padding else np.stack(arrays)
                for name, arrays in collected.items()}  # fmt: skip
-    return Split(images, targets)
+    if not ids:
+        raise InputError(f"{root}: no image of {len(examples)} is valid; accepted: at least one in each split")
+    return Split(images[: len(ids)], targets, np.array(ids))
 
 
 def _padded(arrays: Sequence[np.ndarray], dtype: type, value: float) -> np.ndarray:

@@ -17,6 +17,7 @@ from cifar.config.registry import DATASETS
 from cifar.config.schema import Share
 from cifar.data.annotated.base import Example, annotated, check_size, checked_box, checked_classes, checked_file, rarest
 from cifar.data.annotated.rle import polygon_mask, run_lengths, run_mask
+from cifar.data.invalid_files import left_out
 from cifar.files.safe_io import member, read_file, refusing
 from cifar.interfaces import VOID, Dataset
 from cifar.runtime.errors import InputError, did_you_mean, warn
@@ -121,8 +122,8 @@ def coco(
     if len(has_mask) > 1:
         raise InputError(f"{root}: some annotations have a segmentation and some have none; accepted: all or none")
     parts = {split: files[split].examples(annotations_by_photo[split], masks) for split in files}
-    return annotated(root.resolve().name, parts[train], None if val is None else parts[val], parts[test], class_names,
-                     seed=seed, size=size, val_fraction=val_fraction, limit=limit)  # fmt: skip
+    return annotated(root.resolve().name, root, parts[train], None if val is None else parts[val], parts[test],
+                     class_names, seed=seed, size=size, val_fraction=val_fraction, limit=limit)  # fmt: skip
 
 
 class _File:
@@ -144,14 +145,15 @@ class _File:
         seen: set[int] = set()
         skipped = []
         for annotation in self._content.annotations:
-            try:
-                item = self._checked(annotation, seen)
-            except InputError as error:
-                if not skip:
-                    raise
-                skipped.append(str(error))
-            else:
-                valid[annotation.image_id].append(item)
+            with left_out():
+                try:
+                    item = self._checked(annotation, seen)
+                except InputError as error:
+                    if not skip:
+                        raise
+                    skipped.append(str(error))
+                else:
+                    valid[annotation.image_id].append(item)
         if skipped:
             warn(
                 f"{'; '.join(skipped[:MAX_REPORTED])}{' …' if skipped[MAX_REPORTED:] else ''}: {len(skipped)} of "
@@ -162,8 +164,11 @@ class _File:
     def examples(self, annotations_by_photo: Mapping[int, list[CheckedAnnotation]], masks: bool) -> list[Example]:
         classes = [np.array([item.label for item in items], np.int64) for items in annotations_by_photo.values()]
         groups = rarest(classes, len(self.class_names))
-        return [self._example(self._photos[number], annotations_by_photo[number], group, masks)
-                for number, group in zip(annotations_by_photo, groups, strict=True)]  # fmt: skip
+        found = []
+        for number, group in zip(annotations_by_photo, groups, strict=True):
+            with left_out():
+                found.append(self._example(self._photos[number], annotations_by_photo[number], group, masks))
+        return found
 
     def _example(self, photo: Photo, items: Sequence[CheckedAnnotation], group: int, masks: bool) -> Example:
         where = f"{self.path}: image {photo.id}"

@@ -13,6 +13,7 @@ from pydantic import AfterValidator
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
 from cifar.data.annotated.base import Example, annotated, checked_classes, checked_mask, mask_values, split_off
+from cifar.data.invalid_files import left_out
 from cifar.files.safe_io import refusing
 from cifar.images.io import read_index_mask, read_rgb
 from cifar.interfaces import VOID, Dataset
@@ -72,7 +73,7 @@ def masks(
         train, test = (_examples(root / part, read, values) for part in ("train", "test"))
     else:
         train, test = split_off(_examples(root, read, values), test_fraction, 0, "data.test_fraction")
-    return annotated(root.resolve().name, train, None, test, class_names, seed=seed, size=size,
+    return annotated(root.resolve().name, root, train, None, test, class_names, seed=seed, size=size,
                      val_fraction=val_fraction, limit=limit)  # fmt: skip
 
 
@@ -80,13 +81,14 @@ def _examples(folder: Path, read: Read, values: Sequence[int]) -> list[Example]:
     photos, masks = _by_name(folder / "images", SUFFIXES), _by_name(folder / "masks", (".png",))
     for one, other, what in ((photos, masks, "mask"), (masks, photos, "photo")):
         for name in one:
-            if name not in other:
-                raise InputError(
-                    f"{one[name]}: has no {what} of the same name; accepted: images/NAME.jpg or .png with "
-                    f"masks/NAME.png"
-                )
+            with left_out():
+                if name not in other:
+                    raise InputError(
+                        f"{one[name]}: has no {what} of the same name; accepted: images/NAME.jpg or .png with "
+                        f"masks/NAME.png"
+                    )
     return [Example(photo, 0, functools.partial(_targets, read, masks[name], values))
-            for name, photo in photos.items()]  # fmt: skip
+            for name, photo in photos.items() if name in masks]  # fmt: skip
 
 
 def _by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:

@@ -24,6 +24,7 @@ from cifar.data.annotated.base import (
     split_off,
 )
 from cifar.data.annotated.voc import XmlAnnotation, object_targets, read_list, read_xml
+from cifar.data.invalid_files import left_out
 from cifar.files.safe_io import member
 from cifar.images.io import read_index_mask
 from cifar.interfaces import VOID, Dataset
@@ -80,8 +81,8 @@ def pets(
         parts = make(train), make(test)
     else:
         parts = split_off(make([*train, *test]), test_fraction, 0, "data.test_fraction")
-    return annotated("pets", parts[0], None, parts[1], class_names, seed=seed, size=size, val_fraction=val_fraction,
-                     limit=limit)  # fmt: skip
+    return annotated("pets", root, parts[0], None, parts[1], class_names, seed=seed, size=size,
+                     val_fraction=val_fraction, limit=limit)  # fmt: skip
 
 
 def _read_list(path: Path) -> list[Pet]:
@@ -117,16 +118,17 @@ def _breeds(pets: Sequence[Pet]) -> list[str]:
 def _examples(root: Path, by_breed: bool, heads: bool, pets: Sequence[Pet]) -> list[Example]:
     examples = []
     for pet in pets:
-        photo = checked_file(member(root, f"images/{pet.name}.jpg"), pet.where)
-        trimap = checked_file(member(root, f"annotations/trimaps/{pet.name}.png"), pet.where)
-        xml = member(root, f"annotations/xmls/{pet.name}.xml")
-        if heads and not xml.is_file():
-            continue
-        head = read_xml(xml) if heads else None
-        if head and not head.boxes:
-            raise InputError(f"{xml}: no object; accepted: the box of at least one head")
-        label = pet.breed - 1 if by_breed else pet.species - 1
-        examples.append(Example(photo, label, functools.partial(_targets, photo, trimap, xml, head, label)))
+        with left_out():
+            photo = checked_file(member(root, f"images/{pet.name}.jpg"), pet.where)
+            trimap = checked_file(member(root, f"annotations/trimaps/{pet.name}.png"), pet.where)
+            xml = member(root, f"annotations/xmls/{pet.name}.xml")
+            if heads and not xml.is_file():
+                continue
+            head = read_xml(xml) if heads else None
+            if head and not head.boxes:
+                raise InputError(f"{xml}: no object; accepted: the box of at least one head")
+            label = pet.breed - 1 if by_breed else pet.species - 1
+            examples.append(Example(photo, label, functools.partial(_targets, photo, trimap, xml, head, label)))
     return examples
 
 

@@ -24,6 +24,7 @@ from cifar.data.annotated.base import (
     mask_values,
     rarest,
 )
+from cifar.data.invalid_files import left_out
 from cifar.files.safe_io import Node, member, read_file, refusing, xml_tree
 from cifar.images.io import read_index_mask
 from cifar.interfaces import Dataset
@@ -76,8 +77,8 @@ def voc(
     masks = image_set == "Segmentation"
     parts = {split: _examples(root, member(root, f"ImageSets/{image_set}/{split}.txt"), class_names, masks)
              for split in (train, val, test) if split is not None}  # fmt: skip
-    return annotated(root.resolve().name, parts[train], None if val is None else parts[val], parts[test], class_names,
-                     seed=seed, size=size, val_fraction=val_fraction, limit=limit)  # fmt: skip
+    return annotated(root.resolve().name, root, parts[train], None if val is None else parts[val], parts[test],
+                     class_names, seed=seed, size=size, val_fraction=val_fraction, limit=limit)  # fmt: skip
 
 
 def read_list(path: Path) -> list[tuple[str, str, list[str]]]:
@@ -143,14 +144,15 @@ def _examples(root: Path, path: Path, class_names: Sequence[str], masks: bool) -
     values = mask_values(class_names)
     annotated_photos, classes = [], []
     for where, name, _ in read_list(path):
-        xml = checked_file(member(root, f"Annotations/{name}.xml"), where)
-        photo = checked_file(member(root, f"JPEGImages/{name}.jpg"), where)
-        mask = checked_file(member(root, f"SegmentationClass/{name}.png"), where) if masks else None
-        objects = read_xml(xml)
-        labels = [_label(called, class_names, f"{xml}: line {line}")
-                  for called, line in zip(objects.names, objects.lines, strict=True)]  # fmt: skip
-        classes.append(np.array(labels, np.int64))
-        annotated_photos.append((photo, functools.partial(_targets, objects, labels, xml, photo, mask, values)))
+        with left_out():
+            xml = checked_file(member(root, f"Annotations/{name}.xml"), where)
+            photo = checked_file(member(root, f"JPEGImages/{name}.jpg"), where)
+            mask = checked_file(member(root, f"SegmentationClass/{name}.png"), where) if masks else None
+            objects = read_xml(xml)
+            labels = [_label(called, class_names, f"{xml}: line {line}")
+                      for called, line in zip(objects.names, objects.lines, strict=True)]  # fmt: skip
+            classes.append(np.array(labels, np.int64))
+            annotated_photos.append((photo, functools.partial(_targets, objects, labels, xml, photo, mask, values)))
     groups = rarest(classes, len(class_names))
     return [Example(photo, group, annotate)
             for (photo, annotate), group in zip(annotated_photos, groups, strict=True)]  # fmt: skip

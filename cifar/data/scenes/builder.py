@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -13,6 +14,7 @@ from cifar.data.scenes.canvas import Canvas, Layout
 from cifar.data.scenes.counter_rng import CounterRNG
 from cifar.data.scenes.cutouts import SHAPE_NUMBERS, resized, shapes
 from cifar.data.scenes.textures import textured
+from cifar.data.splits import numbered
 from cifar.interfaces import Dataset, Split, aligned_empty
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
@@ -76,9 +78,9 @@ def scenes(
     train, val, test = (count if limit is None else min(count, limit) for count in (num_train, num_val, num_test))
     return Dataset(
         f"{origin.name}_scenes",
-        compose(origin.train, layout, train, (seed, 0)),
-        compose(origin.val, layout, val, (seed, 1)),
-        compose(origin.test, layout, test, (0, 2)),
+        replace(compose(origin.train, layout, train, (seed, 0)), ids=numbered("train", train)),
+        replace(compose(origin.val, layout, val, (seed, 1)), ids=numbered("val", val)),
+        replace(compose(origin.test, layout, test, (0, 2)), ids=numbered("test", test)),
         origin.class_names,
     )
 

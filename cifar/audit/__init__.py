@@ -1,0 +1,1 @@
+"""Checks of a data set before a training: duplicates, wrong labels, outliers, balance, invalid and odd images."""
