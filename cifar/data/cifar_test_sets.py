@@ -85,7 +85,7 @@ def cifar10h(*, path: str | None, soft_labels: str, limit: PositiveInt | None) -
             f"{source}: people agree with the label of {100 * agreement:.0f} % of the images, which are others than "
             "those of data.path then; accepted: CIFAR-10's test images in their order"
         )
-    split = Split(test.images, {**test.targets, "soft_label": shares.astype(np.float32)})
+    split = Split(test.images, {**test.targets, "soft_label": shares.astype(np.float32)}, test.ids)
     return test_only("cifar10h", split, CIFAR10.class_names, limit)
 
 

@@ -221,8 +221,8 @@ def test_all_invalid_annotations_are_listed(tmp_path, command):
     content["annotations"][1]["bbox"] = [1, 1, 0, 5]
     write_json(file, content)
     (root / "train2017" / content["images"][3]["file_name"]).write_bytes(b"no image")
-    done = command(sqlite(tmp_path), "audit", "data=coco", f"data.path={root}", "data.size=16", "data.val_fraction=0.25", "--skip-labels",
-                   "--html", tmp_path / "page.html")  # fmt: skip
+    settings = ["data=coco", f"data.path={root}", "data.size=16", "data.val_fraction=0.25"]
+    done = command(sqlite(tmp_path), "audit", *settings, "--skip-labels", "--html", tmp_path / "page.html")
     assert done.code == 0, done
     assert "exceeds the image" in done.stdout and "has no area" in done.stdout and "cannot be read" in done.stdout
 
@@ -230,18 +230,9 @@ def test_all_invalid_annotations_are_listed(tmp_path, command):
 @pytest.mark.parametrize("write", [write_voc, write_masks])
 def test_annotated_photos_are_shown_with_their_annotations(write, tmp_path, command):
     root, name = write(tmp_path / "data"), write.__name__.removeprefix("write_")
-    settings = ["data.classes=[object]"] if name == "masks" else []
+    settings = [f"data={name}", f"data.path={root}", "data.size=16", "data.val_fraction=0.25"]
+    classes = ["data.classes=[object]"] if name == "masks" else []
     page = tmp_path / "page.html"
-    done = command(
-        sqlite(tmp_path),
-        "audit",
-        f"data={name}",
-        f"data.path={root}",
-        "data.size=16",
-        "data.val_fraction=0.25",
-        *settings,
-        "--html",
-        page,
-    )
+    done = command(sqlite(tmp_path), "audit", *settings, *classes, "--html", page)
     assert done.code == 0, done
     assert "not checked: the images have no labels" in done.stdout and "data:image/png" in page.read_text()
