@@ -22,8 +22,8 @@ GROUPS, MEMBERS = 40, 8
 """Groups of duplicates, and images of a group, that are shown."""
 LABELS, OTHERS, LINES = 120, 30, 200
 """Likely wrong labels, images of another kind, and messages that are shown."""
-SIDE = 128
-"""Longer side in pixels to which larger images are reduced."""
+SIDE = 160
+"""Longer side in pixels to which larger pictures are reduced."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,6 @@ def _picture(findings: Findings, number: int, note: str = "") -> Picture:
         image = draw_boxes(image, targets["boxes"], targets["classes"], pool.dataset.class_names)
     elif "mask" in targets:
         image = draw_mask(image, targets["mask"], pool.dataset.class_names)
-    else:
-        image = shrunk(image[None], SIDE)[0]
     name = f"{pool.ids[number]} ({SPLITS[pool.split[number]]})"
     label = findings.label(number)
-    return Picture(html.png(image), f"{label} · {name}" if label else name, note)
+    return Picture(html.png(shrunk(image[None], SIDE)[0]), f"{label} · {name}" if label else name, note)

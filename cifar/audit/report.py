@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def summary(findings: Findings) -> list[list[str]]:
     rows.append(_labels(findings))
     rows += [[f"images {name}", f"{len(numbers):,}", ""] for name, numbers in findings.images.items()]
     rows += [[f"images with {name}", f"{len(numbers):,}", ""] for name, numbers in findings.annotations.items()]
-    return [*rows, *([_balance(findings)] if pool.labels is not None else [])]
+    return [*rows, _balance(findings)]
 
 
 def class_counts(findings: Findings) -> list[list[str]]:
@@ -90,11 +90,11 @@ def _balance(findings: Findings) -> list[str]:
     counts = _counts(findings.pool.parts[0].targets, len(names))
     ratio = counts.max() / max(counts.min(), 1)
     least, most = int(counts.argmin()), int(counts.argmax())
-    details = f"training images: {names[least]} {counts[least]:,} to {names[most]} {counts[most]:,}"
+    details = f"in training: {names[least]} {counts[least]:,} to {names[most]} {counts[most]:,}"
     return ["largest to smallest class", f"{ratio:.1f}", details + ("; unbalanced" if ratio >= UNBALANCED else "")]
 
 
-def _counts(targets, classes: int) -> np.ndarray:
+def _counts(targets: Mapping[str, np.ndarray], classes: int) -> np.ndarray:
     """The number (classes,) of images with each label, of objects of each class, or of images with it in the mask."""
     if "label" in targets:
         return np.bincount(targets["label"], minlength=classes)

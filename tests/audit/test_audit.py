@@ -236,3 +236,22 @@ def test_annotated_photos_are_shown_with_their_annotations(write, tmp_path, comm
     done = command(sqlite(tmp_path), "audit", *settings, *classes, "--html", page)
     assert done.code == 0, done
     assert "not checked: the images have no labels" in done.stdout and "data:image/png" in page.read_text()
+
+
+def test_a_run_is_evaluated_without_the_test_images_that_have_a_twin_in_training(quickstart, command, monkeypatch):
+    monkeypatch.setattr("cifar.audit.duplicates.tests_with_twins", lambda dataset: np.arange(200))
+    done = command(quickstart.uri, "evaluate", quickstart.id, "--twins")
+    assert done.code == 0, done
+    lines = done.stdout.splitlines()
+    total = next(float(line.split()[1]) for line in lines if line.startswith("test/accuracy "))
+    number = next(k for k, line in enumerate(lines) if "have a twin in training" in line)
+    assert lines[number].startswith("200 of 360 test images (55.6 %)")
+    name, *_, rest, _, _, both = lines[number + 2].replace(",", "").split()
+    assert name == "test/accuracy" and float(both) == total and 0 < float(rest) <= 1
+
+
+def test_test_images_with_a_twin_in_training():
+    images = textures(60, seed=8)
+    shifted = np.roll(images[:2], 2, axis=1)
+    found = duplicates.tests_with_twins(dataset(images[:40], images[40:50], np.concatenate([images[50:], shifted])))
+    assert found.tolist() == [10, 11]
