@@ -77,7 +77,7 @@ def test_exact_duplicates_groups_and_what_to_leave_out():
 def test_wrong_labels_are_found_by_the_probabilities_of_imperfect_classifiers():
     rng = np.random.default_rng(0)
     true = rng.integers(0, 10, 20_000)
-    strength = np.where(rng.random(20_000) < 0.8, 6, 1)[:, None]  # most images are easy, others hard
+    strength = np.where(rng.random(20_000) < 0.8, 7, 2)[:, None]  # most images are easy, others hard
     logits = strength * np.eye(10)[true] + rng.gumbel(size=(20_000, 10))
     given = wrong_labels(true, 10, 0.03, rng)
     probabilities = np.exp(1.7 * logits)  # too sure of themselves
