@@ -15,7 +15,7 @@ from cifar.interfaces import Dataset
 
 MIN_DEVIATIONS = 10.0
 """Standard deviations from chance of the correlation of near duplicates."""
-MIN_AMONG_SIMILAR = 3.5
+MIN_AMONG_SIMILAR = 3.0
 """Robust standard deviations of the same above its median over all pairs of images with similar descriptors, which are
 not duplicates for the most part. This is the higher bar where all images are alike, as handwritten digits are."""
 MIN_CORRELATION = 0.7
