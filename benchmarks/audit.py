@@ -97,7 +97,7 @@ def find_labels(data: Dataset, seed: int) -> None:
     parts = np.split(given, np.cumsum([len(part) for part in pool.parts[:2]]))
     splits = [replace(part, targets={"label": labels}) for part, labels in zip(pool.parts, parts, strict=True)]
     noisy = Pool(Dataset(data.name, *splits, data.class_names))
-    out_of_fold = folds.classified(noisy, seed, lambda number: print(f"network {number}", flush=True))
+    out_of_fold = folds.classified(noisy, seed, True, lambda number: print(f"network {number}", flush=True))
     print(f"out-of-fold accuracy: {(out_of_fold.probabilities.argmax(axis=1) == true).mean():.4f}")
     wrong = given != true
     show("maximum likelihood", noise.estimate(out_of_fold.probabilities, given).likely, wrong)

@@ -41,7 +41,8 @@ def audit(arguments: argparse.Namespace) -> None:
     from cifar.audit import findings, page, report
 
     with _Steps() as steps:
-        found = findings.audit(dataset, invalid, arguments.seed, not arguments.skip_labels, steps)
+        flips = "flip" in settings.augmentation
+        found = findings.audit(dataset, invalid, arguments.seed, not arguments.skip_labels, flips, steps)
     page.write(found, arguments.html, f"--html {arguments.html}")
     print(report.as_text(found, terminal.width()))
     print(f"\n{arguments.html} has the pictures")

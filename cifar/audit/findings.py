@@ -73,8 +73,10 @@ class Findings:
         return [found[number] for number in sorted(found) if SPLITS[self.pool.split[number]] != "test"]
 
 
-def audit(dataset: Dataset, invalid: Sequence[str], seed: int, labels: bool, report: Callable[[str], None]) -> Findings:
-    """Check a data set; `labels=False` skips the check of labels, which takes longest.
+def audit(
+    dataset: Dataset, invalid: Sequence[str], seed: int, labels: bool, flips: bool, report: Callable[[str], None]
+) -> Findings:
+    """Check a data set; `labels=False` skips the check of labels, which takes longest; for `flips` see `folds`.
 
     `report` is called with the name of each step when it begins.
     """
@@ -88,7 +90,7 @@ def audit(dataset: Dataset, invalid: Sequence[str], seed: int, labels: bool, rep
     unchecked = folds.reason_against(pool) if labels else "--skip-labels is given"
     noise, features, parts = None, None, np.zeros(len(pool), np.int64)
     if not unchecked:
-        found = folds.classified(pool, seed, lambda number: report(f"labels, network {number} of {folds.FOLDS}"))
+        found = folds.classified(pool, seed, flips, lambda number: report(f"labels, network {number} of {folds.FOLDS}"))
         noise, features, parts = estimate(found.probabilities, pool.labels), found.features, found.fold
     if features is None:
         features, _ = descriptors.described(pool.gray)

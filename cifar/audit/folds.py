@@ -56,10 +56,11 @@ def reason_against(pool: Pool) -> str:
     return ""
 
 
-def classified(pool: Pool, seed: int, report: Callable[[int], None]) -> OutOfFold:
+def classified(pool: Pool, seed: int, flips: bool, report: Callable[[int], None]) -> OutOfFold:
     """Train `FOLDS` classifiers, and let each classify the images that it has not seen.
 
-    `report` is called with the number of each fold, from 1, when it begins.
+    With `flips` a mirrored image is of the same class: they learn and see both. `report` is called
+    with the number of each fold, from 1, when it begins.
     """
     load_tensorflow()
     images, labels = np.concatenate([shrunk(block) for block in pool.blocks()]), pool.labels
@@ -73,39 +74,43 @@ def classified(pool: Pool, seed: int, report: Callable[[int], None]) -> OutOfFol
         rest = np.flatnonzero(fold != number)
         parts = [Split(images[rows], {"label": labels[rows]}) for rows in (rest, held)]
         dataset = Dataset(pool.dataset.name, parts[0], parts[1], parts[1], pool.dataset.class_names)
-        probabilities[held], found = _trained(dataset, seed)
+        probabilities[held], found = _trained(dataset, seed, flips)
         if not features.size:
             features = np.empty((len(labels), found.shape[1]), np.float32)
         features[held] = found
     return OutOfFold(probabilities, features, fold)
 
 
-def _trained(dataset: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Train a classifier; return its probabilities for the test images and their mirror images, and features."""
+def _trained(dataset: Dataset, seed: int, flips: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Train a classifier; return probabilities and features of the test images.
+
+    With `flips` the probabilities are means over an image and its mirror image.
+    """
     import keras
 
-    experiment = Experiment.prepare(_settings(dataset, seed), dataset)
+    experiment = Experiment.prepare(_settings(dataset, seed, flips), dataset)
     model = experiment.compiled_model()
     model.fit(experiment.training_batches(0, 0, experiment.settings.epochs), epochs=1, shuffle=False, verbose=0)
     both = keras.Model(model.input, [model.output, model.layers[-1].input])
     found, features = both.predict(dataset.test.images, batch_size=500, verbose=0)
-    mirrored, _ = both.predict(np.ascontiguousarray(dataset.test.images[:, :, ::-1]), batch_size=500, verbose=0)
-    return (found + mirrored) / 2, features.reshape(len(features), -1)
+    if flips:
+        mirrored, _ = both.predict(np.ascontiguousarray(dataset.test.images[:, :, ::-1]), batch_size=500, verbose=0)
+        found = (found + mirrored) / 2
+    return found, features.reshape(len(features), -1)
 
 
-def _settings(dataset: Dataset, seed: int) -> Settings:
+def _settings(dataset: Dataset, seed: int, flips: bool) -> Settings:
     count = len(dataset.train)
     levels = max(1, (min(dataset.image_shape[:2]) - 1).bit_length() - 1)
     overrides = {
         "experiment": "speedrun94",
-        "data": "digits",  # the data set is given
-        "data.val_fraction": 0.1,
         "seed": seed,
         "epochs": EPOCHS if count >= FEW else FEW_EPOCHS,
         "batch_size": int(np.clip(count // STEPS, 1, LARGEST_BATCH)),
         "deterministic": "false",
         "evaluate.tta": "none",
         "task.label_smoothing": 0.1,
+        "augmentation": "[alternating_flip,crop]" if flips else "[crop]",
         "model.widths": str(list(WIDTHS[:levels])).replace(" ", ""),
     }
     return resolve(composed([f"{key}={value}" for key, value in overrides.items()]))

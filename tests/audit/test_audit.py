@@ -106,7 +106,7 @@ def test_planted_wrong_labels_of_digits_are_found():
     splits = [Split(part.images, {"label": labels}) for part, labels in
               zip((data.train, data.val, data.test), parts, strict=True)]  # fmt: skip
     pool = Pool(Dataset("digits", *splits, data.class_names))
-    found = noise.estimate(folds.classified(pool, 0, lambda number: None).probabilities, given).likely
+    found = noise.estimate(folds.classified(pool, 0, False, lambda number: None).probabilities, given).likely
     wrong = np.flatnonzero(given != true)
     assert len(np.intersect1d(found, wrong)) >= 0.7 * max(len(found), len(wrong))
 
