@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -12,8 +13,8 @@ from cifar.interfaces import Dataset, Split
 
 SIDE = 32
 """Side in pixels of the gray copies."""
-BLOCK = 1000
-"""Images that are worked on at once."""
+BLOCK = 2**22
+"""Values of the images that are worked on at once."""
 SPLITS = ("train", "val", "test")
 
 
@@ -38,7 +39,7 @@ class Pool:
             for name, part in zip(SPLITS, self.parts, strict=True)
         ])  # fmt: skip
 
-    @property
+    @cached_property
     def labels(self) -> np.ndarray | None:
         """The class (n,) of each image; `None` for a data set without labels."""
         if "label" not in self.dataset.train.targets:
@@ -57,9 +58,10 @@ class Pool:
 
     def blocks(self) -> Iterator[np.ndarray]:
         """All images in order, in arrays (k, height, width, channels)."""
+        count = max(1, BLOCK // math.prod(self.dataset.image_shape))
         for part in self.parts:
-            for first in range(0, len(part), BLOCK):
-                yield part.images[first : first + BLOCK]
+            for first in range(0, len(part), count):
+                yield part.images[first : first + count]
 
     @cached_property
     def gray(self) -> np.ndarray:

@@ -32,13 +32,15 @@ def evaluate(uri: str | None, run_ids: Sequence[str], request: Request) -> None:
         evaluation = trainer.test(subject.experiment, model, temperature)
         show(evaluation, subject.prefix)
         if request.twins:
-            show_without_twins(subject.experiment, model, evaluation)
+            show_without_twins(subject.experiment, model, temperature, evaluation)
         if not subject.is_own:
             tracking.EndedRun(subject.run).log_other(evaluation, subject.prefix, subject.source)
             print(f"recorded under {subject.prefix}/; `{COMMAND} compare` shows it")
 
 
-def show_without_twins(experiment: Experiment, model: keras.Model, evaluation: Evaluation) -> None:
+def show_without_twins(
+    experiment: Experiment, model: keras.Model, temperature: float | None, evaluation: Evaluation
+) -> None:
     """Print the metrics on the test images that have no near duplicate in training, next to those of `evaluation`."""
     from cifar.audit import duplicates
     from cifar.training import trainer
@@ -48,9 +50,9 @@ def show_without_twins(experiment: Experiment, model: keras.Model, evaluation: E
     print(f"{len(twins):,} of {count:,} test images ({100 * len(twins) / count:.1f} %) have a twin in training")
     if 0 < len(twins) < count:
         rest = dataset.test.take(np.setdiff1d(np.arange(count), twins))
-        without = trainer.test(replace(experiment, dataset=replace(dataset, test=rest)), model)
-        for name, value in without.metrics.items():
-            print(f"test/{name} without them {value:.4f}, with them {evaluation.metrics[name]:.4f}")
+        without = trainer.test(replace(experiment, dataset=replace(dataset, test=rest)), model, temperature)
+        for name in (name for name in evaluation.metrics if name in without.metrics):
+            print(f"test/{name} without them {without.metrics[name]:.4f}, with them {evaluation.metrics[name]:.4f}")
 
 
 def show(evaluation: Evaluation, prefix: str) -> None:
