@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
 from cifar import __main__ as commands
@@ -38,6 +39,16 @@ def compose(tmp_path) -> Callable[..., Settings]:
 @pytest.fixture
 def in_process(tmp_path, monkeypatch, capfd) -> Callable[..., Completed]:
     """in_process(*arguments): `python run.py ARGUMENTS…` from `tmp_path`, without the cost of a process."""
+
+    compose_for_mode = Hydra.get_mode
+
+    def mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> object:
+        """Hydra composes all settings twice, first for `hydra.mode` alone, which only recipes set."""
+        recipes = ("sweep=", "experiment=", "hydra")
+        is_set = any(override.lstrip("+").startswith(recipes) for override in overrides)
+        return compose_for_mode(hydra, config_name, overrides) if is_set else None
+
+    monkeypatch.setattr(Hydra, "get_mode", mode)
 
     def run(*arguments: str) -> Completed:
         monkeypatch.chdir(tmp_path)

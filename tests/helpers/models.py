@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 
@@ -30,6 +32,7 @@ SMALL = {
 """What makes a model cheap and, for the most part, without dropout."""
 
 
+@functools.cache
 def model_settings(*overrides: str) -> ModelSettings:
     """The composed settings of a model."""
     return resolve(composed("data=digits", *overrides)).model

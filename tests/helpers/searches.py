@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
+from pathlib import Path
+
 from cifar.config.schema import validate
+from cifar.search import storage
 from cifar.sweep import space
 from cifar.sweep.jobs import Job, Outcome
 from cifar.sweep.search import Options
@@ -32,10 +37,22 @@ def search_options(sampler: str = "random", pruner: str = "none", n_trials: int 
     return validate(Options, options, "hydra.sweeper")
 
 
+@functools.cache
+def empty_database() -> bytes:
+    """What a database of Optuna holds before its first study; to make one takes as long as to draw ten trials."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optuna.db"
+        storage.open_storage(f"sqlite:///{path}").engine.dispose()
+        return path.read_bytes()
+
+
 def open_study(
-    folder, chosen: Options | None = None, dimensions=SPACE, objectives=("val/loss",), name="study"
+    folder: Path, chosen: Options | None = None, dimensions=SPACE, objectives=("val/loss",), name="study"
 ) -> Study:
-    study = Study(f"sqlite:///{folder / 'optuna.db'}", chosen or search_options(), dimensions, objectives, epochs=9)
+    path = folder / "optuna.db"
+    if not path.exists():
+        path.write_bytes(empty_database())
+    study = Study(f"sqlite:///{path}", chosen or search_options(), dimensions, objectives, epochs=9)
     study.open(name, "key")
     return study
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from cifar.runtime.paths import ROOT
-from helpers.processes import clean_environment, wait_for
+from helpers.processes import wait_for, warm_server
+from helpers.warm import Completed
 
 BODY = 200_000
 """The most bytes that the service under test takes."""
@@ -23,17 +22,18 @@ BODY = 200_000
 class Service:
     """A service that has been started, on a port of its own."""
 
-    def __init__(self, uri: str, folder: Path, *arguments: str):
-        self._log = folder / "serve.log"
-        command = [sys.executable, "-m", "cifar", "--tracking-uri", uri, "serve", "--port", "0", *arguments]
-        with self._log.open("w") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, env=clean_environment(), stdout=log, stderr=log)
-        wait_for(lambda: self.process.poll() is not None or "serving at" in self.output())
+    def __init__(self, uri: str, *arguments: str):
+        command = ("-m", "cifar", "--tracking-uri", uri, "serve", "--port", "0", *arguments)
+        self.process = warm_server().start(*command, cwd=ROOT)
+        self._ended: Completed | None = None
+        wait_for(lambda: "serving at" in self.output() or not self.process.is_alive())
         assert "serving at" in self.output(), self.output()
         self.port = int(self.output().rpartition(":")[2])
 
     def output(self) -> str:
-        return self._log.read_text()
+        if self._ended:
+            return self._ended.stdout + self._ended.stderr
+        return self.process.stdout() + self.process.stderr()
 
     def ask(self, method: str, path: str, body: bytes | str | None = None, **headers: str) -> SimpleNamespace:
         """The answer on a connection of its own: code, headers, and content, as JSON if it is."""
@@ -73,6 +73,11 @@ class Service:
                    for sample in family.samples if sample.name == name]  # fmt: skip
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
+    def wait(self, timeout: float = 60) -> int:
+        """Its exit code."""
+        self._ended = self._ended or self.process.wait(timeout)
+        return self._ended.code
+
     def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        self.process.signal(signal.SIGKILL)
+        self.wait()

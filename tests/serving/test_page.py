@@ -27,11 +27,9 @@ FAILED = "Failed to load resource"
 
 
 @pytest.fixture(scope="module")
-def service(quickstart, tmp_path_factory) -> Iterator[Service]:
-    service = Service(
-        quickstart.uri, tmp_path_factory.mktemp("page"), f"digits={quickstart.id}", f"other={quickstart.id}",
-        "--max-body", str(BODY),
-    )  # fmt: skip
+def service(quickstart) -> Iterator[Service]:
+    models = (f"digits={quickstart.id}", f"other={quickstart.id}")
+    service = Service(quickstart.uri, *models, "--max-body", str(BODY))
     yield service
     service.end()
 

@@ -29,9 +29,9 @@ from helpers.serving import BODY, Service
 
 
 @pytest.fixture(scope="module")
-def service(quickstart, tmp_path_factory) -> Iterator[Service]:
+def service(quickstart) -> Iterator[Service]:
     service = Service(
-        quickstart.uri, tmp_path_factory.mktemp("service"), f"digits={quickstart.id[:8]}", f"other={quickstart.id}",
+        quickstart.uri, f"digits={quickstart.id[:8]}", f"other={quickstart.id}",
         "--timeout", "1", "--max-body", str(BODY), "--max-pixels", "100000", "--max-batch", "16",
     )  # fmt: skip
     yield service

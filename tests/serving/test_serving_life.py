@@ -96,8 +96,8 @@ class Client(threading.Thread):
                 return answer
 
 
-def test_best_run_is_found_again_and_the_end_waits_for_all(store, quickstart, tmp_path):
-    service = Service(store, tmp_path, "--best", "digits", "test/accuracy")
+def test_best_run_is_found_again_and_the_end_waits_for_all(store, quickstart):
+    service = Service(store, "--best", "digits", "test/accuracy")
     clients = [Client(service.port) for _ in range(16)]
 
     def run() -> str:
@@ -107,20 +107,20 @@ def test_best_run_is_found_again_and_the_end_waits_for_all(store, quickstart, tm
         assert run() == quickstart.id
         better = copied(store, quickstart.id, 1.0)
         broken = copied(store, quickstart.id, 1.1, b"other weights")
-        service.process.send_signal(signal.SIGHUP)
+        service.process.signal(signal.SIGHUP)
         wait_for(lambda: "warning: reload failed: run " in service.output())
         assert f"run {broken}: the SHA-256 of its model.weights.h5 is" in service.output()
         assert run() == quickstart.id
         mlflow.MlflowClient(store).delete_run(broken)
-        service.process.send_signal(signal.SIGHUP)
+        service.process.signal(signal.SIGHUP)
         wait_for(lambda: run() == better)
         answered = sum(client.answered for client in clients)
         wait_for(lambda: sum(client.answered for client in clients) > answered + 100)
 
         began = time.monotonic()
-        service.process.send_signal(signal.SIGTERM)
+        service.process.signal(signal.SIGTERM)
         wait_for(lambda: service.ask("GET", "/readyz").code == 503, 5)
-        assert service.process.wait(60) == 0
+        assert service.wait(60) == 0
         assert time.monotonic() - began < 10 * slowdown()
     finally:
         for client in clients:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cifar.config.registry import AUGMENTATIONS, CALLBACKS, OPTIMIZERS
 from cifar.runtime.errors import InputError
@@ -234,6 +235,13 @@ class TestKeptWeights:
     BOTH = "callbacks=[checkpoint,early_stopping]"
     BY_ACCURACY = ("callbacks.checkpoint.monitor=val/accuracy", "callbacks.early_stopping.monitor=val/accuracy")
     FINETUNE = ("epochs=3", "finetune.epochs=3", "finetune.lr=0.2")
+
+    @pytest.fixture(autouse=True)
+    def eager(self):
+        """Without graphs: to trace them takes longer than all steps."""
+        tf.config.run_functions_eagerly(True)
+        yield
+        tf.config.run_functions_eagerly(False)
 
     @pytest.fixture
     def fitted(self, prepare, tmp_path):
