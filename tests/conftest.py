@@ -19,11 +19,13 @@ from cifar.runtime import interrupts
 from cifar.runtime.errors import Interrupted
 from cifar.runtime.paths import ROOT
 from cifar.training.experiment import Experiment
+from helpers import stores
 from helpers.processes import Completed, run_warm
 from helpers.runs import Recorded, composed, sqlite
 
 # A shell starts what runs in its background with SIGINT ignored, and all processes inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+stores.replace_migrations()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

