@@ -5,7 +5,7 @@ from __future__ import annotations
 import runpy
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hydra._internal.hydra import Hydra
@@ -105,6 +105,16 @@ def command(monkeypatch, capfd) -> Callable[..., Completed]:
         return Completed(code, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="class")
+def eager() -> Iterator[None]:
+    """TensorFlow without graphs: to trace those of a small training takes longer than to run it."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture

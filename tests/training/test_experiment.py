@@ -5,7 +5,6 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from cifar.config.registry import AUGMENTATIONS, CALLBACKS, OPTIMIZERS
 from cifar.runtime.errors import InputError
@@ -229,19 +228,13 @@ class TestCallbacks:
         assert len((tmp_path / "history.csv").read_text().splitlines()) == 4
 
 
+@pytest.mark.usefixtures("eager")
 class TestKeptWeights:
     """The weights that are kept and tested are those of the epoch to which `best/` belongs."""
 
     BOTH = "callbacks=[checkpoint,early_stopping]"
     BY_ACCURACY = ("callbacks.checkpoint.monitor=val/accuracy", "callbacks.early_stopping.monitor=val/accuracy")
     FINETUNE = ("epochs=3", "finetune.epochs=3", "finetune.lr=0.2")
-
-    @pytest.fixture(autouse=True)
-    def eager(self):
-        """Without graphs: to trace them takes longer than all steps."""
-        tf.config.run_functions_eagerly(True)
-        yield
-        tf.config.run_functions_eagerly(False)
 
     @pytest.fixture
     def fitted(self, prepare, tmp_path):

@@ -278,6 +278,7 @@ class Stopped(Exception):  # noqa: N818
     """The process is gone."""
 
 
+@pytest.mark.usefixtures("eager")
 class TestPhases:
     """Two phases in one run."""
 
