@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import signal
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,21 +13,18 @@ import mlflow
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 from cifar import tracking
-from cifar.export import formats, saved_model, tflite, versioned_dir
+from cifar.export import formats, saved_model, tflite
 from cifar.export.source import Source, Written
-from cifar.files import atomic
-from cifar.images.io import encode_png, read_image, read_photo
+from cifar.images.io import encode_png
 from cifar.nn import layers
 from cifar.runtime import extras
 from cifar.runtime.errors import InputError, TrainingError
-from cifar.runtime.paths import ROOT
 from cifar.tracking import queries
 from cifar.training import trainer
 from cifar.training.experiment import Experiment
-from helpers.processes import Completed, clean_environment, error_line, run_python, run_warm
+from helpers.processes import Completed, error_line, run_python, run_warm
 from helpers.runs import TINY, record, sqlite
 
 
@@ -248,105 +241,6 @@ def test_run_in_bfloat16_with_views(in_process, command, tmp_path):
     line = error_line(command(uri, "export", run_id, tmp_path / "others"))
     assert line.startswith(f"run {run_id}: the SHA-256 of its model.weights.h5 is ")
     assert not (tmp_path / "others").exists()
-
-
-@pytest.fixture(scope="module", params=[((8, 10, 3), False), ((9, 7, 1), False), ((16, 12, 3), True)], ids=str)
-def decoded(request) -> SimpleNamespace:
-    """What the SavedModel makes `of` the bytes of a file, and what `predict` makes of the file at a path."""
-    shape, whole = request.param
-    decode = tf.function(lambda file: saved_model.decoded(file, shape, whole), [tf.TensorSpec((), tf.string)])
-    read = (lambda path: read_photo(path, shape)[1]) if whole else (lambda path: read_image(path, shape))
-    return SimpleNamespace(of=decode, read=read)
-
-
-class TestImagesAsBytes:
-    @pytest.mark.parametrize("size", [(640, 427), (40, 90), (10, 8), (9, 12), (3, 2), (1, 1)], ids=str)
-    def test_fitted_as_predict_does(self, decoded, tmp_path, size):
-        """From any format, mode and size, to the rounding."""
-        noise = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
-        photo = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
-        for mode, kind, options in [
-            ("RGB", "PNG", {}), ("RGB", "JPEG", {}), ("RGB", "JPEG", {"progressive": True, "subsampling": 0}),
-            ("L", "PNG", {}), ("L", "JPEG", {}), ("P", "PNG", {}), ("RGBA", "PNG", {}), ("1", "PNG", {}),
-            ("CMYK", "JPEG", {}),
-        ]:  # fmt: skip
-            photo.convert(mode).save(tmp_path / "image", kind, **options)
-            expected = decoded.read(tmp_path / "image").astype(int)
-            found = decoded.of((tmp_path / "image").read_bytes()).numpy().astype(int)
-            assert np.abs(found - expected).max() <= 1, (mode, kind)
-
-    def test_what_is_no_such_image(self, decoded):
-        def file(kind: str) -> bytes:
-            buffer = io.BytesIO()
-            Image.new("RGB", (20, 20)).save(buffer, kind)
-            return buffer.getvalue()
-
-        for content in (b"", b"hello", file("GIF"), file("BMP"), file("PNG")[:40], file("JPEG")[:40]):
-            with pytest.raises(tf.errors.InvalidArgumentError):
-                decoded.of(content)
-
-
-class TestPlace:
-    def test_each_export_has_the_next_number(self, tmp_path):
-        (tmp_path / "9").mkdir()
-        (tmp_path / "10").mkdir()
-        (tmp_path / "notes").touch()
-        for number in ("11", "12"):
-            with versioned_dir.partial(tmp_path) as folder:
-                (folder / "file").write_text(number)
-                assert versioned_dir.publish(folder, tmp_path) == tmp_path / number
-        assert (tmp_path / "11" / "file").read_text() == "11"
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "11", "12", "9", "notes"]
-
-    def test_number_that_another_takes_meanwhile(self, tmp_path, monkeypatch):
-        with versioned_dir.partial(tmp_path) as folder:
-            (folder / "file").touch()
-            listed = list(tmp_path.iterdir())
-            (tmp_path / "1").mkdir()
-            (tmp_path / "1" / "other").touch()
-            answers = iter([listed, [*listed, tmp_path / "1"]])
-            monkeypatch.setattr(Path, "iterdir", lambda _: next(answers))
-            assert versioned_dir.publish(folder, tmp_path) == tmp_path / "2"
-        assert (tmp_path / "1" / "other").exists() and not (tmp_path / "1" / "file").exists()
-
-    def test_nothing_is_left_after_an_error(self, tmp_path):
-        for name in (".", "new/models"):
-            with pytest.raises(KeyError), versioned_dir.partial(tmp_path / name) as folder:
-                (folder / "file").touch()
-                raise KeyError
-            assert not list(tmp_path.iterdir())
-
-    @pytest.mark.parametrize("left", [(), ("1/model.json",), ("1/model.json", "README"), (".gitkeep",)])
-    def test_folders_that_are_for_exports(self, tmp_path, left):
-        for name in left:
-            (tmp_path / name).parent.mkdir(exist_ok=True)
-            (tmp_path / name).touch()
-        versioned_dir.check(tmp_path)
-        versioned_dir.check(tmp_path / "new" / "models")
-
-    @pytest.mark.parametrize("name", ["thesis.txt", "1/cat.png", "saved_model.pb"])
-    def test_folders_that_are_not(self, tmp_path, name):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-        with pytest.raises(InputError, match=r"contains other files, such as (thesis\.txt|1|saved_model\.pb); accept"):
-            versioned_dir.check(tmp_path)
-
-    @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
-    def test_nothing_has_a_number_after_a_kill(self, tmp_path, signum):
-        script = (
-            "import sys, time, pathlib\nfrom cifar.export import versioned_dir\nfrom cifar.runtime import interrupts\n"
-            "with interrupts.handled(), versioned_dir.partial(pathlib.Path(sys.argv[1])) as folder:\n"
-            "    (folder / 'saved_model.pb').touch()\n    print('written', flush=True)\n    time.sleep(60)\n"
-        )
-        process = subprocess.Popen([sys.executable, "-c", script, tmp_path], cwd=ROOT, env=clean_environment(),
-                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
-        assert process.stdout.readline() == b"written\n"
-        process.send_signal(signum)
-        process.communicate(timeout=60)
-        left = list(tmp_path.iterdir())
-        assert not left if signum == signal.SIGTERM else left[0].name.startswith(atomic.PREFIX)
-        with versioned_dir.partial(tmp_path) as folder:
-            assert list(tmp_path.iterdir()) == [folder]
 
 
 class TestRefusals:

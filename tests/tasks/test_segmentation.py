@@ -1,4 +1,4 @@
-"""Segmentation: losses and scores of masks against NumPy and scikit-learn; every decoder on several backbones."""
+"""Segmentation: every decoder on several backbones, and what a run records."""
 
 from __future__ import annotations
 
@@ -8,23 +8,17 @@ from itertools import product
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from pycocotools import mask as coco
 from sklearn import metrics as sk
 
 from cifar.config.compose import resolve
 from cifar.config.registry import MODELS
-from cifar.interfaces import VOID, Dataset, Split
-from cifar.metrics.segmentation import boundary_f1, confusion, counts, mean, scores, tolerance
+from cifar.interfaces import VOID, Split
 from cifar.nn import layers
 from cifar.runtime.errors import InputError
 from cifar.runtime.paths import ROOT
 from cifar.tasks.segmentation import decoders
-from cifar.tasks.segmentation.losses import MeanIoU
-from cifar.tasks.segmentation.task import Segmentation, segmentation
 from cifar.tracking import queries
 from cifar.training import trainer
 from cifar.training.experiment import Experiment
@@ -33,32 +27,18 @@ from helpers.runs import composed, finished_run, metric_history, sqlite, weight_
 
 SCENES = ("task=segmentation", "data=scenes", "data@data.source=digits", "data.size=32", "data.num_train=32",
           "data.num_val=8", "data.num_test=8", "augmentation=none", "batch_size=16", "epochs=1")  # fmt: skip
+
+
 BACKBONES = {
     "cnn3": ["model=cnn3", "model.filters=[8,16]", "model.dropout=0"],
     "resnet": ["model=resnet", "model.depth=8", "model.filters=[8,16,32]"],
     "cct": ["model=cct", "model.embed_dim=16", "model.mlp_dim=16", "model.depth=1", "model.stochastic_depth=0"],
     "vgg": ["model=vgg", "model.depth=11", "model.filters=[8,8,16,16,16]"],
 }  # fmt: skip
+
+
 TINY = BACKBONES["cnn3"]
 HEADS = ("unet", "deeplab")
-
-seeds = st.integers(0, 2**32 - 1)
-
-
-@st.composite
-def drawn(draw):
-    """Masks with void, probabilities for them, weights of the classes, and what of an image all is void."""
-    classes, count = draw(st.integers(2, 6)), draw(st.integers(1, 4))
-    random = np.random.default_rng(draw(seeds))
-    truth = random.integers(0, classes, (count, 5, 7), dtype=np.uint8)
-    truth[random.random(truth.shape) < draw(st.sampled_from([0, 0.3, 0.9]))] = VOID
-    logits = 2 * random.normal(size=(*truth.shape, classes)) + draw(st.floats(0, 4)) * np.eye(classes)[truth % classes]
-    outputs = np.asarray(tf.nn.softmax(logits.astype("float32")))
-    return truth, outputs, random.uniform(0.1, 3, classes).tolist()
-
-
-def task(classes: int, **given) -> Segmentation:
-    return Segmentation(("background", *"abcdefghij"[: classes - 1]), **given)
 
 
 @pytest.fixture
@@ -67,160 +47,6 @@ def prepare(compose):
     policy = keras.config.dtype_policy()
     yield lambda *overrides: Experiment.prepare(compose(*SCENES, *overrides))
     keras.config.set_dtype_policy(policy)
-
-
-class TestLoss:
-    def cross_entropy(self, truth, outputs, weights, gamma=0.0):
-        losses = []
-        for mask, probabilities in zip(truth, outputs.astype(float), strict=True):
-            known = mask != VOID
-            right = probabilities[known, mask[known]]
-            each = np.array(weights)[mask[known]] * (1 - right) ** gamma * -np.log(right)
-            losses.append(each.mean() if known.any() else 0)
-        return np.mean(losses)
-
-    def dice(self, truth, outputs, weights):
-        losses = []
-        for mask, probabilities in zip(truth, outputs.astype(float), strict=True):
-            known = mask != VOID
-            there = np.unique(mask[known])
-            missed = [1 - 2 * probabilities[mask == k, k].sum() / ((mask == k).sum() + probabilities[known, k].sum())
-                      for k in there]  # fmt: skip
-            losses.append(np.average(missed, weights=np.array(weights)[there]) if len(there) else 0)
-        return np.mean(losses)
-
-    @given(drawn(), st.floats(0, 4))
-    @settings(max_examples=30, deadline=None)
-    def test_follows_its_formula(self, case, gamma):
-        truth, outputs, weights = case
-        expected = {
-            "cross_entropy": self.cross_entropy(*case),
-            "focal": self.cross_entropy(*case, gamma),
-            "dice": self.dice(*case),
-            "cross_entropy_dice": self.cross_entropy(*case) + self.dice(*case),
-        }
-        for name, value in expected.items():
-            own = task(len(weights), loss=name, focal_gamma=gamma, class_weights=weights)
-            found = float(own.loss()(own.encode({"mask": truth}), outputs))
-            assert found == pytest.approx(value, rel=1e-4, abs=1e-5), name
-
-    @given(drawn(), st.sampled_from(["cross_entropy", "focal", "dice", "cross_entropy_dice"]), seeds)
-    @settings(max_examples=20, deadline=None)
-    def test_void_has_no_part_in_it(self, case, name, seed):
-        truth, outputs, weights = case
-        loss = task(len(weights), loss=name, focal_gamma=2.0, class_weights=weights).loss()
-        outputs = tf.constant(outputs)
-        with tf.GradientTape() as tape:
-            tape.watch(outputs)
-            value = loss(truth, outputs)
-        gradient = np.asarray(tape.gradient(value, outputs))
-        void = truth == VOID
-        assert not gradient[void].any()
-        assert np.isfinite(gradient).all()
-        others = np.random.default_rng(seed).dirichlet(np.ones(len(weights)), truth.shape).astype("float32")
-        assert float(loss(truth, np.where(void[..., None], others, outputs))) == float(value)
-
-    @given(drawn(), st.sampled_from(["cross_entropy", "dice"]))
-    @settings(max_examples=20, deadline=None)
-    def test_parts_of_a_batch_weighted_by_images_make_the_whole(self, case, name):
-        """Whatever is void in which part: so devices that share a batch, and batches of the test images, agree."""
-        truth, outputs, weights = case
-        assume(len(truth) > 1)
-        loss = task(len(weights), loss=name, class_weights=weights).loss()
-        first, rest = (float(loss(truth[part], outputs[part])) for part in (slice(1), slice(1, None)))
-        whole = float(loss(truth, outputs))
-        assert (first + (len(truth) - 1) * rest) / len(truth) == pytest.approx(whole, rel=1e-5, abs=1e-6)
-
-    def test_a_pixel_that_is_wrong_for_certain_still_learns(self):
-        with tf.GradientTape() as tape:
-            tape.watch(logits := tf.constant([[[[0.0, 60.0]]]]))
-            value = task(2).loss()(np.zeros((1, 1, 1)), tf.nn.softmax(logits))
-        np.testing.assert_allclose(tape.gradient(value, logits), [[[[-1, 1]]]], rtol=1e-5)
-
-    def test_balanced_weights_give_each_class_the_same_say(self):
-        mask = np.repeat(np.uint8([0, 2, VOID]), [12, 4, 4]).reshape(1, 4, 5)
-        split = Split(np.zeros((1, 4, 5, 1), np.uint8), {"mask": mask})
-        data = Dataset("data", split, split, split, ("a", "b"))
-        built = segmentation(data, head="unet", width=4, dropout=0.0, loss="dice", focal_gamma=0.0,
-                             class_weights="balanced")  # fmt: skip
-        assert built.class_weights == pytest.approx([16 / (2 * 12), 0, 16 / (2 * 4)])
-
-
-class TestScores:
-    @given(drawn())
-    @settings(max_examples=40, deadline=None)
-    def test_are_those_of_scikit_learn(self, case):
-        truth, outputs, weights = case
-        classes, predicted = len(weights), task(len(weights)).predictions(outputs)["mask"]
-        assert (predicted.dtype, predicted.shape) == (np.uint8, truth.shape)
-        known = truth != VOID
-        true, found = truth[known], predicted[known]
-        matrix = sum(confusion(*pair, classes) for pair in zip(truth, predicted, strict=True))
-        assert matrix.sum() == known.sum()
-        if not known.any():
-            return
-        labels = np.arange(classes)
-        np.testing.assert_array_equal(matrix, sk.confusion_matrix(true, found, labels=labels))
-        np.testing.assert_array_equal(counts(truth, classes), np.bincount(true, minlength=classes))
-        reference = {"iou": sk.jaccard_score, "dice": sk.f1_score, "precision": sk.precision_score,
-                     "recall": sk.recall_score}  # fmt: skip
-        for name, values in scores(matrix).items():
-            said = ~np.isnan(values)
-            expected = reference[name](true, found, labels=labels, average=None, zero_division=0)
-            np.testing.assert_allclose(values[said], expected[said], err_msg=name)
-            assert not expected[~said].any()
-
-        seen = np.union1d(true, found)
-        metrics = task(classes).metrics()
-        for metric in metrics:
-            for part in (slice(1), slice(1, None)):
-                metric.update_state(truth[part].astype("float32"), outputs[part])
-        streamed = {metric.name: float(metric.result()) for metric in metrics}
-        assert tuple(streamed) == Segmentation.metric_names
-        assert streamed["accuracy"] == pytest.approx(sk.accuracy_score(true, found), rel=1e-6)
-        assert streamed["mean_iou"] == pytest.approx(sk.jaccard_score(true, found, labels=seen, average="macro"),
-                                                     rel=1e-6)  # fmt: skip
-
-    def test_without_a_pixel_there_is_nothing_to_say(self):
-        metric = MeanIoU(3, "mean_iou")
-        metric.update_state(np.full((1, 2, 2), VOID), np.ones((1, 2, 2, 3), "float32"))
-        assert float(metric.result()) == 0
-        assert np.isnan(mean(scores(np.zeros((3, 3), int))["iou"]))
-
-    @given(seeds, st.sampled_from([0, 0.2]), st.sampled_from([(9, 11), (150, 150)]))
-    @settings(max_examples=15, deadline=None)
-    def test_boundary_f_is_that_of_all_pairs_of_pixels(self, seed, void, shape):
-        random = np.random.default_rng(seed)
-        coarse = random.integers(0, 3, (2, 3, 3), dtype=np.uint8)
-        truth, predicted = (mask.repeat(-(-shape[0] // 3), 0).repeat(-(-shape[1] // 3), 1)[: shape[0], : shape[1]]
-                            for mask in coarse)  # fmt: skip
-        truth = truth.copy()
-        truth[tuple(random.integers(0, side, int(void * truth.size)) for side in shape)] = VOID
-        within = {9: 1, 150: 2}[shape[0]]
-        assert tolerance(*shape) == within
-
-        def edge(mask, k):
-            own, other = mask == k, (mask != k) & (truth != VOID)
-            beside = np.pad(other, 1)
-            around = beside[:-2, 1:-1] | beside[2:, 1:-1] | beside[1:-1, :-2] | beside[1:-1, 2:]
-            return np.argwhere(own & around & (truth != VOID))
-
-        for k, value in enumerate(boundary_f1(truth, predicted, 4)):
-            true, found = edge(truth, k), edge(predicted, k)
-            if not len(true) or not len(found):
-                assert value == 0 if len(true) or len(found) else np.isnan(value)
-                continue
-            apart = np.hypot(*(true[:, None] - found[None]).transpose(2, 0, 1))
-            precision, recall = (apart.min(axis=0) <= within).mean(), (apart.min(axis=1) <= within).mean()
-            expected = 2 * precision * recall / (precision + recall) if precision else 0
-            assert value == pytest.approx(expected)
-
-    def test_a_boundary_a_pixel_beside_is_met_at_64_pixels_and_one_two_beside_is_not(self):
-        truth = np.zeros((64, 64), np.uint8)
-        truth[20:40, 20:40] = 1
-        found = [boundary_f1(truth, np.roll(truth, shift, axis=1), 2)[1] for shift in (1, 2)]
-        assert found[0] == 1
-        assert found[1] < 0.6
 
 
 class TestModel:
@@ -424,6 +250,8 @@ class TestRun:
 WITH_VOID = (*SCENES, *TINY, "data.num_train=29", "batch_size=8", "task.dropout=0", "task.loss=cross_entropy_dice",
              "augmentation=[rotation]", "fill_mode=constant", "schedule=constant", "optimizer=sgd", "optimizer.lr=0.01",
              "optimizer.momentum=0", "tracking.experiment=digits")  # fmt: skip
+
+
 TWO_DEVICES = """
 import runpy, sys
 import tensorflow as tf

@@ -1,4 +1,4 @@
-"""Runs in the store: status however they end, metrics at their steps, and many processes at once."""
+"""What a run records, and how it ends."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ import math
 import os
 import shutil
 import signal
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 
 import mlflow
@@ -28,35 +25,11 @@ from cifar.config.registry import DATASETS
 from cifar.config.settings import TrackingSettings, flatten
 from cifar.interfaces import Evaluation
 from cifar.runtime import interrupts
-from cifar.runtime.errors import InputError, Interrupted, Pruned, TrainingError
-from cifar.runtime.paths import ROOT
-from cifar.tracking import addresses, queries, store
+from cifar.runtime.errors import Interrupted, Pruned, TrainingError
+from cifar.tracking import addresses, store
 from cifar.tracking.sweeps import SweepRun
-from helpers.processes import clean_environment, run_warm, wait_for
+from helpers.processes import run_warm
 from helpers.runs import composed, sqlite
-
-
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory) -> str:
-    """A store that is there already."""
-    uri = sqlite(tmp_path_factory.mktemp("store"))
-    tracking.connect(uri)
-    return uri
-
-
-def test_store_that_is_killed_while_it_is_made_is_made_by_the_next(tmp_path):
-    script = f"from cifar import tracking; tracking.connect({sqlite(tmp_path)!r})"
-    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=clean_environment())
-    partial = tmp_path / "mlflow.db.partial"
-    wait_for(lambda: partial.exists() and partial.stat().st_size)
-    process.kill()
-    process.wait()
-    assert not (tmp_path / "mlflow.db").exists()
-    backup = tmp_path / "mlflow.db.partial.zip"
-    backup.write_text("of the user's")
-    tracking.connect(sqlite(tmp_path))
-    assert mlflow.MlflowClient(sqlite(tmp_path)).search_experiments()
-    assert list(tmp_path.glob("*.partial*")) == [backup]
 
 
 def test_sweep_that_is_told_to_end_does_not_wait_for_its_server(tmp_path, monkeypatch):
@@ -67,13 +40,6 @@ def test_sweep_that_is_told_to_end_does_not_wait_for_its_server(tmp_path, monkey
         run = SweepRun("http://127.0.0.1:1", settings)
         run.log_tags({"failure": "interrupted"})
     assert mlflow.MlflowClient(sqlite(tmp_path)).get_run(run.id).data.tags["failure"] == "interrupted"
-
-
-@pytest.fixture
-def settings(uri, request) -> TrackingSettings:
-    """Settings that record into an experiment of the test's own."""
-    tracking.connect(uri)
-    return TrackingSettings(uri=uri, experiment=request.node.name, name="a run", parent=None)
 
 
 def artifact(uri: str, run_id: str, path: str) -> Path:
@@ -306,110 +272,3 @@ class TestRecords:
         locks = store.folder(settings.uri) / ".claims"
         assert locks.is_dir()
         assert not {one.id, other.id} & {path.name for path in locks.iterdir()}
-
-
-class TestQueries:
-    """What is read of stored runs."""
-
-    def test_run_is_found_by_the_beginning_of_its_id(self, settings):
-        with tracking.start(settings) as run:
-            run.log_metrics({"test/loss": 0.5})
-        (found,) = queries.find_runs([run.id[:10]])
-        assert (found.id, found.name, found.status, found.experiment, found.parent, dict(found.metrics)) == (
-            run.id, "a run", "FINISHED", settings.experiment, None, {"test/loss": 0.5},
-        )  # fmt: skip
-        assert 0 <= found.seconds < 60
-        assert abs((datetime.now() - found.start).total_seconds()) < 60
-
-    def test_beginning_that_several_ids_share(self, settings, monkeypatch):
-        with tracking.start(settings) as run, tracking.start(settings) as other:
-            pass
-        both = [mlflow.get_run(run.id), mlflow.get_run(other.id)]
-        monkeypatch.setattr(mlflow, "search_runs", lambda **_: both)
-        with pytest.raises(InputError, match=f"^run abcd: 2 runs begin so: {run.id}, {other.id}$"):
-            queries.find("abcd")
-
-    @pytest.mark.parametrize("run_id", ["", "a", "abc"])
-    def test_beginning_that_is_too_short(self, settings, run_id):
-        with pytest.raises(InputError, match=f"^run {run_id}: should be at least the first 4 characters of a run's id"):
-            queries.find(run_id)
-
-    def test_history_has_a_value_an_epoch_and_a_gap_for_one_that_is_missing(self, settings):
-        with tracking.start(settings) as run:
-            for epoch in (1, 2, 4):
-                run.log_metrics({"val/loss": 1 / epoch, "lr": 0.1}, step=epoch)
-            run.log_metrics({"best/loss": 0.25})
-        (found,) = queries.find_runs([run.id])
-        history = queries.history(found, ["val/loss", "best/loss", "nothing"])
-        assert history.keys() == {"val/loss", "best/loss"}
-        np.testing.assert_array_equal(history["val/loss"], [1, 1 / 2, math.nan, 1 / 4])
-        assert history["best/loss"] == []
-
-    def test_predictions_come_back(self, settings):
-        rows = [{"label": "cat", "predicted": "dog", "label_probability": 0.25},
-                {"label": "a, \"b\"", "predicted": "a, \"b\"", "label_probability": 0.75}]  # fmt: skip
-        with tracking.start(settings) as run:
-            run.log_table(rows, "predictions.csv")
-        found = queries.predictions(queries.find_runs([run.id])[0])
-        assert found.correct.tolist() == [False, True]
-        assert found.label_probability.tolist() == [0.25, 0.75]
-
-    def test_children_are_the_runs_of_a_sweep_in_the_order_of_their_start(self, settings):
-        with tracking.start(settings) as parent:
-            of_parent = settings.model_copy(update={"parent": parent.id, "experiment": f"{settings.experiment} too"})
-            for name in "abc":
-                with tracking.start(of_parent.model_copy(update={"name": name})):
-                    pass
-        assert [run.name for run in queries.children(queries.find_runs([parent.id])[0])] == ["a", "b", "c"]
-
-    def test_mistake_tells_no_password(self, monkeypatch):
-        monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "postgresql://me:secret@host:1/runs")
-        with pytest.raises(InputError, match=r"\(in postgresql://me:\*\*\*@host:1/runs\)$"):
-            queries.find("nothing")
-
-
-class TestStore:
-    """Opening it."""
-
-    def test_eight_processes_may_be_the_first_at_once_and_no_row_is_lost(self, tmp_path):
-        script = """
-import sys
-from cifar import tracking
-from cifar.config.settings import TrackingSettings
-tracking.connect(sys.argv[1])
-with tracking.start(TrackingSettings(uri=sys.argv[1], experiment="digits", name=sys.argv[2], parent=None)) as run:
-    for step in range(1, 201):
-        run.log_metrics({"loss": float(sys.argv[2]) * step}, step)
-"""
-        names = "12345678"
-        with ThreadPoolExecutor(8) as pool:
-            ended = list(pool.map(lambda name: run_warm("-c", script, sqlite(tmp_path / "new"), name), names))
-        assert [(done.code, done.stderr) for done in ended] == [(0, "")] * 8
-        client = mlflow.MlflowClient(sqlite(tmp_path / "new"))
-        runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
-        assert sorted((run.info.run_name, run.info.status) for run in runs) == [(name, "FINISHED") for name in names]
-        for run in runs:
-            rows = [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, "loss")]
-            assert rows == [(step, float(run.info.run_name) * step) for step in range(1, 201)]
-
-    def test_place_that_cannot_be_written(self, tmp_path):
-        (tmp_path / "file").write_text("")
-        with pytest.raises(InputError, match=r"^tracking\.uri=sqlite:///.*/file/mlflow\.db: cannot be opened: [^\n]+$"):
-            tracking.connect(sqlite(tmp_path / "file"))
-
-    def test_file_that_is_no_database(self, tmp_path):
-        (tmp_path / "mlflow.db").write_text("not SQLite" * 100)
-        with pytest.raises(InputError, match=r"^tracking\.uri=sqlite:///.*: cannot be opened: [^\n]+$"):
-            tracking.connect(sqlite(tmp_path))
-
-    @pytest.mark.parametrize("run_id", ["0" * 32, "nothing", "", "../etc"])
-    def test_unknown_run(self, uri, run_id):
-        with pytest.raises(InputError, match=r"^run [^\n]+$"):
-            tracking.stored_run(uri, run_id)
-
-    def test_run_that_has_no_weights_yet(self, settings):
-        with tracking.start(settings) as run, pytest.raises(InputError, match=f"^run {run.id}: [^\n]+$"):
-            tracking.stored_run(settings.uri, run.id)
-
-    def test_bare_mlflow_at_the_root_finds_the_default_store(self):
-        assert sqlite(ROOT) == addresses.LOCAL
