@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import signal
 import socket
 import time
@@ -26,14 +27,17 @@ class Service:
         command = ("-m", "cifar", "--tracking-uri", uri, "serve", "--port", "0", *arguments)
         self.process = warm_server().start(*command, cwd=ROOT)
         self._ended: Completed | None = None
-        wait_for(lambda: "serving at" in self.output() or not self.process.is_alive())
-        assert "serving at" in self.output(), self.output()
-        self.port = int(self.output().rpartition(":")[2])
+        wait_for(lambda: self._serving() or not self.process.is_alive())
+        assert self._serving(), self.output()
+        self.port = int(self._serving()[1])
 
     def output(self) -> str:
         if self._ended:
             return self._ended.stdout + self._ended.stderr
         return self.process.stdout() + self.process.stderr()
+
+    def _serving(self) -> re.Match[str] | None:
+        return re.search(r"serving at \S+:(\d+)\n", self.output())
 
     def ask(self, method: str, path: str, body: bytes | str | None = None, **headers: str) -> SimpleNamespace:
         """The answer on a connection of its own: code, headers, and content, as JSON if it is."""

@@ -29,8 +29,8 @@ def initialize(engine: sqlalchemy.Engine) -> None:
     if engine.dialect.name != "sqlite" or sqlalchemy.inspect(engine).get_table_names():
         migrate(engine)
         return
-    with closing(sqlite3.connect(engine.url.database)) as connection:
-        connection.executescript(schema())
+    with closing(engine.raw_connection()) as connection:
+        connection.driver_connection.executescript(schema())
 
 
 migrate = utils._initialize_tables
