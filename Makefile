@@ -14,7 +14,7 @@ quickstart: $(MAIN)
 dev: $(DEV)
 
 test: $(DEV)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-slow: $(DEV)
 	$(BIN)/python -m pytest -m slow

@@ -32,6 +32,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite-golden", action="store_true", help="rewrite tests/training/golden.json")
 
 
+LONG = (
+    "models/test_models.py", "training/test_experiment.py", "training/test_transfer.py", "sweep/test_sweep_records.py",
+    "search/test_search.py", "test_run.py", "sweep/test_sweep.py", "training/test_resume.py", "config/test_mistakes.py",
+    "tasks/test_segmentation.py", "export/test_export.py", "tasks/test_detection.py", "training/test_exactness.py",
+)  # fmt: skip
+"""The files that take longest, so that they come first and all workers end at the same time."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        order = {ROOT / "tests" / name: number for number, name in enumerate(LONG)}
+        items.sort(key=lambda item: order.get(item.path, len(LONG)))
+
+
 @pytest.fixture
 def compose(tmp_path) -> Callable[..., Settings]:
     """compose(*overrides): the settings of a run that would be recorded under `tmp_path`."""

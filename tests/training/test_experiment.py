@@ -33,6 +33,7 @@ def equal(a, b) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
 
 
+@pytest.mark.usefixtures("eager")
 class TestModel:
     def test_seed_decides_the_initial_weights(self, prepare):
         first = prepare("seed=1").model()
