@@ -14,8 +14,13 @@ metadata = Lazy("importlib.metadata")
 
 
 def has_fast_bfloat16() -> bool:
-    """True if the processor has instructions for bfloat16 matrix products (AVX512-BF16 or AMX)."""
-    return any(line.startswith("flags") and {"avx512_bf16", "amx_bf16"} & {*line.split()} for line in _cpuinfo())
+    """True if this processor trains faster in bfloat16: one with AMX, or AMD's with AVX512-BF16.
+
+    Against float32, `cnn3` takes 0.77 of the time on AMD's Zen 5, and 1.35 on Intel's Emerald Rapids without AMX.
+    """
+    found = {key.strip(): set(value.split()) for key, _, value in (line.partition(":") for line in _cpuinfo())}
+    flags = found.get("flags", set())
+    return "amx_bf16" in flags or ("avx512_bf16" in flags and "AuthenticAMD" in found.get("vendor_id", set()))
 
 
 def cores() -> set[int]:
