@@ -1,4 +1,4 @@
-"""Which runs are compared, in groups that differ in nothing but the seed."""
+"""The runs that are compared, in groups that differ in nothing but the seed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from cifar.config import renamed
 from cifar.config.settings import MAY_CHANGE
@@ -20,23 +21,50 @@ RANKED_BY = ("best/accuracy", "best/positive_accuracy")
 COMMIT = "git commit"
 CODE = "code"
 """What a user calls it."""
-NO_SETTINGS = {"seed", *MAY_CHANGE} - {"epochs"}
+SEEDS = ("seed",)
+"""Settings in which runs of one group may differ, and which make each of them another observation."""
+NO_SETTINGS = {*SEEDS, *MAY_CHANGE} - {"epochs"}
 """The root settings that runs of one group may have otherwise."""
+
+
+class Letter(str):
+    """The short name of a group; a type of its own, so that a page does not take the setting `A` for it."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
 class Group:
     """Runs of the same settings, code and precision; `letter` is its short name on the page, `label` its long one."""
 
-    letter: str
+    letter: Letter
     label: str
     settings: Mapping[str, str]
     runs: tuple[StoredRun, ...]
 
+    @cached_property
+    def seeds(self) -> list[list[StoredRun]]:
+        """The runs of each seed: each list is one observation, since equal settings and seed repeat a training."""
+        found: dict[tuple[str | None, ...], list[StoredRun]] = {}
+        for run in self.runs:
+            found.setdefault(tuple(run.params.get(name) for name in SEEDS), []).append(run)
+        return list(found.values())
+
+    @property
+    def size(self) -> str:
+        """The number of runs, and of seeds where that is another."""
+        several = len(self.seeds) < len(self.runs)
+        return f"{len(self.runs)} of {_count(len(self.seeds), 'seed')}" if several else str(len(self.runs))
+
+    def observations(self, metric: str) -> list[float]:
+        """A value of a metric for each seed, the mean of its runs; empty where not all runs have a finite one."""
+        values = [sum(run.metrics.get(metric, math.nan) for run in runs) / len(runs) for runs in self.seeds]
+        return values if all(map(math.isfinite, values)) else []
+
     def aggregate(self, metric: str) -> Aggregate | None:
-        """What the runs' values of a metric say together; None where not all have a finite one."""
-        values = [run.metrics.get(metric, math.nan) for run in self.runs]
-        return aggregate(values) if all(map(math.isfinite, values)) else None
+        """What the values of the seeds say together; None where not all runs have a finite one."""
+        values = self.observations(metric)
+        return aggregate(values) if values else None
 
 
 def named(run_ids: Sequence[str]) -> list[StoredRun]:
@@ -65,9 +93,8 @@ def of_experiment(name: str) -> list[StoredRun]:
 def grouped(runs: Sequence[StoredRun], top: int | None = None, ignored: Collection[str] = ()) -> list[Group]:
     """The runs in their groups, in the order given; or the `top` best by validation, best first.
 
-    Of those, the newest run of each seed counts: the same training twice would pass for another seed. Differences in
-    `ignored`, settings or whole groups of them, do not separate runs. Raises `InputError` for fewer than two runs, and
-    for a name in `ignored` that none of them has.
+    Differences in `ignored`, settings or whole groups of them, do not separate runs. Raises `InputError` for fewer than
+    two runs, and for a name in `ignored` that none of them has.
     """
     _check_ignored(runs, ignored)
     by_settings: dict[tuple[tuple[str, str], ...], list[StoredRun]] = {}
@@ -75,7 +102,6 @@ def grouped(runs: Sequence[StoredRun], top: int | None = None, ignored: Collecti
         by_settings.setdefault(tuple(sorted(_settings(run, ignored).items())), []).append(run)
     members = list(by_settings.values())
     if top:
-        members = [list({run.params.get("seed"): run for run in group}.values()) for group in members]
         members = sorted(members, key=_validation, reverse=True)[:top]
     if sum(map(len, members)) < 2:
         found = "one run" if runs else "no finished run"
@@ -154,7 +180,11 @@ def _telling(settings: Sequence[Mapping[str, str]]) -> list[str]:
     return chosen
 
 
-def _letter(place: int) -> str:
+def _letter(place: int) -> Letter:
     """A to Z, then AA, AB, …"""
     before, last = divmod(place, 26)
-    return (_letter(before - 1) if before else "") + chr(ord("A") + last)
+    return Letter((_letter(before - 1) if before else "") + chr(ord("A") + last))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number > 1 else ''}"

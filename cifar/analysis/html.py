@@ -14,7 +14,7 @@ import numpy as np
 
 from cifar import plots
 from cifar.analysis import tables
-from cifar.analysis.groups import Group
+from cifar.analysis.groups import Group, Letter
 from cifar.analysis.predictions import Contrast, answer, by_class, contrasts
 from cifar.analysis.report import Comparison
 from cifar.files import ownership
@@ -60,6 +60,7 @@ def template(folder: Path = HERE) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.tests["letter"] = lambda text: isinstance(text, Letter)
     return environment.get_template("page.html")
 
 
@@ -80,7 +81,6 @@ def render(comparison: Comparison) -> str:
         data=sorted({run.params.get("data.name", "") for group in groups for run in group.runs} - {""}),
         images=len(next(iter(comparison.answers.values())).label) if comparison.same_images else 0,
         colors=colors,
-        letters=list(colors),
         curves=_curves(comparison),
         classes=_classes(comparison) if comparison.same_images else None,
         class_table=tables.classes(groups, comparison.answers) if comparison.same_images else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 
@@ -21,7 +21,7 @@ Answers = Mapping[str, Predictions]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two runs on the same test images; `difference` is the second's accuracy less the first's."""
+    """Two networks on the same test images; `difference` is the second's accuracy less the first's."""
 
     first: tuple[Group, StoredRun]
     second: tuple[Group, StoredRun]
@@ -54,8 +54,18 @@ def have_same_images(groups: Sequence[Group], answers: Answers) -> bool:
     )
 
 
+def scores(group: Group, answers: Answers) -> np.ndarray:
+    """(seeds, images): the share of the runs of each seed that are right on each image; 0 or 1 where it is one run."""
+    return np.stack([np.mean([answers[run.id].correct for run in runs], axis=0) for runs in group.seeds])
+
+
+def group_pairs(groups: Sequence[Group]) -> Iterable[tuple[Group, Group]]:
+    """Each with each of at most `ALL_PAIRS` groups; of more, the first with each other."""
+    return combinations(groups, 2) if len(groups) <= ALL_PAIRS else product(groups[:1], groups[1:])
+
+
 def tested(groups: Sequence[Group], answers: Answers) -> list[Pair]:
-    """McNemar's test of pairs of runs, all p values corrected together after Holm.
+    """McNemar's test of pairs of networks, all p values corrected together after Holm.
 
     Runs of two groups are paired by their seed, or all with all where they share none; of a single group, all runs are.
     """
@@ -106,15 +116,15 @@ def answer(group: Group, answers: Answers, image: int) -> str:
 def _pairs(groups: Sequence[Group]) -> Iterator[tuple[tuple[Group, StoredRun], tuple[Group, StoredRun]]]:
     if len(groups) == 1:
         yield from combinations([(groups[0], run) for run in groups[0].runs], 2)
-    for first, second in combinations(groups, 2) if len(groups) <= ALL_PAIRS else product(groups[:1], groups[1:]):
+    for first, second in group_pairs(groups):
         all_pairs = list(product(first.runs, second.runs))
         same_seed = [(one, other) for one, other in all_pairs if one.params.get("seed") == other.params.get("seed")]
         yield from (((first, one), (second, other)) for one, other in same_seed or all_pairs)
 
 
 def _share_right(group: Group, answers: Answers) -> np.ndarray:
-    """(n,): the share of a group's runs that are right on each image."""
-    share: np.ndarray = np.mean([answers[run.id].correct for run in group.runs], axis=0)
+    """(n,): the share of a group's seeds that are right on each image."""
+    share: np.ndarray = scores(group, answers).mean(axis=0)
     return share
 
 

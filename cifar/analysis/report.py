@@ -6,9 +6,10 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cifar.analysis import tables
+from cifar.analysis import recipes, significance, tables
 from cifar.analysis.groups import Group
 from cifar.analysis.predictions import Answers, Pair, by_class, have_same_images, tested
+from cifar.analysis.recipes import RecipePair
 from cifar.analysis.tables import Histories, Table
 from cifar.runtime import terminal
 from cifar.runtime.paths import COMMAND
@@ -29,7 +30,7 @@ CLASSES = 3
 
 @dataclass(frozen=True)
 class Comparison:
-    """Groups of runs, their answers on the test images, how they learned, and tests of the pairs.
+    """Groups of runs, their answers on the test images, their histories, and tests of pairs of recipes and networks.
 
     There are no answers where a run has another task than to classify images, or was not evaluated on the test images;
     and then, as where the runs have different test images, no pairs. Differences in what is `ignored` do not separate
@@ -40,6 +41,7 @@ class Comparison:
     answers: Answers
     histories: Histories
     same_images: bool
+    recipe_pairs: Sequence[RecipePair]
     pairs: Sequence[Pair]
     ignored: Sequence[str] = ()
 
@@ -53,8 +55,9 @@ class Comparison:
         histories = {run.id: queries.history(run, [name for name in run.metrics if name.startswith(BY_EPOCH)])
                      for run in runs}  # fmt: skip
         same_images = classify and have_same_images(groups, answers)
+        recipe_pairs = recipes.compared(groups, answers) if same_images else []
         pairs = tested(groups, answers) if same_images else []
-        return cls(groups, answers, histories, same_images, pairs, ignored)
+        return cls(groups, answers, histories, same_images, recipe_pairs, pairs, ignored)
 
     @property
     def verdict(self) -> str:
@@ -62,7 +65,7 @@ class Comparison:
             return NO_ANSWERS
         if not self.same_images:
             return OTHER_IMAGES if self.answers else OTHER_ANSWERS
-        return tables.verdict(self.groups, self.answers, self.pairs)
+        return significance.verdict(self.groups, self.answers, self.recipe_pairs, self.pairs)
 
     def tables(self) -> list[Table]:
         """The tables that both the terminal and the page show."""
@@ -71,9 +74,16 @@ class Comparison:
             tables.settings(self.groups, self.ignored),
             tables.cost(self.groups, self.histories),
         ]
-        if sum(len(group.runs) > 1 for group in self.groups) > 1 and self.same_images:
-            shown.append(tables.differences(self.groups, self.answers))
-        return [*shown, *([tables.tests(self.groups, self.pairs)] if self.same_images else [])]
+        if self.same_images:
+            by_recipe = [significance.recipes(self.groups, self.recipe_pairs)] if self.recipe_pairs else []
+            spread = significance.spreads(self.groups, self.answers)
+            return [*shown, *by_recipe, spread, significance.tests(self.groups, self.pairs)]
+        names = tables.main_metrics(self.groups)
+        test_images = {run.test_images for group in self.groups for run in group.runs}
+        if names and (len(test_images) == 1 or not names[0].startswith("test/")):
+            by_metric = significance.recipes_by_metric(self.groups, names[0])
+            shown += [by_metric] if len(by_metric.rows) > 1 else []
+        return shown
 
 
 def _is_unevaluated(run: StoredRun) -> bool:
@@ -84,7 +94,7 @@ def _is_unevaluated(run: StoredRun) -> bool:
 def as_text(comparison: Comparison, columns: int) -> str:
     """The comparison for a terminal of so many columns."""
     groups = [["", "setting", "runs"]]
-    groups += [[group.letter, group.label, str(len(group.runs))] for group in comparison.groups]
+    groups += [[group.letter, group.label, group.size] for group in comparison.groups]
     parts = [terminal.table(groups, columns, whole=[0, 2]), *(_text(table, columns) for table in comparison.tables())]
     if comparison.same_images and len(comparison.groups) == 2:
         parts.append(_filled(_classes(comparison), columns))

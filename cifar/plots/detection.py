@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cifar.plots.images import draw_image
-from cifar.plots.style import GRAY, GRID, SMALL, TEXT, WIDTH, new_figure, short
+from cifar.plots.style import GRAY, GRID, SMALL, TEXT, WIDTH, best_and_worst, new_figure, short
 
 CURVES = 10  # maximum number of named curves
 GAP = 0.25  # inches between images
@@ -23,9 +23,8 @@ def precision_recall(precision: np.ndarray, class_names: Sequence[str]) -> Figur
     known = np.flatnonzero((precision >= 0).all(axis=0))
     ranked = known[np.argsort(-precision[:, known].mean(axis=0), kind="stable")]
     mean = precision[:, known].mean(axis=1) if len(known) else np.zeros(len(recall))
-    title = f"Mean average precision {mean.mean():.3f} at IoU 0.5"
-    if len(known) > 1:
-        title += f"; best: {short(class_names[ranked[0]])}, worst: {short(class_names[ranked[-1]])}"
+    ends = best_and_worst([class_names[k] for k in ranked], precision[:, ranked].mean(axis=0))
+    title = f"Mean average precision {mean.mean():.3f} at IoU 0.5{ends}"
     figure, axes = new_figure(title, 8)
     ax = axes[0, 0]
     named = ranked if len(ranked) <= CURVES else np.concatenate([ranked[: CURVES // 2], ranked[-(CURVES // 2) :]])

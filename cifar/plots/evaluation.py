@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cifar.metrics.calibration import calibration_bins, expected_calibration_error
-from cifar.plots.style import BLUE, GRAY, GRID, ORANGE, SKY, SMALL, TEXT, TITLE, new_figure, short
+from cifar.plots.style import BLUE, GRAY, GRID, ORANGE, SKY, SMALL, TEXT, TITLE, best_and_worst, new_figure, short
 
 ANNOTATED = 15  # maximum number of classes with numbers in the cells of a confusion matrix
 
@@ -95,7 +95,7 @@ def per_class_bars(
     macro = float(np.mean([report[name][score] for name in ranked]))
     cut = len(ranked) > 40
     shown = ranked[:20] + ranked[-20:] if cut else ranked
-    title = f"Macro {label} {macro:.3f}; best: {short(ranked[0])}, worst: {short(ranked[-1])}"
+    title = f"Macro {label} {macro:.3f}{best_and_worst(ranked, [report[name][score] for name in ranked])}"
     title += f" (the 20 best and 20 worst of {len(ranked)} classes)" if cut else ""
     figure, axes = new_figure(title, 1.8 + 0.32 * len(shown))
     ax = axes[0, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -42,3 +43,18 @@ def short(name: str, width: int = 16) -> str:
     """Shorten a name in the middle to `width` characters, with dollar signs escaped."""
     half = (width - 1) // 2
     return (name if len(name) <= width else f"{name[:half]}…{name[-half:]}").replace("$", r"\$")
+
+
+def best_and_worst(names: Sequence[str], scores: Sequence[float]) -> str:
+    """The end of a title, `; best: cat, worst: dog`; several names of one score are counted, equal ones are not told.
+
+    Scores are equal if three decimals of them are, which is what figures show.
+    """
+    rounded = [f"{score:.3f}" for score in scores]
+    if len(set(rounded)) < 2:
+        return ""
+    ends = []
+    for score in (max(scores), min(scores)):
+        equal = [name for name, own in zip(names, rounded, strict=True) if own == f"{score:.3f}"]
+        ends.append(short(equal[0]) if len(equal) == 1 else f"{len(equal)} classes with {score:.3f}")
+    return f"; best: {ends[0]}, worst: {ends[1]}"

@@ -74,6 +74,13 @@ def number(value: float) -> str:
     return f"{value:.4f}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"
 
 
+def plus_minus(mean: float, deviation: float) -> str:
+    """A mean and a standard deviation, the latter with as many decimals; the mean alone where it is NaN."""
+    if math.isnan(deviation):
+        return number(mean)
+    return f"{number(mean)} ± {f'{deviation:.4f}' if 0.001 <= abs(mean) < 1000 else number(deviation)}"
+
+
 def signed(value: float, digits: int = 4) -> str:
     """A difference, with a sign of the width of a digit."""
     return f"{value:+.{digits}f}".replace("-", "−")

@@ -93,7 +93,7 @@ def report(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> str:
             for name, group in zip(names[1:], groups, strict=True)
         )
         table = terminal.table([[*names[0], "runs", *metrics_shown], *cells], terminal.width())
-        parts.append(f"mean ± deviation over the seeds [95 % interval of the mean]\n{table}")
+        parts.append(f"mean ± standard deviation over the seeds [95 % interval of the mean, Student's t]\n{table}")
     return "\n\n".join(parts)
 
 
@@ -142,8 +142,9 @@ def _rank(metric: str, value: float | None) -> float:
 
 
 def _formatted(value: Aggregate) -> str:
-    interval = ", ".join(map(terminal.number, value.interval))
-    return f"{terminal.number(value.mean)} ± {terminal.number(value.deviation)} [{interval}]"
+    shown = terminal.plus_minus(value.mean, value.deviation)
+    low, high = map(terminal.number, value.interval)
+    return shown if math.isnan(value.interval.low) else f"{shown} [{low}, {high}]"
 
 
 def _cell(key: str, value: Any) -> str:

@@ -15,16 +15,19 @@ from PIL import Image
 from scipy import stats
 
 from cifar import tracking
-from cifar.analysis import Comparison, as_text, grouped, html, named
+from cifar.analysis import Comparison, as_text, grouped, html, named, tables
 from cifar.config.registry import DATASETS
 from cifar.config.settings import TrackingSettings
-from cifar.metrics.statistics import bootstrap_interval, holm, wilson_interval
+from cifar.metrics import crossed
+from cifar.metrics.statistics import holm, student_interval, welch_interval, wilson_interval
 from helpers.pages import Page
 from helpers.processes import error_line
 from helpers.runs import record, sqlite
 
 HOSTILE = "<script>alert(1)</script>{{ 7*7 }}\"'&\x1b[31m"
 SHARES = {"good": 0.9, "bad": 0.7}
+IMAGES = 359
+"""Test images of digits."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +121,29 @@ class TestGroups:
         assert {row[2].split()[0] for row in found[1:]} == {"optimizer.lr=1e-2"}
         assert len(found) == 4
 
-    def test_the_newest_of_the_same_training_counts(self, stored, command, tmp_path, monkeypatch):
+    def test_runs_of_the_same_settings_and_seed_are_one_observation(self, stored):
+        tracking.connect(stored.uri)
+        (first, second) = named([stored.ids["good 1"], stored.ids["good 2"]])
+        again = replace(second, id="again", metrics={name: value + 0.02 for name, value in second.metrics.items()})
+        (group,) = grouped([first, second, again])
+        assert group.size == "3 of 2 seeds"
+        values = [first.metrics["test/accuracy"], second.metrics["test/accuracy"] + 0.01]
+        found = group.aggregate("test/accuracy")
+        assert (found.size, found.mean) == (2, pytest.approx(np.mean(values)))
+        assert found.interval == pytest.approx(student_interval(values))
+
+    def test_repetitions_of_one_seed_have_the_interval_of_their_images_alone(self, command, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         uri = sqlite(tmp_path)
-        ids = [record(uri, "cnn3", f"seed={seed}") for seed in (1, 2, 2)]
-        assert command(uri, "compare", "--experiment", "digits").code == 0
-        found = Page.of(tmp_path / "comparison.html").tables["Runs"]
-        assert {row[1] for row in found[1:]} == {ids[0], ids[2]}
+        runs = [record(uri, "cnn3", "seed=2", right=0.8) for _ in range(3)]
+        done = command(uri, "compare", *runs)
+        assert (done.code, done.stderr) == (0, "")
+        assert "3 of 1 seed" in done.stdout and "3 runs of 1 seed" in Page.of(tmp_path / "comparison.html").text
+        (row,) = Page.of(tmp_path / "comparison.html").tables["Results"][1:]
+        right = np.random.default_rng(2).random(IMAGES) < 0.8
+        low, high = wilson_interval(int(right.sum()), IMAGES)
+        assert row[1:3] == [f"{right.mean():.4f}", f"[{low:.4f}, {high:.4f}]"]
+        assert "Differences of recipes" not in Page.of(tmp_path / "comparison.html").tables
 
     def test_settings_that_differ(self, rows):
         assert rows("Settings that differ", "bad 1", "good 1") == [["", "optimizer.lr"], ["A", "0.001"], ["B", "0.01"]]
@@ -182,10 +201,10 @@ class TestNumbers:
             low, high = wilson_interval(int(right.sum()), len(right))
             assert row[1:3] == [f"{right.mean():.4f}", f"[{low:.4f}, {high:.4f}]"]
 
-    def test_seeds_have_mean_deviation_and_bootstrap_interval(self, rows, stored):
+    def test_seeds_have_mean_deviation_and_students_interval(self, rows, stored):
         found = rows("Results", "--sweep", "sweep")
         values = [correct(stored, f"good {seed}").mean() for seed in (1, 2, 3)]
-        low, high = bootstrap_interval(values)
+        low, high = student_interval(values)
         assert found[1][1:3] == [f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}", f"[{low:.4f}, {high:.4f}]"]
 
     def test_all_metrics_are_beside_each_other(self, rows):
@@ -200,7 +219,7 @@ class TestNumbers:
         }  # fmt: skip
 
     def test_mcnemar_on_the_stored_predictions_of_the_same_seeds(self, rows, stored):
-        found = rows("McNemar's tests", "--sweep", "sweep")[1:]
+        found = rows("McNemar's tests of networks", "--sweep", "sweep")[1:]
         assert [row[:3] for row in found] == [["A", "B", f"{seed}, {seed}"] for seed in (1, 2, 3)]
         p_values = []
         for row, seed in zip(found, (1, 2, 3), strict=True):
@@ -214,19 +233,50 @@ class TestNumbers:
         assert [row[8] for row in found] + [row[9] for row in found] == shown
 
     def test_few_discordant_images_are_tested_exactly(self, rows, stored):
-        (row,) = rows("McNemar's tests", "good 3", "near")[1:]
+        (row,) = rows("McNemar's tests of networks", "good 3", "near")[1:]
         first, second = correct(stored, "good 3"), correct(stored, "near")
         only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
         assert 0 < only_first + only_second < 25
         expected = stats.binomtest(only_first, only_first + only_second, 0.5).pvalue
         assert row[3:5] + row[7:] == [str(only_first), str(only_second), "exact", f"{expected:.4f}", f"{expected:.4f}"]
 
-    def test_difference_of_settings_is_over_seeds(self, rows, stored):
-        (row,) = rows("Differences of settings", "--sweep", "sweep")[1:]
-        good, bad = ([correct(stored, f"{name} {seed}").mean() for seed in (1, 2, 3)] for name in ("good", "bad"))
-        low, high = bootstrap_interval(bad, good)
-        assert row == ["A", "B", f"−{np.mean(good) - np.mean(bad):.4f}",
-                       f"[{low:+.4f}, {high:+.4f}]".replace("-", "−"), "3 and 3"]  # fmt: skip
+    def test_difference_of_recipes_is_over_seeds_and_images(self, rows, stored):
+        header, row = rows("Differences of recipes", "--sweep", "sweep")
+        good, bad = (np.array([correct(stored, f"{name} {seed}") for seed in (1, 2, 3)]) for name in ("good", "bad"))
+        expected = crossed.difference(good, bad)
+        low, high = expected.interval
+        assert dict(zip(header[2:], row[2:], strict=True)) == {
+            "seeds": "3 and 3",
+            "difference": f"−{good.mean() - bad.mean():.4f}",
+            "95 % interval": f"[{low:+.4f}, {high:+.4f}]".replace("-", "−"),
+            "p": f"{expected.p:.4f}" if expected.p >= 1e-4 else "< 0.0001",
+            "p (Holm)": f"{expected.p:.4f}" if expected.p >= 1e-4 else "< 0.0001",
+            "P(2nd better)": f"{expected.superiority:.2f}",
+            "seeds needed": "—",
+        }
+
+    def test_spread_over_seeds_tells_what_the_test_set_explains(self, rows, stored):
+        found = rows("Spread over seeds", "good 1", "good 2", "good 3", "near")[1:]
+        values = [correct(stored, f"good {seed}").mean() for seed in (1, 2, 3)]
+        assert found[0][:3] == ["A", "3", f"{np.std(values, ddof=1):.4f}"]
+        wrong = 1 - correct(stored, "near").mean()
+        assert found[1] == ["B", "1", "—", f"{np.sqrt(wrong / (2 * IMAGES)):.4f}", "—"]
+
+    def test_other_metrics_than_scores_of_images_have_welchs_interval(self, stored):
+        tracking.connect(stored.uri)
+        chosen = named([stored.ids[f"{name} {seed}"] for name in SHARES for seed in (1, 2, 3)])
+        runs = [
+            replace(run, params={**run.params, "task.name": "detection"}, metrics={"test/map": 0.5 + 0.1 * number**0.5})
+            for number, run in enumerate(chosen)
+        ]
+        found = Comparison.of(grouped(runs)).tables()[-1]
+        first, second = ([run.metrics["test/map"] for run in part] for part in (runs[:3], runs[3:]))
+        low, high = welch_interval(second, first)
+        assert found.rows[1][2:] == [
+            "3 and 3",
+            f"{np.mean(second) - np.mean(first):+.4f}",
+            f"[{low:+.4f}, {high:+.4f}]".replace("-", "−"),
+        ]
 
     def test_classes(self, rows, stored):
         found = rows("Table", "bad 1", "good 1")
@@ -242,10 +292,42 @@ class TestNumbers:
         done = compare("good 1", "good 2", "good 3")
         assert done.code == 0
         assert "None but the seed" in done.stdout
-        assert "of 3 pairs of runs differ" in done.stdout
+        assert "of 3 pairs of networks differ" in done.stdout
+
+
+class TestVerdict:
+    def test_of_recipes_where_both_have_several_seeds(self, compare):
+        out = " ".join(compare("--sweep", "sweep").stdout.split())
+        assert "95 % interval over new seeds and images" in out
+        assert "A significant difference of the recipes (p" in out
+        assert "One more seed of B is better than one of A with a probability of 0.0" in out
+
+    def test_of_networks_where_a_seed_each_says_nothing_of_the_recipes(self, compare):
+        out = " ".join(compare("good 1", "near").stdout.split())
+        assert "significant difference of these two networks (McNemar's test, p" in out
+        assert "It says nothing of the recipes" in out and "seeds of each would show such a difference" in out
+
+    def test_names_no_winner_of_equals(self, stored):
+        tracking.connect(stored.uri)
+        (run,) = named([stored.ids["good 1"]])
+        values = (0.9, 0.9 + 1e-9, 0.8)
+        runs = [
+            replace(run, params={**run.params, "batch_size": str(number)}, metrics={"test/accuracy": value})
+            for number, value in enumerate(values)
+        ]
+        found = tables.results(grouped(runs), {})
+        assert {row for row, column in found.best if found.rows[0][column] == "test/accuracy"} == {1, 2}
 
 
 class TestPage:
+    def test_a_setting_that_is_called_as_a_group_is_no_chip(self, stored):
+        tracking.connect(stored.uri)
+        (run,) = named([stored.ids["good 1"]])
+        groups = grouped([run, replace(run, params={**run.params, "data.note": "A"})])
+        page = html.render(Comparison.of(groups))
+        assert re.search(r"<td[^>]*>A</td>", page)
+        assert '<b class="chip"' in page
+
     def test_stands_alone_and_runs_nothing(self, compare, tmp_path):
         assert compare("bad 1", "good 1").code == 0
         found = Page.of(tmp_path / "comparison.html")
@@ -307,7 +389,7 @@ class TestPage:
         assert "The runs have different test images: nothing is tested" in done.stdout
         found = Page.of(tmp_path / "comparison.html")
         assert {"Results", "Settings that differ", "Time and cost"} <= found.tables.keys()
-        assert "McNemar's tests" not in found.tables
+        assert "McNemar's tests of networks" not in found.tables
         assert len(found.pictures) == 1
 
     def test_same_settings_with_seeds_that_cut_the_validation_otherwise_have_the_same_test_images(self, stored):

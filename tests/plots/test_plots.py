@@ -193,6 +193,19 @@ def test_classes_are_sorted_by_f1_around_their_average():
     assert figure.get_suptitle() == "Macro F1 0.500; best: class 1, worst: class 2"
 
 
+@pytest.mark.parametrize(
+    ("scores", "end"),
+    [
+        ([1.0, 1.0, 0.5, 1.0], "; best: 3 classes with 1.000, worst: class 2"),
+        ([0.9, 0.4001, 0.4], "; best: class 0, worst: 2 classes with 0.400"),
+        ([1.0, 1.0], ""),
+    ],
+)
+def test_title_names_no_winner_of_equals(scores, end):
+    figure = plots.per_class_bars(report(scores), names(len(scores)))
+    assert figure.get_suptitle() == f"Macro F1 {np.mean(scores):.3f}{end}"
+
+
 @pytest.mark.parametrize(("k", "bars"), [(1, 1), (2, 2), (40, 40), (100, 40)])
 def test_of_many_classes_the_best_and_the_worst_are_shown(k, bars):
     figure = drawn(plots.per_class_bars(report(np.linspace(0, 1, k)), names(k)))
