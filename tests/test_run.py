@@ -78,6 +78,7 @@ class TestQuickstart:
     def test_test_metrics_are_there(self, finished):
         names = {name.removeprefix("test/") for name in finished.data.metrics if name.startswith("test/")}
         assert names == set(TESTED)
+        assert [value for tag, value in finished.data.tags.items() if tag.startswith("looks.")] == ["1"]
 
     def test_costs_are_recorded(self, finished, artifact):
         assert finished.data.metrics["model/parameters"] == 111_370

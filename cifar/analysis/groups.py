@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from cifar.config import renamed
-from cifar.config.settings import MAY_CHANGE
+from cifar.config.settings import DRAWS, MAY_CHANGE
 from cifar.metrics.statistics import Aggregate, aggregate
 from cifar.runtime.errors import InputError, did_you_mean, warn
 from cifar.runtime.paths import COMMAND
@@ -21,9 +21,7 @@ RANKED_BY = ("best/accuracy", "best/positive_accuracy")
 COMMIT = "git commit"
 CODE = "code"
 """What a user calls it."""
-SEEDS = ("seed",)
-"""Settings in which runs of one group may differ, and which make each of them another observation."""
-NO_SETTINGS = {*SEEDS, *MAY_CHANGE} - {"epochs"}
+NO_SETTINGS = {*MAY_CHANGE} - {"epochs"}
 """The root settings that runs of one group may have otherwise."""
 
 
@@ -47,7 +45,7 @@ class Group:
         """The runs of each seed: each list is one observation, since equal settings and seed repeat a training."""
         found: dict[tuple[str | None, ...], list[StoredRun]] = {}
         for run in self.runs:
-            found.setdefault(tuple(run.params.get(name) for name in SEEDS), []).append(run)
+            found.setdefault(tuple(run.params.get(name) for name in DRAWS), []).append(run)
         return list(found.values())
 
     @property
@@ -130,7 +128,9 @@ def _check_ignored(runs: Sequence[StoredRun], ignored: Collection[str]) -> None:
 
 
 def _settings(run: StoredRun, ignored: Collection[str] = ()) -> dict[str, str]:
-    settings = {key: value for key, value in run.params.items() if key.partition(".")[0] not in NO_SETTINGS}
+    settings = {
+        key: value for key, value in run.params.items() if key.partition(".")[0] not in NO_SETTINGS and key not in DRAWS
+    }
     if "precision" in run.tags:  # what `auto` came to
         settings["precision"] = run.tags["precision"]
     if store.SCHEDULE_MOVED in run.tags:
@@ -144,6 +144,10 @@ def _settings(run: StoredRun, ignored: Collection[str] = ()) -> dict[str, str]:
     return {key: value for key, value in settings.items() if not {key, key.partition(".")[0]} & {*dropped}}
 
 
+def _draws(run: StoredRun) -> tuple[str | None, ...]:
+    return tuple(run.params.get(key) for key in DRAWS)
+
+
 def _validation(runs: Sequence[StoredRun]) -> float:
     def score(run: StoredRun) -> float:
         return next((run.metrics[name] for name in RANKED_BY if name in run.metrics), -math.inf)
@@ -153,10 +157,10 @@ def _validation(runs: Sequence[StoredRun]) -> float:
 
 def _labels(members: Sequence[Sequence[StoredRun]], settings: Sequence[Mapping[str, str]]) -> list[str]:
     """The common part of the names of a group's runs, with the settings that distinguish groups that share it."""
-    labels = []
+    labels, drawn = [], tuple(f"{key}=" for key in DRAWS)
     for runs in members:
         names = [run.name.split() for run in runs]
-        shared = [word for word in names[0] if not word.startswith("seed=") and all(word in name for name in names)]
+        shared = [word for word in names[0] if not word.startswith(drawn) and all(word in name for name in names)]
         labels.append(" ".join(shared) or runs[0].params.get("model.name", "") or runs[0].experiment)
     repeated, keys = Counter(labels), _telling(settings)
     return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cifar.analysis import recipes, significance, tables
@@ -14,7 +14,8 @@ from cifar.analysis.tables import Histories, Table
 from cifar.runtime import terminal
 from cifar.runtime.paths import COMMAND
 from cifar.tracking import queries
-from cifar.tracking.queries import StoredRun
+from cifar.tracking.names import TEST_FINGERPRINT
+from cifar.tracking.queries import Looks, StoredRun
 
 OTHER_IMAGES = "The runs have different test images: nothing is tested, and neither classes nor images are compared."
 OTHER_ANSWERS = "The runs do not name a class an image: nothing is tested, and neither classes nor images are compared."
@@ -33,8 +34,8 @@ class Comparison:
     """Groups of runs, their answers on the test images, their histories, and tests of pairs of recipes and networks.
 
     There are no answers where a run has another task than to classify images, or was not evaluated on the test images;
-    and then, as where the runs have different test images, no pairs. Differences in what is `ignored` do not separate
-    groups.
+    and then, as where the runs have different test images, no pairs. `looks` counts the evaluations on each set of test
+    images, by its fingerprint. Differences in what is `ignored` do not separate groups.
     """
 
     groups: Sequence[Group]
@@ -43,6 +44,7 @@ class Comparison:
     same_images: bool
     recipe_pairs: Sequence[RecipePair]
     pairs: Sequence[Pair]
+    looks: Mapping[str, Looks]
     ignored: Sequence[str] = ()
 
     @classmethod
@@ -57,7 +59,8 @@ class Comparison:
         same_images = classify and have_same_images(groups, answers)
         recipe_pairs = recipes.compared(groups, answers) if same_images else []
         pairs = tested(groups, answers) if same_images else []
-        return cls(groups, answers, histories, same_images, recipe_pairs, pairs, ignored)
+        looks = {images: queries.looks(images) for images in _test_sets(runs)}
+        return cls(groups, answers, histories, same_images, recipe_pairs, pairs, looks, ignored)
 
     @property
     def verdict(self) -> str:
@@ -74,6 +77,8 @@ class Comparison:
             tables.settings(self.groups, self.ignored),
             tables.cost(self.groups, self.histories),
         ]
+        if self.looks:
+            shown.append(tables.looks(self.groups, self.looks))
         if self.same_images:
             by_recipe = [significance.recipes(self.groups, self.recipe_pairs)] if self.recipe_pairs else []
             spread = significance.spreads(self.groups, self.answers)
@@ -84,6 +89,11 @@ class Comparison:
             by_metric = significance.recipes_by_metric(self.groups, names[0])
             shown += [by_metric] if len(by_metric.rows) > 1 else []
         return shown
+
+
+def _test_sets(runs: Sequence[StoredRun]) -> list[str]:
+    """The fingerprints of the test images of the runs; those of the earliest versions recorded none."""
+    return list(dict.fromkeys(run.tags[TEST_FINGERPRINT] for run in runs if TEST_FINGERPRINT in run.tags))
 
 
 def _is_unevaluated(run: StoredRun) -> bool:

@@ -14,6 +14,7 @@ from cifar.analysis.predictions import Answers
 from cifar.config.objective import lower_is_better
 from cifar.metrics.statistics import UNKNOWN, Interval, wilson_interval
 from cifar.runtime import terminal
+from cifar.tracking.queries import Looks
 
 MAIN = ("test/accuracy", "test/map", "test/map50", "test/iou", "test/mean_iou", "test/f1_macro", "test/loss",
         "best/accuracy", "best/positive_accuracy")  # fmt: skip
@@ -108,6 +109,16 @@ def cost(groups: Sequence[Group], histories: Histories) -> Table:
         )
     note = "Means of runs; the time is from a run's start to its end"
     return Table("Time and cost", rows, note, optional=("processor", "best epoch"))
+
+
+def looks(groups: Sequence[Group], counts: Mapping[str, Looks]) -> Table:
+    """How often the test images of the groups have been looked at."""
+    rows = [["test images", "of", "evaluations", "runs"]]
+    for images, count in counts.items():
+        letters = [group.letter for group in groups if any(run.test_images == images for run in group.runs)]
+        rows.append([images[:12], ", ".join(letters), f"{count.evaluations:,}", f"{count.runs:,}"])
+    note = "Of all runs in this store; the best of many evaluations is the best by chance too"
+    return Table("Looks at the test images", rows, note)
 
 
 def classes(groups: Sequence[Group], answers: Answers) -> Table:

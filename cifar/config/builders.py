@@ -7,9 +7,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import Field, PrivateAttr, create_model, model_serializer
+from pydantic import AfterValidator, Field, PrivateAttr, create_model, model_serializer
 
-from cifar.config.schema import PositiveFloat, PositiveInt, Rate, Strict, validate
+from cifar.config.schema import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Strict, validate
 
 Record = TypeVar("Record", bound="BuilderSettings")
 
@@ -62,10 +62,23 @@ class BuilderSettings(Strict):
         return copy.deepcopy(self._given)
 
 
+def _split_seed(value: Any) -> int | str | None:
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if number is None or number == "trial" or (type(number) is int and 0 <= number < 2**31):
+        return number
+    raise ValueError("be a seed from 0 to 2147483647, trial or null")
+
+
 class DataSettings(BuilderSettings):
-    """Those of any data set name a list of training images to leave out: see `cifar.data.exclusion`."""
+    """Those of any data set say which of its images are for training and validation.
+
+    See `cifar.training.experiment.load`.
+    """
 
     exclude: Annotated[str, Field(min_length=1)] | None = None
+    val_seed: Annotated[Any, AfterValidator(_split_seed)] = None
+    folds: Annotated[int, Field(ge=2)] | None = None
+    fold: NonNegativeInt | None = None
 
 
 class OptimizerSettings(BuilderSettings):

@@ -93,6 +93,9 @@ SETTINGS = (
 ADDED = (
     Added("data.limit", "scenes", None),
     Added("data.exclude", None, None),
+    Added("data.val_seed", None, None),
+    Added("data.folds", None, None),
+    Added("data.fold", None, None),
 )
 METRICS = (
     Metric("calibration_error", "ece", "classification"),

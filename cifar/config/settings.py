@@ -37,6 +37,8 @@ MAY_CHANGE = ("epochs", "state", "tracking", "resume", "dry_run", "objective", "
 """The root settings that a resumed run may have otherwise than it was started with."""
 LOCATIONS = ("path", "exclude")
 """The settings of data that are paths of files and folders."""
+DRAWS = ("seed", "data.val_seed", "data.fold")
+"""The settings that choose nothing but the random draws of a run: runs that differ in them alone are repetitions."""
 
 
 class TrackingSettings(Strict):
@@ -102,6 +104,12 @@ class Settings(Strict):
     callbacks: Annotated[dict[str, BuilderSettings], Entries(CALLBACKS)] = Field({})
 
     @property
+    def split_seed(self) -> int:
+        """The seed that chooses the validation images."""
+        chosen = self.data.val_seed
+        return chosen if isinstance(chosen, int) else self.seed
+
+    @property
     def total_epochs(self) -> int:
         """Of all parts of the training."""
         return self.epochs + self.finetune.epochs
@@ -123,7 +131,7 @@ def parse(plain: Mapping[str, Any]) -> Settings:
     name.
     """
     _refuse_targets(plain, "")
-    return validate(Settings, plain, "")
+    return _drawn(validate(Settings, plain, ""))
 
 
 def flatten(settings: Settings) -> dict[str, Any]:
@@ -166,6 +174,15 @@ def located(settings: Settings) -> Settings:
         }  # fmt: skip
 
     return settings.model_copy(update={"data": settings.data.changed(**absolute(settings.data.model_dump()))})
+
+
+def _drawn(settings: Settings) -> Settings:
+    """`settings` with the number that `data.val_seed=trial` is in a job of a sweep: its name and `seed` decide it."""
+    if settings.data.val_seed != "trial" or settings.tracking.parent is None:
+        return settings
+    digest = hashlib.sha256(f"{settings.seed} {settings.tracking.name}".encode()).digest()
+    number = int.from_bytes(digest[:4]) >> 1
+    return settings.model_copy(update={"data": settings.data.changed(val_seed=number)})
 
 
 def _refuse_targets(node: Any, key: str) -> None:

@@ -33,8 +33,10 @@ def evaluate(uri: str | None, run_ids: Sequence[str], request: Request) -> None:
         show(evaluation, subject.prefix)
         if request.twins:
             show_without_twins(subject.experiment, model, temperature, evaluation)
+        ended = tracking.EndedRun(subject.run)
+        ended.count_look(subject.experiment.dataset.test_fingerprint)
         if not subject.is_own:
-            tracking.EndedRun(subject.run).log_other(evaluation, subject.prefix, subject.source)
+            ended.log_other(evaluation, subject.prefix, subject.source)
             print(f"recorded under {subject.prefix}/; `{COMMAND} compare` shows it")
 
 

@@ -72,12 +72,12 @@ def run(source: Source, settings: TrackingSettings, objectives: list[str], optio
         sweep = Sweep(source, parent, objectives, options)
         sweep.execute()
         with optional(parent, "the table over the seeds"):
-            if groups := results.over_seeds(sweep.outcomes, objectives):
+            if groups := results.over_seeds(sweep.searched, objectives):
                 parent.log_table(results.group_rows(groups), "over_seeds.csv")
         with optional(parent, "the pictures"):
-            pictures.record(parent, sweep.outcomes, objectives)
+            pictures.record(parent, sweep.searched, objectives)
         with optional(parent, "the printed table"):
-            print("\n" + results.report(sweep.outcomes, objectives), flush=True)
+            print("\n" + results.report(sweep.searched, objectives), flush=True)
         with optional(parent, "the conclusion"):
             source.conclude()
         if failed := [outcome.job.name for outcome in sweep.outcomes if outcome.status == "FAILED"]:
@@ -110,6 +110,11 @@ class Sweep:
         self._free = options.slots()
         self._running: dict[Slot, Process] = {}
         self._stopped = False
+
+    @property
+    def searched(self) -> list[Outcome]:
+        """The outcomes without those that confirm the best of them."""
+        return [outcome for outcome in self.outcomes if not outcome.job.confirms]
 
     def execute(self) -> None:
         """Run until all jobs have ended; raises `Interrupted` once a signal has ended the running ones."""
@@ -165,4 +170,5 @@ class Sweep:
         self.outcomes.append(outcome)
         self._console.ended(outcome)
         with optional(self._parent, "the table of results"):
-            self._parent.log_table(results.rows(self.outcomes, self._objectives), "results.csv")
+            if not outcome.job.confirms:
+                self._parent.log_table(results.rows(self.searched, self._objectives), "results.csv")

@@ -30,13 +30,17 @@ MESSAGE = re.compile(r"(error|failed|[\w.]+(Error|Exception)): ")
 
 @dataclass(frozen=True)
 class Job:
-    """One job: its `name` is unique within its sweep, and its `overrides` define the run."""
+    """One job: its `name` is unique within its sweep, and its `overrides` define the run.
+
+    A job that trains the best of a sweep's settings anew `confirms` that setting.
+    """
 
     name: str
     overrides: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict, hash=False)
     inherited: tuple[int, ...] = ()
     """File descriptors that the process keeps open."""
+    confirms: str = ""
 
 
 @dataclass(frozen=True)

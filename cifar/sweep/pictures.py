@@ -10,12 +10,13 @@ import numpy as np
 
 from cifar import tracking
 from cifar.config import objective
+from cifar.config.settings import DRAWS
 from cifar.plots import sweeps
 from cifar.runtime.quiet import silence
 from cifar.sweep.jobs import Outcome
 
-ENOUGH = 4
-"""Runs of which one can begin to say what matters."""
+ENOUGH = 20
+"""Jobs below which fANOVA tells settings that matter from chance too badly to be shown."""
 
 HANDED_OVER = ("tracking", "resume")
 """What a job is given though it decides nothing in it."""
@@ -45,8 +46,10 @@ def record(parent: tracking.SweepRun, outcomes: Sequence[Outcome], objectives: S
 def importances(params: Columns, values: Sequence[float]) -> dict[str, float]:
     """The share of each setting in the variance of the values, by fANOVA (Hutter et al. 2014).
 
-    Raises nothing: there are none of fewer than two settings, of a few runs, or of runs that all came to the same.
+    Random draws such as the seed are left out. Raises nothing: there are none of fewer than two settings, of fewer than
+    `ENOUGH` jobs, or of jobs that all came to the same.
     """
+    params = {name: column for name, column in params.items() if name not in DRAWS}
     if len(params) < 2 or len(values) < ENOUGH or len(set(values)) == 1:
         return {}
     import optuna

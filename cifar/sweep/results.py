@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from cifar.config import objective
+from cifar.config.settings import DRAWS
 from cifar.metrics.statistics import Aggregate, aggregate
 from cifar.runtime import terminal
 from cifar.sweep.jobs import Outcome
 
+DRAWN = tuple(f"{key}=" for key in DRAWS)
+"""How the overrides begin that choose the random draws of a job."""
 OPTIONAL = ("reason", "seconds", "best/epoch")
 """Columns that a narrow terminal does not show, the first of them first."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Finished jobs that differ in their seed alone: what they share, how many they are, and each metric of them."""
+    """Finished jobs that differ in their random draws alone: what they share, how many they are, and their metrics."""
 
     settings: str
     runs: int
@@ -29,20 +32,26 @@ class Group:
 
 def ranked(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
     """The outcomes, the best by the objective `metric` first and those that have none last."""
-    return sorted(outcomes, key=lambda outcome: _rank(metric, objective.value(metric, outcome.metrics)))
+    return sorted(outcomes, key=lambda outcome: rank(metric, objective.value(metric, outcome.metrics)))
 
 
 def over_seeds(outcomes: Iterable[Outcome], objectives: Sequence[str]) -> list[Group]:
-    """The groups, the best mean of the first objective first; none where no two jobs differ in their seed alone."""
-    found: dict[tuple[str, ...], dict[str, Outcome]] = {}
+    """The groups, the best mean of the first objective first; none where each has a single job."""
+    found = repetitions(outcomes)
+    if all(len(group) == 1 for group in found):
+        return []
+    groups = [_group(group, objectives) for group in found]
+    return sorted(groups, key=lambda group: rank(objectives[0], objective.value(objectives[0], _means(group))))
+
+
+def repetitions(outcomes: Iterable[Outcome]) -> list[list[Outcome]]:
+    """The finished jobs in lists of those that differ in their random draws alone; of equal jobs the last."""
+    found: dict[tuple[str, ...], dict[tuple[str, ...], Outcome]] = {}
     for outcome in outcomes:
         if outcome.status == "FINISHED":
-            seed = next((part for part in outcome.job.overrides if part.startswith("seed=")), "")
-            found.setdefault(_without_seed(outcome.job.overrides), {})[seed] = outcome  # a search may try one again
-    if all(len(group) == 1 for group in found.values()):
-        return []
-    groups = [_group(list(group.values()), objectives) for group in found.values()]
-    return sorted(groups, key=lambda group: _rank(objectives[0], objective.value(objectives[0], _means(group))))
+            draws = tuple(sorted(part for part in outcome.job.overrides if part.startswith(DRAWN)))
+            found.setdefault(setting_of(outcome.job.overrides), {})[draws] = outcome  # a search may try one again
+    return [list(group.values()) for group in found.values()]
 
 
 def rows(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> list[dict[str, Any]]:
@@ -63,20 +72,21 @@ def rows(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> list[dict[st
 
 def group_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """A row for each group: for each metric its mean, its deviation over the seeds, and the ends of the interval."""
-    return [
-        {"settings": group.settings, "runs": group.runs}
-        | {
-            key: number
-            for name, value in group.metrics.items()
-            for key, number in (
-                (name, value.mean),
-                (f"{name} deviation", value.deviation),
-                (f"{name} low", value.interval.low),
-                (f"{name} high", value.interval.high),
-            )
-        }
-        for group in groups
-    ]
+    return [{"settings": group.settings, "runs": group.runs} | columns(group.metrics) for group in groups]
+
+
+def columns(values: Mapping[str, Aggregate]) -> dict[str, float]:
+    """For each of the named values its mean, its deviation, and the ends of the interval."""
+    return {
+        key: number
+        for name, value in values.items()
+        for key, number in (
+            (name, value.mean),
+            (f"{name} deviation", value.deviation),
+            (f"{name} low", value.interval.low),
+            (f"{name} high", value.interval.high),
+        )
+    }
 
 
 def report(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> str:
@@ -89,11 +99,13 @@ def report(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> str:
     if groups := over_seeds(outcomes, objectives):
         names, metrics_shown = setting_columns([group.settings for group in groups]), list(groups[0].metrics)
         cells = (
-            [*name, str(group.runs), *(_formatted(group.metrics[metric]) for metric in metrics_shown)]
+            [*name, str(group.runs), *(formatted(group.metrics[metric]) for metric in metrics_shown)]
             for name, group in zip(names[1:], groups, strict=True)
         )
         table = terminal.table([[*names[0], "runs", *metrics_shown], *cells], terminal.width())
-        parts.append(f"mean ± standard deviation over the seeds [95 % interval of the mean, Student's t]\n{table}")
+        parts.append(
+            f"mean ± standard deviation over seeds, cuts and folds [95 % interval of the mean, Student's t]\n{table}"
+        )
     return "\n\n".join(parts)
 
 
@@ -115,10 +127,15 @@ def metrics(outcomes: Iterable[Outcome], objectives: Sequence[str]) -> list[str]
     ]
 
 
+def label(outcomes: Sequence[Outcome]) -> str:
+    """The setting of repetitions, as the names of their jobs have it."""
+    return " ".join(setting_of(outcomes[0].job.name.split(" "))) or "all"
+
+
 def _group(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> Group:
     names = [name for name in metrics(outcomes, objectives) if name != "best/epoch"]
     value = {name: aggregate([outcome.metrics[name] for outcome in outcomes]) for name in names}
-    return Group(" ".join(_without_seed(outcomes[0].job.name.split(" "))) or "all", len(outcomes), value)
+    return Group(label(outcomes), len(outcomes), value)
 
 
 def _parts(name: str) -> dict[str, str]:
@@ -131,17 +148,20 @@ def _means(group: Group) -> dict[str, float]:
     return {name: value.mean for name, value in group.metrics.items()}
 
 
-def _without_seed(overrides: Iterable[str]) -> tuple[str, ...]:
-    return tuple(part for part in overrides if not part.startswith(("seed=", "tracking.", "resume=")))
+def setting_of(overrides: Iterable[str]) -> tuple[str, ...]:
+    """The overrides of a job without its random draws and what the sweep has added."""
+    return tuple(part for part in overrides if not part.startswith((*DRAWN, "tracking.", "resume=")))
 
 
-def _rank(metric: str, value: float | None) -> float:
+def rank(metric: str, value: float | None) -> float:
+    """A number that is less for a better value of the objective `metric`, and infinite where there is none."""
     if value is None or math.isnan(value):
         return math.inf
     return value if objective.lower_is_better(metric) else -value
 
 
-def _formatted(value: Aggregate) -> str:
+def formatted(value: Aggregate) -> str:
+    """Mean, standard deviation, and interval where there is one."""
     shown = terminal.plus_minus(value.mean, value.deviation)
     low, high = map(terminal.number, value.interval)
     return shown if math.isnan(value.interval.low) else f"{shown} [{low}, {high}]"

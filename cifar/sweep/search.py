@@ -12,14 +12,15 @@ from pydantic import Field, field_validator
 from cifar.config import renamed
 from cifar.config.builders import BuilderSettings
 from cifar.config.registry import PRUNERS, SAMPLERS
-from cifar.config.schema import PositiveInt, Strict
+from cifar.config.schema import PositiveInt
 from cifar.config.settings import Settings, flatten, identity
 from cifar.runtime.errors import InputError
 from cifar.search import storage
+from cifar.sweep import confirm
 from cifar.sweep.space import Choice, Space
 
 
-class Options(Strict):
+class Options(confirm.Options):
     """How a study is searched: what `conf/hydra/sweeper/optuna.yaml` states."""
 
     n_trials: PositiveInt
@@ -60,6 +61,7 @@ def check(options: Options, space: Space, settings: Sequence[Settings]) -> None:
             f"hydra/sweeper/pruner={options.pruner.name}: prunes by one validation metric, "
             f"not by {', '.join(objectives)}"
         )
+    options.check(objectives)
     check_shared(settings)
     if len({one.tracking.experiment for one in settings}) > 1:
         raise InputError("tracking.experiment: should be the same in all jobs of a search")

@@ -13,7 +13,7 @@ from cifar.config import renamed
 from cifar.config.settings import Settings, flatten
 from cifar.runtime.errors import warn
 from cifar.search.trial import variables
-from cifar.sweep import engine, jobs, search
+from cifar.sweep import confirmation, engine, jobs, search
 from cifar.sweep.jobs import GRACE, Job, Outcome, named
 from cifar.sweep.search import Options
 from cifar.sweep.space import Space, Value, size
@@ -154,11 +154,17 @@ class Trials:
 
 
 def run(
-    options: Options, launcher: jobs.Options, space: Space, settings: Sequence[Settings], overrides: Overrides
+    options: Options,
+    launcher: jobs.Options,
+    space: Space,
+    settings: Sequence[Settings],
+    overrides: Overrides,
+    settings_of: Callable[[Sequence[str]], Settings],
 ) -> None:
     """Search the `space`, its jobs run as `launcher` says; `settings` are those of jobs at its ends.
 
-    Raises `InputError` before the first job where the study cannot be used.
+    `settings_of` composes the settings of the jobs that confirm the best trials. Raises `InputError` before the first
+    job where the study cannot be used.
     """
     shared, key = settings[0], search.fingerprint(options, space, settings[0])
     epochs = max(one.total_epochs for one in settings)
@@ -168,6 +174,8 @@ def run(
     if options.study_name:
         study.open(options.study_name, key, is_new=not launcher.resume)
     tracking.connect(shared.tracking.uri)
-    source = Trials(study, key, shared, space=space, options=options, epochs=epochs, overrides=overrides)
+    source: engine.Source = Trials(study, key, shared, space=space, options=options, epochs=epochs, overrides=overrides)
+    if options.confirm:
+        source = confirmation.Confirmed(source, options, shared.objectives[0], settings_of)
     with study.kept_alive():
         engine.run(source, shared.tracking, shared.objectives, launcher)

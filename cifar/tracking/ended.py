@@ -9,7 +9,7 @@ from typing import Any
 import mlflow
 
 from cifar.interfaces import Evaluation
-from cifar.runtime.errors import InputError
+from cifar.runtime.errors import InputError, warn
 from cifar.tracking.names import EVALUATED
 from cifar.tracking.queries import StoredRun
 from cifar.tracking.run import Run
@@ -22,6 +22,14 @@ class EndedRun(Run):
     def __init__(self, stored: StoredRun):
         self._uri, self._error, self._final = mlflow.get_tracking_uri(), InputError, dict(stored.metrics)
         self.id = self._id = stored.id
+        self._tags = dict(stored.tags)
+
+    def count_look(self, fingerprint: str) -> None:
+        """`log_look`, where the store can be written; else a warning."""
+        try:
+            self.log_look(fingerprint)
+        except InputError as error:
+            warn(f"the evaluation on the test images is not counted: {error}")
 
     def log_other(self, evaluation: Evaluation, prefix: str, source: Mapping[str, Any]) -> None:
         """Record an evaluation on other data: metrics, tables and pictures under `prefix`.

@@ -29,7 +29,7 @@ from cifar.runtime import processes
 from cifar.runtime.errors import InputError, did_you_mean
 from cifar.runtime.paths import COMMAND
 from cifar.tracking import store
-from cifar.tracking.names import CONFIG, EVALUATED, PROCESS, SWEEP
+from cifar.tracking.names import CONFIG, EVALUATED, PROCESS, SWEEP, TEST_FINGERPRINT, looks_at
 from cifar.tracking.store import RESUMED
 
 PARENT = "mlflow.parentRunId"
@@ -59,7 +59,7 @@ class StoredRun:
     @property
     def test_images(self) -> str:
         """The identity of the test images."""
-        return self.tags.get("test_fingerprint") or self.tags.get("dataset_fingerprint", "")
+        return self.tags.get(TEST_FINGERPRINT) or self.tags.get("dataset_fingerprint", "")
 
     @property
     def is_evaluated(self) -> bool:
@@ -70,6 +70,13 @@ class StoredRun:
         """True where all `names` are metrics, settings or groups of settings of the run."""
         known = {*self.metrics, *self.params, *(key.partition(".")[0] for key in self.params)}
         return known.issuperset(names)
+
+
+class Looks(NamedTuple):
+    """How often test images have been looked at: the number of evaluations on them, and of the runs evaluated."""
+
+    evaluations: int
+    runs: int
 
 
 class Predictions(NamedTuple):
@@ -158,6 +165,15 @@ def other_data(run: StoredRun) -> dict[str, dict[str, Any]]:
     """The evaluations of a run on other data: what identifies their images, by the prefix of their metrics."""
     return {key.removeprefix(EVALUATED): json.loads(value)
             for key, value in run.tags.items() if key.startswith(EVALUATED)}  # fmt: skip
+
+
+def looks(fingerprint: str) -> Looks:
+    """The evaluations of all runs of the store on the test images of this fingerprint."""
+    tag, names = looks_at(fingerprint), _experiments()
+    counted = [_stored(run, names) for run in _search(f"tags.`{tag}` != ''")]
+    trained = [_stored(run, names) for run in _search(f"tags.{TEST_FINGERPRINT} = '{fingerprint}'")]
+    earlier = [run for run in trained if tag not in run.tags and run.is_evaluated]  # before they were counted
+    return Looks(sum(int(run.tags[tag]) for run in counted) + len(earlier), len(counted) + len(earlier))
 
 
 def find(run_id: str) -> Run:

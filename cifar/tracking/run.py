@@ -34,7 +34,18 @@ from cifar.runtime.paths import COMMAND, RUN, WEIGHTS
 from cifar.runtime.quiet import silenced
 from cifar.runtime.terminal import unescaped
 from cifar.tracking import addresses, environment, locks, starts, store
-from cifar.tracking.names import CONFIG, DATASET, DESCRIBED, FAILURE, PROCESS, SYNC_RUN, SYNC_URI, WEIGHTS_FILE
+from cifar.tracking.names import (
+    CONFIG,
+    DATASET,
+    DESCRIBED,
+    FAILURE,
+    PROCESS,
+    SYNC_RUN,
+    SYNC_URI,
+    TEST_FINGERPRINT,
+    WEIGHTS_FILE,
+    looks_at,
+)
 from cifar.tracking.runs import end_stale
 from cifar.tracking.store import CODE, FINGERPRINT, IDENTITY, RESUMED, SCHEDULE_MOVED, STARTS, Result
 
@@ -165,8 +176,17 @@ class Run:
         entity = mlflow.entities.Dataset(**described.to_dict())
         inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
         self._try(lambda client: client.log_inputs(self._id, inputs))
-        self.log_tags({FINGERPRINT: dataset.fingerprint, "test_fingerprint": dataset.test_fingerprint})
+        self.log_tags({FINGERPRINT: dataset.fingerprint, TEST_FINGERPRINT: dataset.test_fingerprint})
         self.log_text(json.dumps(dataset.description, indent=2), DATASET)
+
+    def log_look(self, fingerprint: str) -> None:
+        """Count an evaluation on the test images of this fingerprint."""
+        # Earlier versions did not count that of the training itself.
+        is_own = self._tags.get(TEST_FINGERPRINT) == fingerprint
+        before = is_own and any(name.startswith("test/") for name in self._final)
+        tag = looks_at(fingerprint)
+        self._tags = {**self._tags, tag: str(int(self._tags.get(tag, before)) + 1)}
+        self.log_tags({tag: self._tags[tag]})
 
     def log_evaluation(self, evaluation: Evaluation, prefix: str) -> None:
         """Metrics under `prefix/`, and tables as artifacts."""

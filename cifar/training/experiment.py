@@ -12,7 +12,7 @@ from cifar.augmentation import Augmentation, Mixing, transforms_of
 from cifar.config import objective
 from cifar.config.renamed import unknown_metric
 from cifar.config.settings import Settings
-from cifar.data import exclusion
+from cifar.data import exclusion, folds
 from cifar.distributed import devices
 from cifar.distributed.shard import Shard
 from cifar.interfaces import Dataset, Task
@@ -31,13 +31,17 @@ STATISTICS_IMAGES = 1024  # with more, the validation loss differs by about 0.01
 def check(settings: Settings) -> None:
     """Raises `InputError` for settings that do not go together, each right in itself; builds nothing."""
     devices.check(settings)
+    folds.check(settings.data.folds, settings.data.fold)
     if "reduce_lr" in settings.callbacks and settings.schedule.name != "constant":
         raise InputError(f"callbacks.reduce_lr: needs schedule=constant, not schedule={settings.schedule.name}")
 
 
 def load(settings: Settings) -> Dataset:
     """The data set of the settings; `data` and `seed` alone decide it."""
-    dataset, data = settings.data.build(seed=settings.seed), settings.data
+    data = settings.data
+    dataset = data.build(seed=settings.split_seed)
+    if data.folds is not None:
+        dataset = folds.cut(dataset, data.folds, data.fold, settings.split_seed)
     if data.exclude is None:
         return dataset
     return exclusion.without(dataset, data.exclude, getattr(data, "limit", None) is not None)

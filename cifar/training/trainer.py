@@ -117,6 +117,7 @@ def finish(experiment: Experiment, model: keras.Model, run: Run) -> None:
 
 def evaluate(experiment: Experiment, model: keras.Model, run: Run, temperature: float | None = None) -> None:
     """Evaluate `model` on the test split; show and record that, then the pictures, which may fail."""
+    run.log_look(experiment.dataset.test_fingerprint)
     evaluation = test(experiment, model, temperature)
     print("test:", "  ".join(f"{name} {value:.4f}" for name, value in evaluation.metrics.items()))
     for note in evaluation.notes:

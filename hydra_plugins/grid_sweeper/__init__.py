@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -24,15 +25,25 @@ from hydra_plugins import process_launcher as launchers
 class GridSweeper(Sweeper):
     """Gives the launcher the grid of all values, in batches of `max_batch_size` jobs, or all at once."""
 
-    def __init__(self, max_batch_size: int | None, params: Mapping[str, str] | None):
-        self._max_batch_size, self._params = max_batch_size, params or {}
+    def __init__(self, max_batch_size: int | None, params: Mapping[str, str] | None, **confirmation: Any):
+        self._max_batch_size, self._params, self._confirmation = max_batch_size, params or {}, confirmation
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         if self._max_batch_size is not None and self._max_batch_size < 1:
             raise InputError(f"hydra.sweeper.max_batch_size={self._max_batch_size}: should be 1 or more, or null")
+        from cifar.config import schema
+        from cifar.sweep import confirm
+
+        options = schema.validate(confirm.Options, self._confirmation, "hydra.sweeper")
+        if options.confirm and self._max_batch_size:
+            raise InputError(
+                f"hydra.sweeper.confirm={options.confirm}: confirms the best of all jobs, and cannot go with "
+                f"hydra.sweeper.max_batch_size={self._max_batch_size}"
+            )
         self._parser = OverridesParser.create(config_loader=hydra_context.config_loader)
         self._launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
         launchers.check(self._launcher, config)
+        self._launcher.confirmation = options
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         given = [*(f"{key}={value}" for key, value in self._params.items()), *arguments]

@@ -61,6 +61,7 @@ class OptunaSweeper(Sweeper):
             dimensions,
             settings,
             lambda values: (*fixed, *values_of(values)),
+            self._launcher.settings_of,
         )
 
 

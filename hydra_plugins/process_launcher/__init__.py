@@ -18,6 +18,7 @@ from cifar.runtime.terminal import unescaped
 if TYPE_CHECKING:
     from cifar.config.settings import Settings
     from cifar.interfaces import Dataset
+    from cifar.sweep import confirm
     from cifar.sweep.jobs import Options
 
 # Hydra imports this whatever is asked of it.
@@ -32,6 +33,7 @@ class ProcessLauncher(Launcher):
     def __init__(self, **options: Any):
         self._options = options
         self._loaded: tuple[str, Dataset] | None = None
+        self.confirmation: confirm.Options | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         # Not in `__init__`, where Hydra would wrap the error message.
@@ -43,11 +45,13 @@ class ProcessLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from cifar import tracking
-        from cifar.sweep import engine, grid, jobs, search
+        from cifar.sweep import confirmation, engine, grid, jobs, search
 
         settings = [self.check(overrides) for overrides in job_overrides]
         self._loaded = None
         search.check_shared(settings)
+        if self.confirmation:
+            self.confirmation.check(settings[0].objectives)
         firsts = grid.distinct(settings)
         own = sorted(set(firsts))
         names = dict(zip(own, job_names([job_overrides[n] for n in own], [settings[n] for n in own]), strict=True))
@@ -58,9 +62,11 @@ class ProcessLauncher(Launcher):
                 f"{'; '.join(same)}"
             )
         made = {jobs.Job(name, tuple(job_overrides[n])): settings[n] for n, name in names.items()}
-        source = grid.Grid(
-            f"sweep of {', '.join(varied_keys([job_overrides[n] for n in own]))}", grid.key(settings), made
-        )
+        varied = ", ".join(varied_keys([job_overrides[n] for n in own]))
+        source: engine.Source = grid.Grid(f"sweep of {varied}", grid.key(settings), made)
+        if self.confirmation and self.confirmation.confirm:
+            metric = settings[0].objectives[0]
+            source = confirmation.Confirmed(source, self.confirmation, metric, self.settings_of)
         tracking.connect(settings[0].tracking.uri)
         outcomes = engine.run(source, settings[0].tracking, settings[0].objectives, self.options)
         by_name = {outcome.job.name: outcome for outcome in outcomes}
@@ -71,6 +77,14 @@ class ProcessLauncher(Launcher):
 
     def check(self, overrides: Sequence[str]) -> Settings:
         """The settings of a job; raises `InputError` where it could not start."""
+        from cifar.training import experiment
+
+        settings = self.settings_of(overrides)
+        experiment.Experiment.prepare(settings, self._dataset(settings))
+        return settings
+
+    def settings_of(self, overrides: Sequence[str]) -> Settings:
+        """The settings of a job, which go together; its data are not loaded."""
         from cifar import tracking
         from cifar.config import compose
         from cifar.training import experiment
@@ -81,9 +95,7 @@ class ProcessLauncher(Launcher):
         experiment.check(settings)
         if settings.dry_run:
             raise InputError("dry_run=true: is for a single run, not for a sweep")
-        settings = tracking.with_model_of_run(settings)
-        experiment.Experiment.prepare(settings, self._dataset(settings))
-        return settings
+        return tracking.with_model_of_run(settings)
 
     def _kind(self) -> type[Options]:
         from cifar.sweep import jobs

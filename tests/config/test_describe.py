@@ -31,6 +31,7 @@ def test_every_root_setting_is_described():
         "finetune.lr",
         "evaluate.tta",
         "data.exclude",
+        "data.folds",
         "tracking.uri",
         "objective",
     } <= found.keys()

@@ -133,7 +133,17 @@ class TestImportances:
     def test_says_nothing_of_too_little(self):
         assert pictures.importances({"x": [1.0, 2.0]}, [0.1, 0.2]) == {}
         assert pictures.importances({"x": [1.0, 2.0, 3.0], "y": [1.0, 2.0, 3.0]}, [0.1, 0.2, 0.3]) == {}
-        assert pictures.importances({"x": [1.0, 2.0] * 3, "y": ["a"] * 3 + ["b"] * 3}, [0.5] * 6) == {}
+        assert pictures.importances({"x": [1.0, 2.0] * 10, "y": ["a"] * 10 + ["b"] * 10}, [0.5] * 20) == {}
+
+    def test_says_nothing_of_fewer_than_twenty_jobs(self):
+        params = {"x": [float(n) for n in range(20)], "y": ["a", "b"] * 10}
+        assert pictures.importances(params, params["x"]).keys() == {"x", "y"}
+        assert pictures.importances({name: column[:19] for name, column in params.items()}, params["x"][:19]) == {}
+
+    @pytest.mark.parametrize("draw", ["seed", "data.val_seed", "data.fold"])
+    def test_random_draws_are_no_settings(self, draw):
+        draws = [float(n) for n in range(20)]
+        assert pictures.importances({"x": [1.0, 2.0] * 10, draw: draws}, draws) == {}
 
 
 @given(arrays(float, st.tuples(st.integers(1, 12), st.just(2)), elements=st.integers(0, 4)), st.booleans())

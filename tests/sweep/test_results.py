@@ -13,6 +13,22 @@ DETECTION = {"best/epoch": 3, "best/loss": 0.5, "best/positive_accuracy": 0.8, "
              "test/ar100": 0.4}  # fmt: skip
 
 
+def finished(*overrides: str, loss: float) -> Outcome:
+    return Outcome(Job(" ".join(overrides), overrides), "FINISHED", metrics={"best/loss": loss})
+
+
+def test_seeds_cuts_and_folds_are_repetitions():
+    losses = iter((0.4, 0.6, 0.1, 0.3))
+    jobs = [finished(f"optimizer.lr={lr}", draw, loss=next(losses))
+            for lr in (1, 2) for draw in ("data.fold=0", "data.fold=1")]  # fmt: skip
+    jobs += [finished("optimizer.lr=3", f"data.val_seed={n}", "seed=1", loss=0.9) for n in (5, 6)]
+    groups = results.over_seeds(jobs, ["val/loss"])
+    assert [(group.settings, group.runs) for group in groups] == [
+        ("optimizer.lr=2", 2), ("optimizer.lr=1", 2), ("optimizer.lr=3", 2)
+    ]  # fmt: skip
+    assert groups[0].metrics["best/loss"].mean == pytest.approx(0.2)
+
+
 @pytest.mark.parametrize(
     ("metrics", "shown"),
     [

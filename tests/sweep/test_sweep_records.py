@@ -176,6 +176,56 @@ class TestEvaluation:
         assert "Not all runs were evaluated on the test images: nothing is tested" in " ".join(done.stdout.split())
 
 
+class TestConfirmation:
+    """The best settings are trained anew with fresh seeds and validation images, and evaluated."""
+
+    CONFIRM = ("objective=val/accuracy", "hydra.sweeper.confirm=1", "hydra.sweeper.confirm_seeds=2")
+
+    @pytest.mark.parametrize(
+        "searched",
+        [
+            ("optimizer.lr=1e-3,1e-2", "seed=0,1000"),
+            ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "optimizer.lr=interval(1e-3,1e-2)"),
+        ],
+        ids=["grid", "search"],
+    )
+    def test_follows_the_sweep(self, sweep, started, tmp_path, searched):
+        done = sweep(*searched, *self.CONFIRM)
+        assert (done.code, done.stderr) == (0, "")
+        jobs, fresh = started[:4], started[4:]
+        assert [job.confirms for job in jobs] == [""] * 4
+        draws = [part.partition("=")[2] for job in fresh for part in job.overrides
+                 if part.startswith(("seed=", "data.val_seed="))]  # fmt: skip
+        first = 1001 if "seed=0,1000" in searched else 1000
+        assert draws == [str(first), str(first), str(first + 1), str(first + 1)]
+        evaluated = {run.info.run_name for run in runs(tmp_path) if "test/accuracy" in run.data.metrics}
+        assert evaluated == {f"confirm {job.confirms} seed={first + n}" for n, job in enumerate(fresh)}
+        assert "confirmed on fresh seeds and validation images" in done.stdout
+        assert done.stdout.count("test/accuracy") == 1, "in the table of the confirmed ones alone"
+
+        assert sweep(*searched, *self.CONFIRM).code == 0
+        assert sweep(*searched, self.CONFIRM[0]).code == 0
+        assert len(started) == 6, "a finished job has been run again"
+
+    def test_may_be_asked_for_later(self, sweep, started):
+        assert sweep("optimizer.lr=1e-3,1e-2", self.CONFIRM[0]).code == 0
+        assert sweep("optimizer.lr=1e-3,1e-2", *self.CONFIRM, "evaluate.test=false").code == 0
+        assert len(started) == 4
+        assert not [part for job in started for part in job.overrides if part == "evaluate.test=true"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "line"),
+        [
+            (("objective=[val/loss,model/flops]",), "hydra.sweeper.confirm=2: confirms by one validation metric, not "),
+            (("hydra.sweeper.max_batch_size=1",), "hydra.sweeper.confirm=2: confirms the best of all jobs, and cannot"),
+            (("hydra.sweeper.confirm_seeds=0",), "hydra.sweeper.confirm_seeds=0: should be greater than 0"),
+            (("hydra.sweeper.confirms=1",), "hydra.sweeper.confirms=1: unknown setting; did you mean 'confirm'?"),
+        ],
+    )
+    def test_mistake_is_one_line(self, mistake, arguments, line):
+        assert mistake("--multirun", *TINY, "seed=1,2", "hydra.sweeper.confirm=2", *arguments).startswith(line)
+
+
 def test_names_are_what_was_typed(sweep, started, tmp_path):
     assert sweep("tracking.experiment='a, b','it''s = (1)','${data.name}'".replace("it''s", "it is")).code == 0
     assert [job.name for job in started] == [
