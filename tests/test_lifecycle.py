@@ -54,6 +54,8 @@ EXAMPLES, STEPS = 9, 20
 NAMES = ("project", "what? [1]{2} 100% ü", "100%25", "a=b, (c) ~d", "$HOME #1 & co")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CODES = {0, 1, 2, 3, 130, 143}
+SWEEP = ("-m", "evaluate.test=true")
+"""A sweep whose jobs record what single runs do."""
 RATES = ("0.001", "0.002")
 MAY_GO = re.compile(r"mlflow\.db[.-].*|.*[./-]partial.*|.*__pycache__.*|\.git(/.*)?|mlruns/\.claims(/.*)?")
 
@@ -204,7 +206,7 @@ class Project(RuleBasedStateMachine):
     def sweep(self, times):
         for _ in range(times):
             before, key = set(self.now()), (self.rate, self.extra)
-            ended = self.python(self.home / "run.py", "-m", *self.settings(), "seed=1,2")
+            ended = self.python(self.home / "run.py", *SWEEP, *self.settings(), "seed=1,2")
             self.expect(ended, {2} if self.is_deleted else {0})
             if ended.code:
                 return
@@ -218,7 +220,7 @@ class Project(RuleBasedStateMachine):
 
     @rule(signum=st.sampled_from(SIGNALS[1:]), moment=st.integers(1, 200))
     def kill_sweep(self, signum, moment):
-        ended = self.python(self.home / "run.py", "-m", *self.settings(), "seed=1,2", kill=(signum, moment))
+        ended = self.python(self.home / "run.py", *SWEEP, *self.settings(), "seed=1,2", kill=(signum, moment))
         self.expect(ended, {0, 128 + signum} if not self.is_deleted else {2, 128 + signum})
 
     @precondition(lambda self: self.known("FINISHED"))

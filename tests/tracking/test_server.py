@@ -77,7 +77,7 @@ def project(tmp_path) -> Path:
 @pytest.mark.slow
 def test_server_that_is_away_for_a_while_has_all_in_the_end(server, project):
     command = [sys.executable, "run.py", "--multirun", *TINY, f"epochs={EPOCHS}", "callbacks=none", "seed=1,2,3",
-               "hydra.launcher.n_jobs=2", f"tracking.uri={server.uri}"]  # fmt: skip
+               "evaluate.test=true", "hydra.launcher.n_jobs=2", f"tracking.uri={server.uri}"]  # fmt: skip
     with (project / "sweep.log").open("w") as log:
         sweep = subprocess.Popen(command, cwd=project, env=clean_environment(), stdout=log, stderr=log)
     try:
