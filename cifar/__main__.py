@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 from cifar.audit import command as auditing
+from cifar.config.command_parser import CommandParser
+from cifar.config.overrides import with_data
 from cifar.evaluation import command as evaluation
 from cifar.export import formats, versioned_dir
 from cifar.files import ownership
@@ -45,7 +47,7 @@ def argument_parser() -> argparse.ArgumentParser:
         help=f"where the runs are recorded (default: $MLFLOW_TRACKING_URI, else {paths.STORE / 'mlflow.db'})",
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=CommandParser)
 
     command = commands.add_parser("run", add_help=False, help=f"train, as run.py does: `{paths.COMMAND} run --help`")
     command.set_defaults(run=refuse_run)
@@ -95,14 +97,17 @@ def argument_parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "predict",
         help="what a finished run's model sees in images of any size, boxes and "
-        "masks drawn on them in IMAGE.predicted.png",
+        "masks drawn on them in IMAGE.predicted.png; data.path=DIR: where its data are now",
     )
     command.add_argument("run_id", metavar="RUN")
     command.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
+    command.takes_data = True
     command.set_defaults(run=predict)
 
-    command = commands.add_parser("export", help="a finished run's model as files that other programs take")
+    command = commands.add_parser("export", help="a finished run's model as files that other programs take; "
+                                  "data.path=DIR: where its data are now")  # fmt: skip
     command.add_argument("run_id", metavar="RUN")
+    command.takes_data = True
     command.add_argument("folder", metavar="DIR", type=Path, help="gets a folder with the next number: DIR/1 at first")
     command.add_argument("--format", metavar="NAME,…", default=",".join(formats.FORMATS), help="(default: %(default)s)")
     command.set_defaults(run=export)
@@ -211,6 +216,7 @@ def export(arguments: argparse.Namespace) -> None:
     from cifar import tracking
 
     run, settings, weights = tracking.finished_run(arguments.tracking_uri, arguments.run_id)
+    settings = with_data(settings, arguments.data)
     settings = settings.model_copy(update={"backend": "tensorflow", "distribute": "none", "precision": "float32"})
     check(settings)
     with interrupts.handled(), versioned_dir.partial(arguments.folder) as folder:
@@ -251,7 +257,7 @@ def _of_run(arguments: argparse.Namespace) -> tuple[Experiment, Path]:
     from cifar import tracking
 
     settings, weights, fingerprint = tracking.stored_run(arguments.tracking_uri, arguments.run_id)
-    return Experiment.of_run(settings, fingerprint), weights
+    return Experiment.of_run(with_data(settings, arguments.data), fingerprint), weights
 
 
 def _restored(experiment: Experiment, weights: Path):

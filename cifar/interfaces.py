@@ -125,8 +125,7 @@ class Dataset:
         """Raise `InputError` if one of a task's `targets` is missing, or a class has no training images."""
         if not len(self.train):
             raise InputError(
-                f"data={self.name}: has test images only; `{COMMAND} evaluate RUN data={self.name}` evaluates a "
-                "finished run on them"
+                f"data={self.name}: has test images only; `{COMMAND} evaluate` evaluates finished runs on them"
             )
         for name in targets:
             if name not in self.train.targets:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cifar.analysis import recipes, significance, tables
 from cifar.analysis.groups import Group
+from cifar.analysis.other_data import other_data
 from cifar.analysis.predictions import Answers, Pair, by_class, have_same_images, tested
 from cifar.analysis.recipes import RecipePair
 from cifar.analysis.tables import Histories, Table
@@ -77,6 +78,8 @@ class Comparison:
             tables.settings(self.groups, self.ignored),
             tables.cost(self.groups, self.histories),
         ]
+        if len((elsewhere := other_data(self.groups)).rows) > 1:
+            shown.append(elsewhere)
         if self.looks:
             shown.append(tables.looks(self.groups, self.looks))
         if self.same_images:

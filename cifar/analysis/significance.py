@@ -107,10 +107,11 @@ def verdict(
         return of_networks
     unknown = "It says nothing of the recipes, which need several seeds each."
     if len(groups) == 2 and all(len(group.seeds) == 1 for group in groups):
-        spread = on_seeds.seed_spread(groups[0], answers).by_images
-        seeds = _seeds(on_seeds.planned_seeds(*groups, answers))
+        first, second = groups
+        spread = on_seeds.seed_spread(first, answers).by_images
+        seeds = _seeds(on_seeds.planned_seeds(first, second, answers))
         unknown += (
-            f" Another seed alone is expected to move the accuracy of {groups[0].letter} by {100 * spread:.2f} points "
+            f" Another seed alone is expected to move the accuracy of {first.letter} by {100 * spread:.2f} points "
             f"(standard deviation, by the number of test images); {seeds} seeds of each would show such a difference."
         )
     return f"{of_networks} {unknown}"

@@ -54,7 +54,7 @@ def main_metrics(groups: Sequence[Group]) -> list[str]:
 def results(groups: Sequence[Group], answers: Answers) -> Table:
     """The main metrics of each group, with deviation and interval of the first, such as the test accuracy."""
     names = main_metrics(groups)
-    columns = {"": [group.letter for group in groups]}
+    columns: dict[str, list[str]] = {"": [group.letter for group in groups]}
     for name in names:
         columns[name] = [_mean(group, name, deviation=name == names[0]) for group in groups]
         if name == names[0]:

@@ -89,7 +89,7 @@ def audit(
     twins = duplicates.find(pool)
     unchecked = folds.reason_against(pool) if labels else "--skip-labels is given"
     noise, features, parts = None, None, np.zeros(len(pool), np.int64)
-    if not unchecked:
+    if pool.labels is not None and not unchecked:
         found = folds.classified(pool, seed, flips, lambda number: report(f"labels, network {number} of {folds.FOLDS}"))
         noise, features, parts = estimate(found.probabilities, pool.labels), found.features, found.fold
     if features is None:

@@ -60,7 +60,7 @@ def cifar10_c(
         )
     part = slice((severity - 1) * len(images) // SEVERITIES, severity * len(images) // SEVERITIES)
     split = _split(images[part], labels[part], Path(path))
-    return test_only("cifar10_c", split, CIFAR10.class_names, limit)
+    return test_only(f"cifar10_c.{corruption}.{severity}", split, CIFAR10.class_names, limit)
 
 
 @DATASETS.register

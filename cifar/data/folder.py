@@ -8,7 +8,7 @@ from pathlib import Path
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
 from cifar.data.invalid_files import left_out
-from cifar.data.splits import assemble, subset
+from cifar.data.splits import assemble, subset, test_only
 from cifar.files.safe_io import refusing
 from cifar.images.io import read_image
 from cifar.interfaces import Dataset, Split
@@ -25,9 +25,14 @@ def folder(seed: int, *, path: str, size: PositiveInt, val_fraction: Share, limi
     """The images in `train/CLASS/` and `test/CLASS/` of `path`, as (size, size, 3).
 
     The classes are the folders of `train`, sorted. An image's shorter side is resized to `size` pixels, then it is
-    center-cropped. Raises `InputError` for a missing folder, a class that only `test` has, and a file that is no image.
+    center-cropped. Without `train`, there are test images only, on which finished runs can be evaluated. Raises
+    `InputError` for a missing folder, a class that only `test` has, and a file that is no image.
     """
     root = Path(path).expanduser()
+    if (root / "test").is_dir() and not (root / "train").exists():
+        folders = [child.name for child in _folders(root / "test")]
+        test = _read(root / "test", folders, size, limit)
+        return test_only(root.resolve().name, test, [unescaped(name) for name in folders], limit)
     folders = [child.name for child in _folders(root / "train")]
     for child in _folders(root / "test"):
         if child.name not in folders:

@@ -1,4 +1,4 @@
-"""Evaluations of recorded runs: printed, and on other data recorded with the run."""
+"""Evaluations of recorded runs: printed, and recorded with the run where it has none of these images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cifar import tracking
-from cifar.evaluation.subject import Request, Subject
+from cifar.evaluation import corrupted
+from cifar.evaluation.subject import OWN, Request, Subject
 from cifar.interfaces import Evaluation
 from cifar.runtime.lazy import np
 from cifar.runtime.paths import COMMAND
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
 def evaluate(uri: str | None, run_ids: Sequence[str], request: Request) -> None:
     """Evaluate the weights of each run on its own test images, or on the data of the request; raises `InputError`.
 
-    Prints the reports and the metrics. On other data both are recorded with the run, with the pictures.
+    Prints the reports and the metrics. They are recorded with the run, with the pictures, on other data, and on its own
+    test images if that was left out after the training.
     """
     for subject in [Subject.of(uri, run_id, request) for run_id in run_ids]:
+        if request.corrupts or subject.published:
+            corrupted.evaluate(subject, request)
+            continue
         model = subject.model()
         from cifar.training import calibration, trainer
 
@@ -33,11 +38,21 @@ def evaluate(uri: str | None, run_ids: Sequence[str], request: Request) -> None:
         show(evaluation, subject.prefix)
         if request.twins:
             show_without_twins(subject.experiment, model, temperature, evaluation)
-        ended = tracking.EndedRun(subject.run)
-        ended.count_look(subject.experiment.dataset.test_fingerprint)
-        if not subject.is_own:
-            ended.log_other(evaluation, subject.prefix, subject.source)
-            print(f"recorded under {subject.prefix}/; `{COMMAND} compare` shows it")
+        tracking.EndedRun(subject.run).count_look(subject.experiment.dataset.test_fingerprint)
+        if request.views is None or not subject.is_own:
+            record(subject, evaluation)
+
+
+def record(subject: Subject, evaluation: Evaluation) -> None:
+    """Record an evaluation with its run, unless the run has it already."""
+    run = tracking.EndedRun(subject.run)
+    if not subject.is_own:
+        run.log_other(evaluation, subject.prefix, dict(subject.source))
+        print(f"recorded under {subject.prefix}/; `{COMMAND} compare` shows it")
+    elif subject.run.status == "FINISHED" and not subject.run.is_evaluated:
+        run.log_evaluation(evaluation, OWN)
+        run.log_figures(evaluation.figures)
+        print(f"recorded under {OWN}/, which the run has had none of")
 
 
 def show_without_twins(

@@ -12,6 +12,7 @@ from cifar import tracking
 from cifar.config.overrides import with_data
 from cifar.config.settings import Settings, Views
 from cifar.evaluation.classes import matched
+from cifar.evaluation.published import Published
 from cifar.interfaces import Dataset
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import load_tensorflow
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
 
 OWN = "test"
 """The prefix of the metrics of a run on its own test images."""
+CORRUPTIONS = "corruptions"
+"""The same under common corruptions."""
 RESERVED = ("train", "val", OWN, "best", "model", "system")
 """Prefixes of the metrics of a training."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a command line says about the data: overrides of the run's settings, names of classes, and a prefix.
+    """A command line: overrides of the data, names of classes, prefix, views, and true for common corruptions.
 
     With `twins`, a run is also evaluated without the test images that have a near duplicate in training.
     """
@@ -39,6 +42,7 @@ class Request:
     names: Mapping[str, str] = field(default_factory=dict)
     prefix: str | None = None
     views: Views | None = None
+    corrupts: bool = False
     twins: bool = False
 
 
@@ -46,7 +50,8 @@ class Request:
 class Subject:
     """A run to evaluate, with the images in question as the test split of its experiment.
 
-    `prefix` is that of the metrics; `source` identifies other images, and is empty for the run's own.
+    `prefix` is that of the metrics; `source` identifies the images, and is empty where they are the run's own as they
+    are. `published` are the files of a benchmark of corruptions, whose images the test split stands for.
     """
 
     run: StoredRun
@@ -54,46 +59,40 @@ class Subject:
     weights: Path
     prefix: str = OWN
     source: Mapping[str, Any] = field(default_factory=dict)
+    published: Published | None = None
 
     @classmethod
     def of(cls, uri: str | None, run_id: str, request: Request) -> Subject:
         """Read a recorded run and the images; raises `InputError`; needs no TensorFlow."""
         settings, weights, fingerprint = tracking.stored_run(uri, run_id)
         (run,) = queries.find_runs([run_id])
-        views = request.views or settings.evaluate.tta
+        data = with_data(settings, request.given)
+        published = Published.of(data)
+        if published and request.corrupts:
+            raise InputError(f"--corruptions: data={data.data.name} is corrupted already; accepted: one of the two")
         if not request.given:
-            own = cls(run, Experiment.of_run(settings, fingerprint), weights)
+            experiment, name = Experiment.of_run(settings, fingerprint), ""
         else:
-            changed = with_data(settings, request.given)
-            dataset = load(changed)
-            if dataset.fingerprint == fingerprint:
-                own = cls(run, Experiment.prepare(changed, dataset), weights)
-            else:
-                own = cls._on_other(run, settings, weights, dataset, request, views)
-        chosen = settings.evaluate.model_copy(update={"tta": views})
-        experiment = replace(own.experiment, settings=own.experiment.settings.model_copy(update={"evaluate": chosen}))
-        return replace(own, experiment=experiment)
-
-    @classmethod
-    def _on_other(
-        cls, run: StoredRun, settings: Settings, weights: Path, other: Dataset, request: Request, views: Views
-    ) -> Subject:
-        stand_in = tracking.placeholder_dataset(run)
-        if other.test.images.shape[1:] != stand_in.image_shape:
-            there, here = ("×".join(map(str, shape)) for shape in (other.test.images.shape[1:], stand_in.image_shape))
-            raise InputError(f"data={other.name}: images are {there}; accepted: {here}, as those of the run")
-        split = matched(other, stand_in.class_names, request.names)
-        experiment = Experiment.prepare(settings, stand_in)
-        experiment.dataset.require_targets(*experiment.task.targets)
-        shown = replace(stand_in, name=other.name, test=split)
-        prefix = request.prefix or _prefix(other.name) + (f".{views}" if views != settings.evaluate.tta else "")
-        source = {"data": other.name, "images": len(split), "fingerprint": shown.test_fingerprint, "tta": views}
-        check_prefix(prefix, run, source)
-        return cls(run, replace(experiment, dataset=shown), weights, prefix, source)
+            other = published.part(*published.parts[0]) if published else load(data)
+            is_own = other.fingerprint == fingerprint
+            experiment = Experiment.prepare(data, other) if is_own else on_other(run, settings, other, request.names)
+            name = "" if is_own else data.data.name if published else other.name
+        views = request.views or settings.evaluate.tta
+        changed = experiment.settings.evaluate.model_copy(update={"tta": views})
+        experiment = replace(experiment, settings=experiment.settings.model_copy(update={"evaluate": changed}))
+        parts = [name, CORRUPTIONS if request.corrupts else "", views if views != settings.evaluate.tta else ""]
+        prefix = _name_of_metrics(".".join(filter(None, parts))) if name or request.corrupts else OWN
+        if prefix == OWN and not request.prefix:
+            return cls(run, experiment, weights)
+        test = experiment.dataset
+        source = {"data": name or test.name, "images": len(test.test), "fingerprint": test.test_fingerprint,
+                  "tta": views, "corrupted": bool(request.corrupts or published)}  # fmt: skip
+        check_prefix(request.prefix or prefix, run, source)
+        return cls(run, experiment, weights, request.prefix or prefix, source, published)
 
     @property
     def is_own(self) -> bool:
-        """True for the test images of the run itself."""
+        """True for the test images of the run itself, as they are."""
         return self.prefix == OWN
 
     def model(self) -> keras.Model:
@@ -104,6 +103,24 @@ class Subject:
         return trainer.with_weights(self.experiment, self.weights)
 
 
+def on_other(run: StoredRun, settings: Settings, other: Dataset, names: Mapping[str, str]) -> Experiment:
+    """The experiment of a run with the test images of other data, its classes called as `names` say.
+
+    Its model is that of the run, whose own data are not needed. Raises `InputError`.
+    """
+    stand_in = tracking.placeholder_dataset(run)
+    if other.test.images.shape[1:] != stand_in.image_shape:
+        there, here = ("×".join(map(str, shape)) for shape in (other.test.images.shape[1:], stand_in.image_shape))
+        raise InputError(f"data={other.name}: images are {there}; accepted: {here}, as those of the run")
+    experiment = Experiment.prepare(settings, stand_in)
+    if missing := set(experiment.task.targets) - set(other.test.targets):
+        raise InputError(
+            f"data={other.name}: its images have no {', '.join(sorted(missing))}, which the run's task needs"
+        )
+    test = matched(other, stand_in.class_names, names)
+    return replace(experiment, dataset=replace(stand_in, name=other.name, test=test))
+
+
 def check_prefix(prefix: str, run: StoredRun, source: Mapping[str, Any]) -> None:
     """Raises `InputError` for a prefix that belongs to the training or to other images, or that MLflow would refuse."""
     if prefix in RESERVED or not re.fullmatch(r"[\w.\- :]+", prefix) or set(prefix) == {"."}:
@@ -112,13 +129,13 @@ def check_prefix(prefix: str, run: StoredRun, source: Mapping[str, Any]) -> None
             "belong to the training"
         )
     known = queries.other_data(run).get(prefix, source)
-    if known["fingerprint"] != source["fingerprint"]:
+    if known != source:
         raise InputError(
-            f"run {run.id}: {prefix}/… are its metrics on other images, of fingerprint {known['fingerprint'][:12]}…; "
-            "--as NAME records these under another name"
+            f"run {run.id}: {prefix}/… are its metrics on other images ({known['data']}, fingerprint "
+            f"{known['fingerprint'][:12]}…); --as NAME records these under another name"
         )
 
 
-def _prefix(name: str) -> str:
-    """The name of a data set with `_` for each character that MLflow does not take in the name of a metric."""
+def _name_of_metrics(name: str) -> str:
+    """The name of data with `_` for each character that MLflow does not take in the name of a metric."""
     return re.sub(r"[^\w.\- :]", "_", name)

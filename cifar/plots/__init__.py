@@ -5,6 +5,7 @@ title states its main result.
 """
 
 from cifar.plots.comparison import COLORS, class_accuracies, overlaid_curves, svg
+from cifar.plots.corruptions import corruption_table
 from cifar.plots.curves import learning_curves
 from cifar.plots.detection import found_and_true, precision_recall
 from cifar.plots.evaluation import confusion_matrix, per_class_bars, reliability_change, reliability_diagram
@@ -20,6 +21,7 @@ __all__ = [
     "class_accuracies",
     "confident_mistakes",
     "confusion_matrix",
+    "corruption_table",
     "found_and_true",
     "image_sheet",
     "learning_curves",

@@ -22,7 +22,7 @@ class EndedRun(Run):
     def __init__(self, stored: StoredRun):
         self._uri, self._error, self._final = mlflow.get_tracking_uri(), InputError, dict(stored.metrics)
         self.id = self._id = stored.id
-        self._tags = dict(stored.tags)
+        self._tags, self.last_step = dict(stored.tags), 0
 
     def count_look(self, fingerprint: str) -> None:
         """`log_look`, where the store can be written; else a warning."""

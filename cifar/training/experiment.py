@@ -40,7 +40,7 @@ def load(settings: Settings) -> Dataset:
     """The data set of the settings; `data` and `seed` alone decide it."""
     data = settings.data
     dataset = data.build(seed=settings.split_seed)
-    if data.folds is not None:
+    if data.folds is not None and data.fold is not None:
         dataset = folds.cut(dataset, data.folds, data.fold, settings.split_seed)
     if data.exclude is None:
         return dataset
@@ -94,7 +94,7 @@ class Experiment:
         if experiment.dataset.fingerprint != fingerprint:
             raise InputError(
                 f"data: the images are not those of the run, whose fingerprint is {fingerprint[:12]}…, "
-                f"not {experiment.dataset.fingerprint[:12]}…"
+                f"not {experiment.dataset.fingerprint[:12]}…; data.path=DIR names where those are now"
             )
         return experiment
 

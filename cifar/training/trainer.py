@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -25,6 +26,8 @@ from cifar.training.experiment import EVALUATION_BATCH, Experiment
 from cifar.training.loop import Loop
 
 PREVIEW_IMAGES, PREVIEW_VERSIONS = 8, 9
+Change = Callable[[np.ndarray, int], np.ndarray]
+"""Changes a batch of images, the first of which has this number in its split."""
 
 
 def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
@@ -129,22 +132,32 @@ def evaluate(experiment: Experiment, model: keras.Model, run: Run, temperature: 
     run.log_figures(evaluation.figures)
 
 
-def test(experiment: Experiment, model: keras.Model, temperature: float | None = None) -> Evaluation:
-    """What the task says of the model's outputs on the test split, in the views that the settings name.
+def test(
+    experiment: Experiment, model: keras.Model, temperature: float | None = None, change: Change | None = None
+) -> Evaluation:
+    """What the task says of the model's predictions for the test split, each batch of images changed by `change`.
 
     They are calibrated by the `temperature`, if there is one; the loss is that of the model itself.
     """
+    predictions, loss = predicted(experiment, model, change)
+    evaluation = calibration.evaluate(experiment.task, predictions, experiment.dataset.test, temperature)
+    evaluation.metrics = {"loss": loss, **evaluation.metrics}
+    return evaluation
+
+
+def predicted(
+    experiment: Experiment, model: keras.Model, change: Change | None = None
+) -> tuple[dict[str, np.ndarray], float]:
+    """The predictions for the test split, in the views that the settings name, and the mean loss."""
     split, task = experiment.dataset.test, experiment.task
     model, loss = tta.averaged(model, experiment.settings.evaluate.tta), task.loss()
-    total, found = 0.0, []
+    total, seen, found = 0.0, 0, []
     for images, targets in pipeline.evaluation_batches(split, task, EVALUATION_BATCH).as_numpy_iterator():
-        outputs = model.predict_on_batch(images)
+        outputs = model.predict_on_batch(change(images, seen) if change else images)
         total += len(images) * float(loss(targets, outputs))
+        seen += len(images)
         found.append(task.predictions(outputs))
-    predictions = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
-    evaluation = calibration.evaluate(task, predictions, split, temperature)
-    evaluation.metrics = {"loss": total / len(split), **evaluation.metrics}
-    return evaluation
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}, total / len(split)
 
 
 def restore(settings: Settings, weights: Path, fingerprint: str) -> tuple[Experiment, keras.Model]:

@@ -156,7 +156,7 @@ def _read(examples: Sequence[Example], root: Path, size: int) -> Split:
     shape = (size, size, 3)
     images = aligned_empty(len(examples) * size * size * 3).reshape(len(examples), *shape)
     collected: dict[str, list[np.ndarray]] = {}
-    ids = []
+    ids: list[str] = []
     for example in examples:
         with left_out():
             _, images[len(ids)], position = read_photo(example.photo, shape)
