@@ -51,7 +51,9 @@ def summary(results: Results) -> Evaluation:
     """Means over all kinds and severities and of each kind, a table of all, and the picture."""
     kinds = list(dict.fromkeys(kind for kind, _ in results))
     severities = list(dict.fromkeys(severity for _, severity in results))
-    by_kind = {kind: [results[kind, severity]["accuracy"] for severity in severities] for kind in kinds}
+    by_kind: dict[str, list[float]] = {
+        kind: [results[kind, severity]["accuracy"] for severity in severities] for kind in kinds
+    }
     metrics = {name: fmean(found[name] for found in results.values()) for name in MEANS}
     metrics |= {f"{kind}/accuracy": fmean(values) for kind, values in by_kind.items()}
     rows = [{"corruption": kind, "severity": severity, **{name: found[name] for name in MEANS}}
