@@ -92,7 +92,8 @@ class Dataset:
     def placeholder(cls, name: str, class_names: Sequence[str], image_shape: Sequence[int]) -> Dataset:
         """Return a stand-in for a data set that is not available: each split has one black image of each class.
 
-        It has the targets of every task. A model built for it has the architecture of one built for the data.
+        It has the targets of every task of `cifar/tasks/`. A model built for it has the architecture of one built for
+        the data.
         """
         classes = len(class_names)
         targets: dict[str, np.ndarray] = {
@@ -188,6 +189,10 @@ class Task(abc.ABC):
     is_dense = True
     """True for dense prediction, where targets have spatial dimensions. If False, weighted means of encoded targets are
     valid targets and outputs for several views of an image can be averaged: mixup and test-time augmentation work."""
+
+    is_classifier = False
+    """True where `predictions` has the `probabilities` (n, classes) of a layer of this name: calibration, ensembles and
+    the explanations of the service need them."""
 
     @abc.abstractmethod
     def model(self, backbone: keras.Model) -> keras.Model:

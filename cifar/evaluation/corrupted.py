@@ -34,10 +34,10 @@ def evaluate(subject: Subject, request: Request) -> None:
     Raises `InputError`.
     """
     task, shape = subject.experiment.task, subject.experiment.dataset.image_shape
-    if task.is_dense:
+    if not task.is_classifier:
         raise InputError(
-            f"run {subject.run.id}: task={subject.experiment.settings.task.name} has targets with positions, which "
-            "corruptions would have to move; accepted: a run that classifies images"
+            f"--corruptions: run {subject.run.id} has task={subject.experiment.settings.task.name}; accepted: a run "
+            "that classifies images"
         )
     evaluation = summary(_results(subject, request))
     print(f"accuracy under corruption: {evaluation.metrics['accuracy']:.4f}, the mean of all above")

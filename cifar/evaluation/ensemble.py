@@ -51,7 +51,7 @@ def _check(subjects: Sequence[Subject]) -> None:
     first = subjects[0].experiment
     for subject in subjects:
         experiment = subject.experiment
-        if experiment.task.is_dense:
+        if not experiment.task.is_classifier:
             raise InputError(
                 f"--ensemble: run {subject.run.id} has task={experiment.settings.task.name}; accepted: runs that "
                 "classify images"

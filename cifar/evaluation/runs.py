@@ -52,7 +52,7 @@ def record(subject: Subject, evaluation: Evaluation) -> None:
     elif subject.run.status == "FINISHED" and not subject.run.is_evaluated:
         run.log_evaluation(evaluation, OWN)
         run.log_figures(evaluation.figures)
-        print(f"recorded under {OWN}/, which the run has had none of")
+        print(f"recorded under {OWN}/")
 
 
 def show_without_twins(

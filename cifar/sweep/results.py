@@ -103,9 +103,7 @@ def report(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> str:
             for name, group in zip(names[1:], groups, strict=True)
         )
         table = terminal.table([[*names[0], "runs", *metrics_shown], *cells], terminal.width())
-        parts.append(
-            f"mean ± standard deviation over seeds, cuts and folds [95 % interval of the mean, Student's t]\n{table}"
-        )
+        parts.append(f"mean ± standard deviation over seeds, cuts and folds [95 % interval, Student's]\n{table}")
     return "\n\n".join(parts)
 
 

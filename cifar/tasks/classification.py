@@ -95,6 +95,7 @@ class Classification(Task):
     targets = ("label",)
     metric_names = ("accuracy",)
     is_dense = False
+    is_classifier = True
 
     def __init__(
         self,

@@ -83,6 +83,11 @@ class Experiment:
                 if phase.unfreeze:  # the message knows of one number of epochs only
                     raise InputError(f"finetune.epochs={phase.epochs}: {error}") from None
                 raise
+        if settings.evaluate.calibration != "none" and not task.is_classifier:
+            raise InputError(
+                f"evaluate.calibration={settings.evaluate.calibration}: task={settings.task.name} has no "
+                "probabilities of classes; accepted: none"
+            )
         if task.is_dense:
             experiment._check_places()
         return experiment
@@ -219,10 +224,6 @@ class Experiment:
             raise InputError(f"augmentation.{name}: {reason}, so that images cannot be mixed")
         if self.settings.evaluate.tta != "none":
             raise InputError(f"evaluate.tta={self.settings.evaluate.tta}: {reason}, so that views cannot be averaged")
-        if self.settings.evaluate.calibration != "none":
-            raise InputError(
-                f"evaluate.calibration={self.settings.evaluate.calibration}: {reason}; classifiers have it"
-            )
         if "boxes" in self.task.targets and self.settings.fill_mode in ("reflect", "wrap"):
             raise InputError(
                 f"fill_mode={self.settings.fill_mode}: shows objects again, of which there are no boxes; "

@@ -26,7 +26,11 @@ class TestComposition:
     @pytest.mark.parametrize("choice", CHOICES)
     def test_every_yaml_composes_and_is_accepted(self, compose, tmp_path, choice):
         needed = {
-            **{f"data={name}": [f"data.path={tmp_path}"] for name in ("folder", "coco", "voc", "masks", "pets")},
+            **{
+                f"data={name}": [f"data.path={tmp_path}"]
+                for name in ("folder", "coco", "voc", "masks", "pets", "cifar10_1", "cifar10_c")
+            },
+            "data=cifar10h": [f"data.path={tmp_path}", f"data.soft_labels={tmp_path}"],
             "callbacks=reduce_lr": ["schedule=constant"],
             "model=from_run": ["model.run=abcd"],
             "experiment=transfer": ["model.run=abcd"],

@@ -94,7 +94,7 @@ MISTAKES = [
     ("tracking.uri=gopher://here", "tracking.uri=gopher://here: "),
     ("tracking.experiment=", "tracking.experiment="),
     # what Hydra cannot read
-    ("epochs", "Error parsing override 'epochs' missing EQUAL"),
+    ("epochs", "epochs: neither an option nor a setting; a setting is written NAME=VALUE"),
     ("model.filters=[3", "model.filters=[3: a bracket is not closed; write 'model.filters=\"[3\"' for a text"),
     ("optimizer.lr=1e-3,1e-2", "optimizer.lr=1e-3,1e-2: several values; write optimizer.lr=1e-3,1e-2 with --multirun "
                                "for a run of each, 'optimizer.lr=[1e-3,1e-2]' for a list, "),
@@ -128,7 +128,6 @@ MISTAKES = [
     ("-x epochs=3", "-x: unknown option; "),
     ("train", "train: neither an option nor a setting; a setting is written NAME=VALUE"),
     ("epochs=3 --resolve train", "train: neither an option nor a setting"),
-    ("--config-name", "argument --config-name/-cn: expected one argument"),
     # what a sweep would run into
     ("--multirun optimizer.lr=1e-3,-1", "optimizer.lr=-1: should be greater than 0"),
     ("--multirun model.classifier.dropout=0.5,1", "model.classifier.dropout=1: should be less than 1"),

@@ -85,6 +85,7 @@ WRITES = {
         "atomic.write": WORK,
         "old.unlink": WORK,  # states but the last two, by the form of their names
     },
+    "cifar/data/corruptions/digital.py": {"image.save": MEMORY},
     "cifar/sweep/jobs.py": {
         "folder.mkdir": WORK,
         "self.report.unlink": WORK,  # of an earlier try of the same job

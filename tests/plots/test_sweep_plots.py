@@ -60,7 +60,6 @@ class TestRecord:
             "history": "Best val/loss: 0.001, in run 5 of 6",
             "slices": best,
             "parallel_coordinates": best,
-            "importance": "optimizer has the greatest effect on val/loss (fANOVA of 6 runs)",
             "learning_curves": "Best val/loss: 1, of optimizer.lr=0.1 optimizer=adam",
         }
 

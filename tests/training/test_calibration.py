@@ -198,4 +198,4 @@ def test_a_run_that_lacks_its_temperature_is_not_calibrated(compose, capfd):
 
 def test_dense_tasks_refuse_it(mistake):
     line = mistake("task=segmentation", "data=scenes", "data@data.source=digits", "data.limit=10", CALIBRATED)
-    assert line.startswith("evaluate.calibration=temperature: task=segmentation has targets with positions")
+    assert line.startswith("evaluate.calibration=temperature: task=segmentation has no probabilities of classes")

@@ -278,7 +278,7 @@ class TestKeptWeights:
         "averages", ["weight_averaging=none", "weight_averaging=ema", "weight_averaging=lookahead"]
     )
     def test_without_callbacks_those_of_the_last_epoch(self, fitted, averages):
-        found = fitted("callbacks=none", averages)
+        found = fitted("callbacks=none", averages, "optimizer.lr=0.3")
         if averages == "weight_averaging=none":
             assert self.best_by(found[0], "loss") < 6  # or this would show nothing
         self.check(found, 6)

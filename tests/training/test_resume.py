@@ -82,7 +82,7 @@ def test_ctrl_c_within_an_epoch_and_resume(tmp_path, undisturbed):
 
     refused = run(tmp_path, f"resume={run_id}", "optimizer.lr=0.5")
     assert (refused.code, refused.stderr.count("\n")) == (2, 1)
-    assert "optimizer.lr=0.5 (the run has 0.001)" in refused.stderr
+    assert "optimizer.lr=0.5 (the run has 0.006)" in refused.stderr
 
     resumed = run(tmp_path, f"resume={run_id}")
     assert resumed.code == 0
