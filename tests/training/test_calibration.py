@@ -14,6 +14,7 @@ from PIL import Image
 from cifar import tracking
 from cifar.config.compose import resolve
 from cifar.metrics import calibration as metric
+from cifar.runtime import interrupts
 from cifar.serving.limits import Limits
 from cifar.serving.models import Model
 from cifar.tracking import queries
@@ -92,7 +93,7 @@ def run(store):
     settings = resolve(composed(f"tracking.uri={sqlite(store)}", *TINY, *LEARNS, CALIBRATED))
     experiment = Experiment.prepare(settings)
     tracking.connect(settings.tracking.uri)
-    with tracking.start(settings.tracking) as started:
+    with interrupts.handled(), tracking.start(settings.tracking) as started:
         model = experiment.compiled_model()
         trainer.describe(experiment, model, started)
         model = trainer.fit(experiment, model, started)
