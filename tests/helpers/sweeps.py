@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlflow
+import pytest
 
+from cifar.sweep import jobs
 from helpers.processes import Completed
 from helpers.runs import sqlite
 
@@ -36,3 +40,26 @@ def recorded_sweep(process: Completed, folder: Path) -> Sweep:
     assert len(children) == len(jobs), "a job has been run twice"
     assert {run.data.tags["mlflow.parentRunId"] for run in children.values()} <= {parent.info.run_id}
     return Sweep(process, sqlite(folder), parent, children)
+
+
+def end_jobs_at_once(monkeypatch: pytest.MonkeyPatch, report: Callable[[jobs.Job], dict[str, Any]]) -> None:
+    """Let jobs of sweeps start no process; what `report` returns for a job is what its process would have reported."""
+
+    class Ended(jobs.Process):
+        def __init__(self, job: jobs.Job, folder: Path):
+            super().__init__(job, folder)
+            self.console.write_text("")
+            self.reported = report(job)
+
+        def end(self, signum: int) -> None: ...
+
+        def _has_ended(self) -> bool:
+            return True
+
+        def _cut_short(self) -> str:
+            return ""
+
+        def _code(self) -> int:
+            return int(self.reported["status"] == "FAILED")
+
+    monkeypatch.setattr(jobs.Options, "start", lambda _, job, folder, slot: Ended(job, folder))

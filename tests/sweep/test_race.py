@@ -15,6 +15,7 @@ from cifar.config.settings import TrackingSettings
 from cifar.sweep import jobs
 from helpers.processes import Completed
 from helpers.runs import sqlite
+from helpers.sweeps import end_jobs_at_once
 
 TINY = ("data=digits", "data.limit=200", "epochs=1", "objective=val/accuracy")
 NOISE = (0.01, -0.02, 0.0, 0.015, -0.005, 0.02, -0.01, 0.005, 0.0, 0.01)
@@ -32,31 +33,16 @@ def started(monkeypatch) -> Iterator[list[str]]:
     """
     begun = []
 
-    class Recorded(jobs.Process):
-        def __init__(self, job: jobs.Job, folder: Path):
-            super().__init__(job, folder)
-            self.console.write_text("")
-            own, filters = settings_of(job), settings_of(job)["model.filters"].strip("[]")
-            self.status = "FAILED" if filters == "1" else "FINISHED"
-            noise = NOISE[int(own["seed"]) % 10] * (-1) ** int(filters)
-            stated = {"uri": own["tracking.uri"], "experiment": "digits", "parent": own["tracking.parent"]}
-            with tracking.start(TrackingSettings(name=own["tracking.name"], **stated)) as run:
-                run.log_metrics({"best/accuracy": 0.5 + 0.02 * int(filters) + noise})
-                self.reported = {"status": self.status, "run": run.id, "reason": "made to fail"}
-            begun.append(job.name)
+    def report(job: jobs.Job) -> dict[str, str]:
+        own, filters = settings_of(job), settings_of(job)["model.filters"].strip("[]")
+        noise = NOISE[int(own["seed"]) % 10] * (-1) ** int(filters)
+        stated = {"uri": own["tracking.uri"], "experiment": "digits", "parent": own["tracking.parent"]}
+        with tracking.start(TrackingSettings(name=own["tracking.name"], **stated)) as run:
+            run.log_metrics({"best/accuracy": 0.5 + 0.02 * int(filters) + noise})
+        begun.append(job.name)
+        return {"status": "FAILED" if filters == "1" else "FINISHED", "run": run.id, "reason": "made to fail"}
 
-        def end(self, signum: int) -> None: ...
-
-        def _has_ended(self) -> bool:
-            return True
-
-        def _cut_short(self) -> str:
-            return ""
-
-        def _code(self) -> int:
-            return int(self.status == "FAILED")
-
-    monkeypatch.setattr(jobs.Options, "start", lambda _, job, folder, slot: Recorded(job, folder))
+    end_jobs_at_once(monkeypatch, report)
     return begun
 
 

@@ -20,6 +20,7 @@ from cifar.sweep import grid, jobs
 from cifar.training.experiment import Experiment
 from helpers.processes import Completed
 from helpers.runs import composed, record, sqlite
+from helpers.sweeps import end_jobs_at_once
 
 TINY = ("data=digits", "data.limit=200", "epochs=1")
 
@@ -38,28 +39,14 @@ def started(monkeypatch) -> Iterator[list[jobs.Job]]:
     """The jobs that sweeps start in this test, each recorded as FINISHED at once."""
     begun = []
 
-    class Recorded(jobs.Process):
-        def __init__(self, job: jobs.Job, folder: Path):
-            super().__init__(job, folder)
-            self.console.write_text("")
-            with outside_hydra():
-                own = resolve(composed(*job.overrides)).tracking
-                run = record(own.uri, own.name, *job.overrides, parent=own.parent)
-            self.reported = {"status": "FINISHED", "run": run}
-            begun.append(job)
+    def report(job: jobs.Job) -> dict[str, str]:
+        with outside_hydra():
+            own = resolve(composed(*job.overrides)).tracking
+            run = record(own.uri, own.name, *job.overrides, parent=own.parent)
+        begun.append(job)
+        return {"status": "FINISHED", "run": run}
 
-        def end(self, signum: int) -> None: ...
-
-        def _has_ended(self) -> bool:
-            return True
-
-        def _cut_short(self) -> str:
-            return ""
-
-        def _code(self) -> int:
-            return 0
-
-    monkeypatch.setattr(jobs.Options, "start", lambda _, job, folder, slot: Recorded(job, folder))
+    end_jobs_at_once(monkeypatch, report)
     return begun
 
 
