@@ -34,11 +34,11 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, or an image with what was seen in it; `source` is a data URI."""
+    """A figure or an image with its caption and a note; `source` is a data URI."""
 
     source: str
     caption: str
-    seen: str = ""
+    note: str = ""
 
 
 def check_path(path: Path) -> None:

@@ -72,15 +72,15 @@ class Duplicates:
         for one, other in self.pairs.tolist():
             neighbors.setdefault(one, []).append(other)
             neighbors.setdefault(other, []).append(one)
-        left_out: dict[int, int] = {}
+        excluded: dict[int, int] = {}
         for image in sorted(neighbors):
             near = sorted(neighbors[image])
             twins = [twin for twin in near if test[twin]] or [
-                twin for twin in near if twin < image and twin not in left_out
+                twin for twin in near if twin < image and twin not in excluded
             ]
             if twins and not test[image]:
-                left_out[image] = twins[0]
-        return left_out
+                excluded[image] = twins[0]
+        return excluded
 
 
 def find(pool: Pool) -> Duplicates:

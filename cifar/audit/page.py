@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cifar.analysis import html
+from cifar.analysis.html import Picture
 from cifar.analysis.tables import Table
 from cifar.audit import report
 from cifar.audit.findings import Findings
@@ -24,15 +25,6 @@ LABELS, OTHERS, LINES = 120, 30, 200
 """Likely wrong labels, images of another kind, and messages that are shown."""
 SIDE = 160
 """Longer side in pixels to which larger pictures are reduced."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image with its caption; `source` is a data URI."""
-
-    source: str
-    caption: str
-    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
-from cifar.data.invalid_files import left_out
+from cifar.data.invalid_files import skipping_invalid
 from cifar.data.splits import assemble, subset, test_only
 from cifar.files.safe_io import refusing
 from cifar.images.io import read_image
@@ -64,7 +64,7 @@ def _read(part: Path, folders: Sequence[str], size: int, limit: int | None) -> S
     ids = np.array([unescaped(str(files[position][0].relative_to(part.parent))) for position in keep], str)
     valid = []
     for row, position in enumerate(keep):
-        with left_out():
+        with skipping_invalid():
             images[row] = read_image(files[position][0], (size, size, 3))
             valid.append(row)
     split = Split(images, {"label": labels[keep]}, ids)

@@ -24,7 +24,7 @@ def check(folds: int | None, fold: int | None) -> None:
 
 
 def cut(dataset: Dataset, folds: int, fold: int, seed: int) -> Dataset:
-    """`dataset` with its training and validation images cut anew: part `fold` of `folds` becomes the validation split.
+    """`dataset`, its training and validation images split again: part `fold` of `folds` becomes the validation split.
 
     The parts are of equal size but for one image, and so are the images of each class in them. `seed` chooses them, as
     it chooses the images in `splits.stratified_split`. Raises `InputError` if a class has fewer images than folds.

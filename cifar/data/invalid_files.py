@@ -23,7 +23,7 @@ def collected() -> Iterator[list[str]]:
 
 
 @contextmanager
-def left_out() -> Iterator[None]:
+def skipping_invalid() -> Iterator[None]:
     """Add the `InputError` that the body raises to the list of `collected()`; without one, raise it."""
     try:
         yield

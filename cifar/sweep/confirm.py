@@ -9,7 +9,7 @@ from cifar.runtime.errors import InputError
 
 
 class Options(Strict):
-    """What the YAML of a sweeper states: the number of best settings to train anew, and of seeds for each."""
+    """What the YAML of a sweeper states: the number of best settings to train again, and of seeds for each."""
 
     confirm: NonNegativeInt = 0
     confirm_seeds: PositiveInt = 3

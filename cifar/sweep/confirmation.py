@@ -1,4 +1,4 @@
-"""Confirmation: the best settings of a sweep, trained anew on fresh seeds and validation images.
+"""Confirmation: the best settings of a sweep, trained again on fresh seeds and validation images.
 
 The best of many jobs is the best by chance too, and its value promises too much. The value of a fresh run does not: it
 had no part in the choice (Cawley and Talbot, "On Over-fitting in Model Selection and Subsequent Selection Bias in

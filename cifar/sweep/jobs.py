@@ -32,7 +32,7 @@ MESSAGE = re.compile(r"(error|failed|[\w.]+(Error|Exception)): ")
 class Job:
     """One job: its `name` is unique within its sweep, and its `overrides` define the run.
 
-    A job that trains the best of a sweep's settings anew `confirms` that setting.
+    A job that trains the best of a sweep's settings again `confirms` that setting.
     """
 
     name: str

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cifar.data.invalid_files import left_out
+from cifar.data.invalid_files import skipping_invalid
 from cifar.data.splits import proportional_split, subset
 from cifar.images.io import read_photo
 from cifar.interfaces import VOID, Dataset, Split, aligned_empty
@@ -158,7 +158,7 @@ def _read(examples: Sequence[Example], root: Path, size: int) -> Split:
     collected: dict[str, list[np.ndarray]] = {}
     ids: list[str] = []
     for example in examples:
-        with left_out():
+        with skipping_invalid():
             _, images[len(ids)], position = read_photo(example.photo, shape)
             annotations = example.annotate(position.size)
             ids.append(unescaped(os.path.relpath(example.photo, root)))

@@ -17,7 +17,7 @@ from cifar.config.registry import DATASETS
 from cifar.config.schema import Share
 from cifar.data.annotated.base import Example, annotated, check_size, checked_box, checked_classes, checked_file, rarest
 from cifar.data.annotated.rle import polygon_mask, run_lengths, run_mask
-from cifar.data.invalid_files import left_out
+from cifar.data.invalid_files import skipping_invalid
 from cifar.files.safe_io import member, read_file, refusing
 from cifar.interfaces import VOID, Dataset
 from cifar.runtime.errors import InputError, did_you_mean, warn
@@ -145,7 +145,7 @@ class _File:
         seen: set[int] = set()
         skipped = []
         for annotation in self._content.annotations:
-            with left_out():
+            with skipping_invalid():
                 try:
                     item = self._checked(annotation, seen)
                 except InputError as error:
@@ -166,7 +166,7 @@ class _File:
         groups = rarest(classes, len(self.class_names))
         found = []
         for number, group in zip(annotations_by_photo, groups, strict=True):
-            with left_out():
+            with skipping_invalid():
                 found.append(self._example(self._photos[number], annotations_by_photo[number], group, masks))
         return found
 

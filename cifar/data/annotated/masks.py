@@ -13,7 +13,7 @@ from pydantic import AfterValidator
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
 from cifar.data.annotated.base import Example, annotated, checked_classes, checked_mask, mask_values, split_off
-from cifar.data.invalid_files import left_out
+from cifar.data.invalid_files import skipping_invalid
 from cifar.files.safe_io import refusing
 from cifar.images.io import read_index_mask, read_rgb
 from cifar.interfaces import VOID, Dataset
@@ -81,7 +81,7 @@ def _examples(folder: Path, read: Read, values: Sequence[int]) -> list[Example]:
     photos, masks = _by_name(folder / "images", SUFFIXES), _by_name(folder / "masks", (".png",))
     for one, other, what in ((photos, masks, "mask"), (masks, photos, "photo")):
         for name in one:
-            with left_out():
+            with skipping_invalid():
                 if name not in other:
                     raise InputError(
                         f"{one[name]}: has no {what} of the same name; accepted: images/NAME.jpg or .png with "

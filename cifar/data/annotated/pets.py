@@ -24,7 +24,7 @@ from cifar.data.annotated.base import (
     split_off,
 )
 from cifar.data.annotated.voc import XmlAnnotation, object_targets, read_list, read_xml
-from cifar.data.invalid_files import left_out
+from cifar.data.invalid_files import skipping_invalid
 from cifar.files.safe_io import member
 from cifar.images.io import read_index_mask
 from cifar.interfaces import VOID, Dataset
@@ -118,7 +118,7 @@ def _breeds(pets: Sequence[Pet]) -> list[str]:
 def _examples(root: Path, by_breed: bool, heads: bool, pets: Sequence[Pet]) -> list[Example]:
     examples = []
     for pet in pets:
-        with left_out():
+        with skipping_invalid():
             photo = checked_file(member(root, f"images/{pet.name}.jpg"), pet.where)
             trimap = checked_file(member(root, f"annotations/trimaps/{pet.name}.png"), pet.where)
             xml = member(root, f"annotations/xmls/{pet.name}.xml")

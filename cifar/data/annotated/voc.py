@@ -24,7 +24,7 @@ from cifar.data.annotated.base import (
     mask_values,
     rarest,
 )
-from cifar.data.invalid_files import left_out
+from cifar.data.invalid_files import skipping_invalid
 from cifar.files.safe_io import Node, member, read_file, refusing, xml_tree
 from cifar.images.io import read_index_mask
 from cifar.interfaces import Dataset
@@ -144,7 +144,7 @@ def _examples(root: Path, path: Path, class_names: Sequence[str], masks: bool) -
     values = mask_values(class_names)
     annotated_photos, classes = [], []
     for where, name, _ in read_list(path):
-        with left_out():
+        with skipping_invalid():
             xml = checked_file(member(root, f"Annotations/{name}.xml"), where)
             photo = checked_file(member(root, f"JPEGImages/{name}.jpg"), where)
             mask = checked_file(member(root, f"SegmentationClass/{name}.png"), where) if masks else None
