@@ -70,9 +70,7 @@ def summary(results: Results) -> Evaluation:
 def _results(subject: Subject, request: Request) -> Results:
     """Evaluate all parts; a line for each kind, and on a terminal one for the part that is being evaluated."""
     model = subject.model()
-    from cifar.training import calibration
-
-    temperature = calibration.recorded(subject.experiment.settings.evaluate, subject.run.metrics)
+    temperature = subject.temperature()
     parts = subject.published.parts if subject.published else [(k, s) for k in KINDS for s in range(1, SEVERITIES + 1)]
     severities = list(dict.fromkeys(severity for _, severity in parts))
     width = max(len(kind) for kind, _ in parts)

@@ -26,10 +26,10 @@ def evaluate(uri: str | None, run_ids: Sequence[str], request: Request) -> None:
     accuracies, answers = [], []
     for subject in subjects:
         model = subject.model()
-        from cifar.training import calibration, trainer
+        from cifar.training import trainer
 
         predictions, _ = trainer.predicted(subject.experiment, model)
-        temperature = calibration.recorded(subject.experiment.settings.evaluate, subject.run.metrics)
+        temperature = subject.temperature()
         probabilities = predictions["probabilities"]
         answers.append(probabilities if temperature is None else with_temperature(probabilities, temperature))
         labels = subject.experiment.dataset.test.targets["label"]

@@ -29,11 +29,11 @@ def evaluate(uri: str | None, run_ids: Sequence[str], request: Request) -> None:
             corrupted.evaluate(subject, request)
             continue
         model = subject.model()
-        from cifar.training import calibration, trainer
+        from cifar.training import trainer
 
         if len(run_ids) > 1:
             print(f"run {subject.run.id}:")
-        temperature = calibration.recorded(subject.experiment.settings.evaluate, subject.run.metrics)
+        temperature = subject.temperature()
         evaluation = trainer.test(subject.experiment, model, temperature)
         show(evaluation, subject.prefix)
         if request.twins:

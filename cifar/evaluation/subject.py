@@ -95,6 +95,12 @@ class Subject:
         """True for the test images of the run itself, as they are."""
         return self.prefix == OWN
 
+    def temperature(self) -> float | None:
+        """What the run's logits are divided by, in the views in question; `None` if it is not calibrated."""
+        from cifar.training import calibration
+
+        return calibration.recorded(self.experiment.settings.evaluate, self.run.metrics)
+
     def model(self) -> keras.Model:
         """The run's model with its weights; raises `InputError`."""
         load_tensorflow(self.experiment.settings.backend)
