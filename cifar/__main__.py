@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import runpy
 import sys
@@ -11,17 +10,13 @@ from pathlib import Path
 
 from cifar.audit import command as auditing
 from cifar.config.command_parser import CommandParser
-from cifar.config.overrides import with_data
 from cifar.evaluation import command as evaluation
-from cifar.export import formats, versioned_dir
-from cifar.files import ownership
-from cifar.images.io import encode_png, read_image, read_photo
+from cifar.export import command as exporting
+from cifar.prediction import command as prediction
 from cifar.reproduction import command as reproduction
-from cifar.runtime import interrupts, output, paths
+from cifar.runtime import output, paths
 from cifar.runtime.errors import ExitCodes, InputError
-from cifar.runtime.lazy import load_tensorflow
 from cifar.serving import command as serving
-from cifar.training.experiment import Experiment, check
 
 SHOWN = "CIFAR_RUN"
 """The variable from which `conf/config.yaml` has the command that `--help` shows."""
@@ -99,18 +94,13 @@ def argument_parser() -> argparse.ArgumentParser:
         help="what a finished run's model sees in images of any size, boxes and "
         "masks drawn on them in IMAGE.predicted.png; data.path=DIR: where its data are now",
     )
-    command.add_argument("run_id", metavar="RUN")
-    command.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
-    command.takes_data = True
-    command.set_defaults(run=predict)
+    prediction.add_arguments(command)
+    command.set_defaults(run=prediction.predict)
 
     command = commands.add_parser("export", help="a finished run's model as files that other programs take; "
                                   "data.path=DIR: where its data are now")  # fmt: skip
-    command.add_argument("run_id", metavar="RUN")
-    command.takes_data = True
-    command.add_argument("folder", metavar="DIR", type=Path, help="gets a folder with the next number: DIR/1 at first")
-    command.add_argument("--format", metavar="NAME,…", default=",".join(formats.FORMATS), help="(default: %(default)s)")
-    command.set_defaults(run=export)
+    exporting.add_arguments(command)
+    command.set_defaults(run=exporting.export)
 
     command = commands.add_parser("serve", help="finished runs as a web service, until Ctrl-C or SIGTERM; at SIGHUP "
                                   "it looks for the runs again")  # fmt: skip
@@ -175,63 +165,6 @@ def ui(arguments: argparse.Namespace) -> None:
     tracking.serve_page(arguments.tracking_uri, address)
 
 
-def predict(arguments: argparse.Namespace) -> None:
-    """Print the task's answer for each image as a line of JSON.
-
-    Boxes and masks are also written next to the image, as JSON and drawn on a copy of it.
-    """
-    for path in arguments.images:
-        read_image(path, (1, 1, 3))
-    experiment, weights = _of_run(arguments)
-    task, shape = experiment.task, experiment.dataset.image_shape
-    if task.is_dense:
-        for path in arguments.images:
-            for written in _written(path):
-                ownership.check(written)
-    model = _restored(experiment, weights)
-    from cifar.tracking import queries
-    from cifar.training import calibration
-
-    (run,) = queries.find_runs([arguments.run_id])
-    model = calibration.calibrated(model, experiment.settings, run.metrics)
-    for path in arguments.images:
-        if task.is_dense:
-            photo, image, position = read_photo(path, shape)
-            found = position.to_photo(task.predictions(model.predict(image[None], verbose=0)))
-        else:
-            found = task.predictions(model.predict(read_image(path, shape)[None], verbose=0))
-        answer = {"image": str(path), "answer": task.decode(found)[0]}
-        print(json.dumps(answer))
-        if task.is_dense:
-            drawn = task.draw(photo, {name: values[0] for name, values in found.items()})
-            picture, record = _written(path)
-            ownership.write(picture, encode_png(drawn, ownership.MARK))
-            ownership.write(record, (json.dumps({"generator": ownership.MARK, **answer}) + "\n").encode())
-
-
-def export(arguments: argparse.Namespace) -> None:
-    """Write the model in each format, print a line when each has been compared with Keras, then the folder."""
-    names = formats.chosen(arguments.format)
-    versioned_dir.check(arguments.folder)
-    from cifar import tracking
-
-    run, settings, weights = tracking.finished_run(arguments.tracking_uri, arguments.run_id)
-    settings = with_data(settings, arguments.data)
-    settings = settings.model_copy(update={"backend": "tensorflow", "distribute": "none", "precision": "float32"})
-    check(settings)
-    with interrupts.handled(), versioned_dir.partial(arguments.folder) as folder:
-        load_tensorflow()
-        from cifar.export import metadata, source
-
-        restored = source.restore(run, settings, weights)
-        written = []
-        for model in formats.write(restored, names, folder):
-            written.append(model)
-            print(metadata.line(restored, model, written[0]), flush=True)
-        metadata.write(restored, written[0], written[1:], folder)
-        print(metadata.summary(restored, versioned_dir.publish(folder, arguments.folder)))
-
-
 def sync(arguments: argparse.Namespace) -> None:
     """Print a line for each run that is sent."""
     from cifar import tracking
@@ -240,32 +173,11 @@ def sync(arguments: argparse.Namespace) -> None:
         print(line)
 
 
-def _written(image: Path) -> tuple[Path, Path]:
-    """The picture and the text that `predict` writes next to an image."""
-    return Path(f"{image}.predicted.png"), Path(f"{image}.predicted.json")
-
-
 def _count(given: str) -> int:
     """A number from 1, for argparse."""
     if not given.isdecimal() or int(given) < 1:
         raise argparse.ArgumentTypeError(f"{given}: should be 1 or more")
     return int(given)
-
-
-def _of_run(arguments: argparse.Namespace) -> tuple[Experiment, Path]:
-    """A recorded run's experiment and its weights."""
-    from cifar import tracking
-
-    settings, weights, fingerprint = tracking.stored_run(arguments.tracking_uri, arguments.run_id)
-    return Experiment.of_run(with_data(settings, arguments.data), fingerprint), weights
-
-
-def _restored(experiment: Experiment, weights: Path):
-    """The experiment's model with its weights."""
-    load_tensorflow(experiment.settings.backend)
-    from cifar.training import trainer
-
-    return trainer.with_weights(experiment, weights)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ LAYERS = (
     {"models", "tasks"},
     {"tracking"},
     {"training"},
-    {"analysis", "export", "reproduction", "sweep"},
+    {"analysis", "export", "prediction", "reproduction", "sweep"},
     {"audit"},
     {"evaluation"},
     {"serving"},

@@ -256,7 +256,7 @@ class TestRefusals:
     def export(self, command, quickstart, monkeypatch):
         """export(*arguments): `python -m cifar export ARGUMENTS…`, which must be refused before TensorFlow loads."""
         loaded = "not refused before TensorFlow loads"
-        monkeypatch.setattr("cifar.__main__.load_tensorflow", lambda: pytest.fail(loaded))
+        monkeypatch.setattr("cifar.export.command.load_tensorflow", lambda: pytest.fail(loaded))
         return lambda *arguments, uri=quickstart.uri: command(uri, "export", *arguments)
 
     def test_unknown_run(self, export, tmp_path):

@@ -31,11 +31,8 @@ LIBRARIES = {OPTUNA}
 CALLER, MEMORY = "what the caller writes", "memory"
 
 WRITES = {
-    "cifar/__main__.py": {
-        "ownership.write": PREDICTED,  # refuses files without the mark
-        "versioned_dir.partial": PARTIAL,
-        "versioned_dir.publish": EXPORT,
-    },
+    "cifar/prediction/command.py": {"ownership.write": PREDICTED},  # refuses files without the mark
+    "cifar/export/command.py": {"versioned_dir.partial": PARTIAL, "versioned_dir.publish": EXPORT},
     "cifar/training/callbacks.py": {
         "atomic.write": WORK,  # the run's own earlier weights, and its history.csv
     },
