@@ -6,8 +6,8 @@ import argparse
 import os
 import runpy
 import sys
-from pathlib import Path
 
+from cifar.analysis import command as analysis
 from cifar.audit import command as auditing
 from cifar.config.command_parser import CommandParser
 from cifar.evaluation import command as evaluation
@@ -48,34 +48,12 @@ def argument_parser() -> argparse.ArgumentParser:
     command.set_defaults(run=refuse_run)
 
     command = commands.add_parser("runs", help="list runs, and sweeps with their jobs, newest first")
-    command.add_argument("--experiment", metavar="NAME")
-    command.add_argument("--status", type=str.upper, choices=["RUNNING", "FINISHED", "FAILED", "KILLED"])
-    command.add_argument("--filter", metavar="'METRIC>VALUE'", default="", help="or a filter string of MLflow's")
-    command.add_argument("--sort", metavar="METRIC", help="the best first, without those that lack it")
-    command.add_argument("--limit", type=_count, default=30, help="runs and sweeps at most (default: 30)")
-    command.set_defaults(run=runs)
+    analysis.add_runs_arguments(command)
+    command.set_defaults(run=analysis.runs)
 
     command = commands.add_parser("compare", help="runs against each other, in the terminal and as a page")
-    chosen = command.add_mutually_exclusive_group(required=True)
-    chosen.add_argument("run_ids", metavar="RUN", nargs="*", default=[], help="the others are held against the first")
-    chosen.add_argument("--sweep", metavar="RUN", help="the jobs of a sweep")
-    chosen.add_argument("--experiment", metavar="NAME", help="the best settings of an experiment")
-    command.add_argument(
-        "--top",
-        type=_count,
-        metavar="N",
-        help="the best settings by validation accuracy, each with "
-        "all of its seeds (default: 10 of an experiment, else all)",
-    )
-    command.add_argument(
-        "--ignore",
-        metavar="SETTING",
-        action="append",
-        default=[],
-        help="ignore differences in this: code, a setting, or a group such as optimizer; may be repeated",
-    )
-    command.add_argument("--html", type=Path, default=Path("comparison.html"), help="(default: comparison.html)")
-    command.set_defaults(run=compare)
+    analysis.add_compare_arguments(command)
+    command.set_defaults(run=analysis.compare)
 
     command = commands.add_parser("ui", help="open MLflow's page on the recorded runs")
     command.add_argument("--port", type=serving.port, default=5000, help="0 is any that is free (default: 5000)")
@@ -122,41 +100,6 @@ def refuse_run(_: argparse.Namespace) -> None:
     raise InputError(f"run: options come after it, as in `{paths.COMMAND} run --debug`")
 
 
-def runs(arguments: argparse.Namespace) -> None:
-    """Print a table of recorded runs; sorted, it is flat, else jobs stand under their sweep."""
-    from cifar import tracking
-    from cifar.analysis import listing
-    from cifar.runtime import terminal
-
-    tracking.connect_existing(arguments.tracking_uri)
-    found = listing.select(arguments.experiment, arguments.status, arguments.filter)
-    entries = [(run, []) for run in listing.ranked(found, arguments.sort)] if arguments.sort else listing.nested(found)
-    print(listing.table(entries[: arguments.limit], terminal.width(), arguments.sort) if entries else "no runs")
-    if len(entries) > arguments.limit:
-        print(f"{len(entries) - arguments.limit} more: --limit {len(entries)}")
-
-
-def compare(arguments: argparse.Namespace) -> None:
-    """Print how the runs differ, and write the comparison as an HTML page with its pictures."""
-    from cifar import analysis, tracking
-    from cifar.analysis import html
-    from cifar.runtime import terminal
-
-    html.check_path(arguments.html)
-    tracking.connect_existing(arguments.tracking_uri)
-    if arguments.run_ids:
-        chosen, top = analysis.named(arguments.run_ids), arguments.top
-    elif arguments.sweep:
-        chosen = analysis.of_sweep(arguments.sweep)
-        top = arguments.top or len(chosen)
-    else:
-        chosen, top = analysis.of_experiment(arguments.experiment), arguments.top or 10
-    found = analysis.Comparison.of(analysis.grouped(chosen, top, arguments.ignore), arguments.ignore)
-    html.write(found, arguments.html)
-    print(analysis.as_text(found, terminal.width()))
-    print(f"\n{arguments.html} has the whole comparison, with its pictures")
-
-
 def ui(arguments: argparse.Namespace) -> None:
     """Serve MLflow's page until Ctrl-C."""
     address = serving.listening_socket("127.0.0.1", arguments.port)
@@ -171,13 +114,6 @@ def sync(arguments: argparse.Namespace) -> None:
 
     for line in tracking.synchronise():
         print(line)
-
-
-def _count(given: str) -> int:
-    """A number from 1, for argparse."""
-    if not given.isdecimal() or int(given) < 1:
-        raise argparse.ArgumentTypeError(f"{given}: should be 1 or more")
-    return int(given)
 
 
 if __name__ == "__main__":

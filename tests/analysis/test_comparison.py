@@ -15,7 +15,9 @@ from PIL import Image
 from scipy import stats
 
 from cifar import tracking
-from cifar.analysis import Comparison, as_text, grouped, html, named, tables
+from cifar.analysis import html, tables
+from cifar.analysis.groups import grouped, named
+from cifar.analysis.report import Comparison, as_text
 from cifar.config.registry import DATASETS
 from cifar.config.settings import TrackingSettings
 from cifar.metrics import crossed
