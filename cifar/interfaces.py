@@ -186,6 +186,12 @@ class Task(abc.ABC):
     targets: tuple[str, ...]
     """The targets of a `Split` that it needs."""
 
+    class_names: tuple[str, ...]
+    """The classes that its outputs and answers number from 0; those of the data set, unless it adds a background."""
+
+    main_metric: str | None = None
+    """The test metric by which people judge a model, from 0 to 1, such as `accuracy`."""
+
     is_dense = True
     """True for dense prediction, where targets have spatial dimensions. If False, weighted means of encoded targets are
     valid targets and outputs for several views of an image can be averaged: mixup and test-time augmentation work."""

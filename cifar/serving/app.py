@@ -81,7 +81,7 @@ def build(service: Service) -> FastAPI:
         if contents is None:
             batch = decoding.pixels(values, model.image_shape)
         else:
-            batch = np.stack(await service.decoded(contents, model.image_shape))
+            batch = np.stack([photo.image for photo in await service.photos(model, contents)])
         columns = model.columns(await service.outputs(model.batcher, batch, request))
         if form == "inputs":
             return JSONResponse({"outputs": columns})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,8 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from cifar.images import io
+from cifar.images import photos
+from cifar.images.photos import Photo
 from cifar.runtime.errors import InputError, did_you_mean
 from cifar.serving import decoding
 from cifar.serving.batching import Batcher, QueueFull
@@ -46,39 +46,31 @@ class Service:
             raise HTTPException(404, f"model {name[:100]}: unknown; {did_you_mean(name, self.models)}")
         return self.models[name]
 
-    async def decoded(
-        self, contents: Sequence[bytes], shape: decoding.Shape, read: Callable[..., Any] = io.fit_image
-    ) -> list[Any]:
-        """Decode PNG and JPEG files by `read` for a model's `shape`; raises `HTTPException`."""
+    async def photos(self, model: Model, contents: Sequence[bytes], max_side: int | None = None) -> list[Photo]:
+        """Decode PNG and JPEG files for a model; raises `HTTPException`."""
         opened = decoding.opened(contents, self.limits.max_pixels)
 
-        def fitted(number: int) -> Any:
-            return read(opened[number], shape, f"image {number}")
+        def prepared(number: int) -> Photo:
+            return photos.prepare(opened[number], model.image_shape, model.task.is_dense, f"image {number}", max_side)
 
         try:
             if sum(image.width * image.height for image in opened) <= MAX_LOOP_PIXELS:
-                return [fitted(number) for number in range(len(opened))]
-            return await asyncio.gather(*(self.threaded(fitted, number) for number in range(len(opened))))
+                return [prepared(number) for number in range(len(opened))]
+            return await asyncio.gather(*(self.threaded(prepared, number) for number in range(len(opened))))
         except InputError as error:
             raise HTTPException(422, str(error)) from None
 
     async def predict(
         self, model: Model, content: bytes, request: Request, max_side: int | None = None
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return the image in a file and the model's predictions as a batch of one; raises `HTTPException`.
+        """Return the pixels of the photo in a file and the model's predictions as a batch of one.
 
-        For dense prediction, they are in pixels of the whole image, which is scaled down to at most `max_side` pixels a
-        side; otherwise the image is the model's input.
+        For dense prediction, they are in pixels of the whole photo, which is scaled down to at most `max_side` pixels a
+        side; otherwise the pixels are the model's input. Raises `HTTPException`.
         """
-        shape = model.image_shape
-        if model.task.is_dense:
-            ((image, model_input, position),) = await self.decoded(
-                [content], shape, partial(io.letterbox, max_side=max_side)
-            )
-            outputs = await self.outputs(model.batcher, model_input[None], request)
-            return image, position.to_photo(model.task.predictions(outputs))
-        (image,) = await self.decoded([content], shape)
-        return image, model.task.predictions(await self.outputs(model.batcher, image[None], request))
+        (photo,) = await self.photos(model, [content], max_side)
+        outputs = await self.outputs(model.batcher, photo.image[None], request)
+        return photo.pixels, await self.threaded(lambda: photo.located(model.task.predictions(outputs)))
 
     def threaded(self, function: Callable[..., Any], *arguments: Any) -> asyncio.Future:
         """Run `function` in a thread for decoding and drawing."""

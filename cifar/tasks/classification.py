@@ -94,6 +94,7 @@ class Classification(Task):
 
     targets = ("label",)
     metric_names = ("accuracy",)
+    main_metric = "accuracy"
     is_dense = False
     is_classifier = True
 

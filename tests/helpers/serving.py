@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import re
@@ -13,6 +14,10 @@ from types import SimpleNamespace
 from prometheus_client.parser import text_string_to_metric_families
 
 from cifar.runtime.paths import ROOT
+from cifar.serving import service as services
+from cifar.serving.app import build
+from cifar.serving.limits import Limits
+from cifar.serving.middleware import RequestMiddleware
 from helpers.processes import wait_for, warm_server
 from helpers.warm import Completed
 
@@ -85,3 +90,31 @@ class Service:
     def end(self) -> None:
         self.process.signal(signal.SIGKILL)
         self.wait()
+
+
+async def asked(
+    app, method: str, path: str, body: bytes = b"", is_whole: bool = True, **headers: str
+) -> tuple[int, dict[str, str], dict]:
+    """Code, headers and JSON that an ASGI application answers; the client sends nothing after `body`."""
+    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"",
+             "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+             "http_version": "1.1", "scheme": "http", "server": ("", 80), "client": ("", 1)}  # fmt: skip
+    waiting, sent = [body], []
+
+    async def receive():
+        if waiting:
+            return {"type": "http.request", "body": waiting.pop(0), "more_body": not is_whole}
+        return await asyncio.sleep(3600)
+
+    async def send(message):
+        sent.append(message)
+
+    await app(scope, receive, send)
+    answered = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], answered, json.loads(b"".join(message["body"] for message in sent[1:]))
+
+
+def guarded(token: str | None = None, **limits) -> tuple[services.Service, RequestMiddleware]:
+    service = services.Service(Limits(**limits))
+    service.models = {"none": SimpleNamespace(image_shape=(2, 2, 1))}
+    return service, RequestMiddleware(build(service), service, token)

@@ -22,15 +22,13 @@ from cifar import tracking
 from cifar.config.compose import resolve
 from cifar.interfaces import Dataset
 from cifar.serving import decoding
-from cifar.serving.app import build
 from cifar.serving.batching import Batcher, QueueFull
-from cifar.serving.limits import Limits
-from cifar.serving.middleware import HEADERS, RequestMiddleware
+from cifar.serving.middleware import HEADERS
 from cifar.serving.models import batch_sizes
-from cifar.serving.service import Service
 from cifar.training.experiment import Experiment
 from helpers.processes import error_line
 from helpers.runs import composed, record, sqlite
+from helpers.serving import asked, guarded
 
 
 def images(count: int, value: int = 0) -> np.ndarray:
@@ -184,34 +182,6 @@ class TestDecoding:
                 assert 400 <= error.status_code < 500
             else:
                 assert len(found) == len(values)
-
-
-async def asked(
-    app, method: str, path: str, body: bytes = b"", is_whole: bool = True, **headers: str
-) -> tuple[int, dict[str, str], dict]:
-    """Code, headers and JSON that an ASGI application answers; the client sends nothing after `body`."""
-    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"",
-             "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
-             "http_version": "1.1", "scheme": "http", "server": ("", 80), "client": ("", 1)}  # fmt: skip
-    waiting, sent = [body], []
-
-    async def receive():
-        if waiting:
-            return {"type": "http.request", "body": waiting.pop(0), "more_body": not is_whole}
-        return await asyncio.sleep(3600)
-
-    async def send(message):
-        sent.append(message)
-
-    await app(scope, receive, send)
-    answered = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], answered, json.loads(b"".join(message["body"] for message in sent[1:]))
-
-
-def guarded(token: str | None = None, **limits) -> tuple[Service, RequestMiddleware]:
-    service = Service(Limits(**limits))
-    service.models = {"none": SimpleNamespace(image_shape=(2, 2, 1))}
-    return service, RequestMiddleware(build(service), service, token)
 
 
 class TestMiddleware:

@@ -83,6 +83,7 @@ class Detection(Task):
     """Targets `boxes`, `classes` and `crowd`; outputs and their encoding are those of the `head`."""
 
     targets = ("boxes", "classes", "crowd")
+    main_metric = "map"
 
     def __init__(self, head: FCOSHead | SingleObjectHead, class_names: tuple[str, ...], score_threshold: float):
         self.head = head

@@ -69,6 +69,7 @@ class Segmentation(Task):
 
     targets = ("mask",)
     metric_names = ("accuracy", "mean_iou")
+    main_metric = "mean_iou"
 
     def __init__(
         self,

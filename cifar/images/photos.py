@@ -1,0 +1,44 @@
+"""The preparation of a photo of any size for a model: the same in `predict`, in the service and in exported files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cifar.images.io import Letterbox, fit_image, letterbox
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo as the model's `image`, uint8 (height, width, channels).
+
+    Where the task is dense, `pixels` are those of the whole photo, and `position` is where it is in `image`; otherwise
+    `pixels` is `image`, cropped from the photo's center.
+    """
+
+    image: np.ndarray
+    pixels: np.ndarray
+    position: Letterbox | None = None
+
+    def located(self, predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Map `predictions` for `image` to those for `pixels`."""
+        return self.position.to_photo(predictions) if self.position else dict(predictions)
+
+
+def prepare(
+    file: Image.Image, shape: tuple[int, int, int], is_dense: bool, where: object, max_side: int | None = None
+) -> Photo:
+    """Decode an opened image for a model whose task is dense or not, and close it; raises `InputError` about `where`.
+
+    The `pixels` of a dense task have at most `max_side` pixels a side, if given.
+    """
+    if is_dense:
+        pixels, image, position = letterbox(file, shape, where, max_side)
+        return Photo(image, pixels, position)
+    image = fit_image(file, shape, where)
+    return Photo(image, image)

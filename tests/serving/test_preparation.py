@@ -1,0 +1,75 @@
+"""A photo that is not square reaches the model as the same image, whichever way it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from cifar.export import saved_model
+from cifar.images import photos
+from cifar.images.io import open_image
+from cifar.serving.batching import Batcher
+from helpers.serving import asked, guarded
+
+SHAPE = (16, 12, 3)
+
+
+class Channels:
+    """A task whose answer is nothing, and whose outputs are the images."""
+
+    class_names = ("a", "b")
+
+    def __init__(self, is_dense: bool):
+        self.is_dense = is_dense
+
+    def predictions(self, outputs):
+        return {}
+
+    def decode(self, predictions):
+        return [[]]
+
+
+@pytest.mark.parametrize("is_dense", [True, False])
+@pytest.mark.parametrize(("size", "kind"), [((96, 48), "PNG"), ((40, 90), "JPEG")], ids=str)
+def test_same_image_by_all_ways(size, kind, is_dense):
+    noise = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).save(file, kind)
+    content = file.getvalue()
+    expected = photos.prepare(open_image(io.BytesIO(content), "x"), SHAPE, is_dense, "x").image
+    exported = saved_model.decoded(tf.constant(content), SHAPE, is_dense).numpy()
+    assert np.abs(exported.astype(int) - expected).max() <= 1
+
+    service, app = guarded()
+    computed = []
+
+    def compute(requests):
+        computed.extend(requests)
+        return requests
+
+    async def main() -> None:
+        batcher = Batcher(compute, max_size=8, max_wait=0, max_queue=8)
+        service.models = {"none": SimpleNamespace(
+            name="none", run=SimpleNamespace(id="0"), task=Channels(is_dense), image_shape=SHAPE, batcher=batcher,
+            columns=lambda outputs: {"image": outputs.tolist()},
+        )}  # fmt: skip
+        body = json.dumps({"instances": [{"b64": base64.b64encode(content).decode()}]}).encode()
+        for path, sent, form in (
+            ("/predict", content, f"image/{kind.lower()}"),
+            ("/v1/models/none:predict", body, "application/json"),
+        ):
+            code, _, answer = await asked(app, "POST", path, sent, content_type=form)
+            assert code == 200, answer
+
+    asyncio.run(main())
+    assert len(computed) == 2
+    for images in computed:
+        np.testing.assert_array_equal(images[0], expected)
