@@ -7,8 +7,10 @@ import os
 import runpy
 import sys
 
+from cifar import __version__
 from cifar.analysis import command as analysis
 from cifar.audit import command as auditing
+from cifar.config.arguments import port
 from cifar.config.command_parser import CommandParser
 from cifar.evaluation import command as evaluation
 from cifar.export import command as exporting
@@ -30,66 +32,73 @@ def main() -> None:
         return
     output.prepare()
     with ExitCodes():
-        arguments = argument_parser().parse_args()
+        arguments = argument_parser().parse_args(sys.argv[1:])
         arguments.run(arguments)
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=paths.COMMAND, description=__doc__)
-    parser.add_argument(
-        "--tracking-uri",
-        metavar="URI",
-        help=f"where the runs are recorded (default: $MLFLOW_TRACKING_URI, else {paths.STORE / 'mlflow.db'})",
-    )
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    """The parser of all commands; the options of all can also be given after the name of a command."""
+    parser = CommandParser(prog=paths.COMMAND, description=__doc__)
+    parser.add_argument("--version", action="version", version=f"cifar {__version__}")
+    everywhere = CommandParser(add_help=False, argument_default=argparse.SUPPRESS)
+    for options in (parser, everywhere):
+        options.add_argument(
+            "--tracking-uri",
+            metavar="URI",
+            help=f"where the runs are recorded (default: $MLFLOW_TRACKING_URI, else {paths.STORE / 'mlflow.db'})",
+        )
+        options.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=CommandParser)
+
+    def add(name: str, text: str) -> CommandParser:
+        return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", parents=[everywhere])
 
     command = commands.add_parser("run", add_help=False, help=f"train, as run.py does: `{paths.COMMAND} run --help`")
     command.set_defaults(run=refuse_run)
 
-    command = commands.add_parser("runs", help="list runs, and sweeps with their jobs, newest first")
+    command = add("runs", "list runs, and sweeps with their jobs, newest first")
     analysis.add_runs_arguments(command)
     command.set_defaults(run=analysis.runs)
 
-    command = commands.add_parser("compare", help="runs against each other, in the terminal and as a page")
+    command = add("compare", "runs against each other, in the terminal and as a page")
     analysis.add_compare_arguments(command)
     command.set_defaults(run=analysis.compare)
 
-    command = commands.add_parser("ui", help="open MLflow's page on the recorded runs")
-    command.add_argument("--port", type=serving.port, default=5000, help="0 is any that is free (default: 5000)")
+    command = add("ui", "open MLflow's page on the recorded runs")
+    command.add_argument("--port", type=port, default=5000, help="0 is any that is free (default: 5000)")
     command.set_defaults(run=ui)
 
-    command = commands.add_parser("audit", help="check a data set: duplicates, wrong labels, outliers, invalid files")
+    command = add("audit", "check a data set: duplicates, wrong labels, outliers, invalid files")
     auditing.add_arguments(command)
     command.set_defaults(run=auditing.audit)
 
-    command = commands.add_parser("evaluate", help="evaluate finished runs again, also on other data")
+    command = add("evaluate", "evaluate finished runs again, also on other data")
     evaluation.add_arguments(command)
     command.set_defaults(run=evaluation.evaluate)
 
-    command = commands.add_parser(
+    command = add(
         "predict",
-        help="what a finished run's model sees in images of any size, boxes and "
+        "what a finished run's model sees in images of any size, boxes and "
         "masks drawn on them in IMAGE.predicted.png; data.path=DIR: where its data are now",
     )
     prediction.add_arguments(command)
     command.set_defaults(run=prediction.predict)
 
-    command = commands.add_parser("export", help="a finished run's model as files that other programs take; "
+    command = add("export", "a finished run's model as files that other programs take; "
                                   "data.path=DIR: where its data are now")  # fmt: skip
     exporting.add_arguments(command)
     command.set_defaults(run=exporting.export)
 
-    command = commands.add_parser("serve", help="finished runs as a web service, until Ctrl-C or SIGTERM; at SIGHUP "
+    command = add("serve", "finished runs as a web service, until Ctrl-C or SIGTERM; at SIGHUP "
                                   "it looks for the runs again")  # fmt: skip
     serving.add_arguments(command)
     command.set_defaults(run=serving.serve)
 
-    command = commands.add_parser("reproduce", help="train a finished run again, and compare weights and metrics")
+    command = add("reproduce", "train a finished run again, and compare weights and metrics")
     reproduction.add_arguments(command)
     command.set_defaults(run=reproduction.reproduce)
 
-    command = commands.add_parser("sync", help="send the runs that were recorded here while their server was away")
+    command = add("sync", "send the runs that were recorded here while their server was away")
     command.set_defaults(run=sync)
 
     return parser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import mlflow
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from cifar import __main__, __version__
 from cifar.config.compose import read
 from cifar.config.registry import DATASETS
 from cifar.images.io import encode_png, read_image
@@ -171,11 +173,46 @@ class TestCommandLine:
         assert (done.code, done.stderr) == (0, "")
         assert all(command in done.stdout for command in ("runs", "compare", "ui", "evaluate", "predict", "export"))
 
-    @pytest.mark.parametrize("arguments", [(), ("nothing",), ("predict",), ("predict", "run"), ("ui", "--port", "x")])
-    def test_usage_is_told_for_what_is_no_command(self, command, arguments):
-        done = command(*arguments)
-        assert (done.code, done.stdout) == (2, "")
-        assert done.stderr.startswith("usage: ")
+    @pytest.mark.parametrize(
+        ("arguments", "line"),
+        [
+            ("", "the following arguments are required: COMMAND; see `python -m cifar --help`"),
+            ("evalute RUN", "evalute: did you mean 'evaluate'? known: audit, compare, evaluate, "),
+            ("--trackng-uri x runs", "--trackng-uri: unknown option; did you mean '--tracking-uri'? known: "),
+            ("runs --stat FINISHED", "runs --stat: unknown option; did you mean '--status'? known: "),
+            ("runs --status DONE", "runs --status DONE: known: FAILED, FINISHED, KILLED, RUNNING"),
+            ("runs --limit 0", "runs --limit 0: should be an integer of at least 1; see `python -m cifar runs --help`"),
+            ("runs --limit", "runs --limit: expected one argument; "),
+            ("runs extra", "runs extra: one argument too many; "),
+            ("predict run", "predict: the following arguments are required: IMAGE; "),
+            ("predict run image.png --top", "predict --top: unknown option; "),
+            ("evaluate run --tta=flop", "evaluate --tta flop: did you mean 'flip'? known: "),
+            ("compare", "compare: one of the arguments RUN --sweep --experiment is required; "),
+            ("compare a --sweep b", "compare --sweep: not allowed with argument RUN; "),
+            ("ui --port x", "ui --port x: should be an integer from 0 to 65535; "),
+            ("audit --seed -1", "audit --seed -1: should be an integer from 0 to 2147483647; "),
+            ("reproduce run --tolerance x", "reproduce --tolerance x: should be a number from 0 to 1; "),
+        ],
+    )
+    def test_mistake_is_answered_in_one_line(self, monkeypatch, capfd, arguments, line):
+        monkeypatch.setattr(sys, "argv", ["cifar", *arguments.split()])
+        with pytest.raises(SystemExit) as end:
+            __main__.main()
+        assert end.value.code == 2
+        out, error = capfd.readouterr()
+        assert (out, error.count("\n")) == ("", 1)
+        assert error.startswith(f"error: {line}")
+
+    def test_options_of_all_commands_may_also_follow_the_name(self):
+        parse = __main__.argument_parser().parse_args
+        assert parse(["--tracking-uri", "a", "runs"]).tracking_uri == "a"
+        assert parse(["runs", "--tracking-uri", "b"]).tracking_uri == "b"
+        assert parse(["runs"]).tracking_uri is None
+
+    def test_version_is_ours(self, capsys):
+        with pytest.raises(SystemExit):
+            __main__.argument_parser().parse_args(["--version"])
+        assert capsys.readouterr().out == f"cifar {__version__}\n"
 
 
 @pytest.mark.slow

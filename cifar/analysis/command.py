@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cifar.config.arguments import integer_from_1
+
 
 def add_runs_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of `runs`."""
@@ -13,7 +15,7 @@ def add_runs_arguments(command: argparse.ArgumentParser) -> None:
     add("--status", type=str.upper, choices=["RUNNING", "FINISHED", "FAILED", "KILLED"])
     add("--filter", metavar="'METRIC>VALUE'", default="", help="or a filter string of MLflow's")
     add("--sort", metavar="METRIC", help="the best first, without those that lack it")
-    add("--limit", type=_count, default=30, help="runs and sweeps at most (default: 30)")
+    add("--limit", type=integer_from_1, default=30, help="runs and sweeps at most (default: 30)")
 
 
 def add_compare_arguments(command: argparse.ArgumentParser) -> None:
@@ -23,8 +25,9 @@ def add_compare_arguments(command: argparse.ArgumentParser) -> None:
     chosen.add_argument("run_ids", metavar="RUN", nargs="*", default=[], help="the others are held against the first")
     chosen.add_argument("--sweep", metavar="RUN", help="the jobs of a sweep")
     chosen.add_argument("--experiment", metavar="NAME", help="the best settings of an experiment")
-    add("--top", type=_count, metavar="N", help="the best settings by validation accuracy, each with all of its seeds "
-        "(default: 10 of an experiment, else all)")  # fmt: skip
+    add("--top", type=integer_from_1, metavar="N",
+        help="the best settings by validation accuracy, each with all of its seeds (default: 10 of an experiment, "
+        "else all)")  # fmt: skip
     add("--ignore", metavar="SETTING", action="append", default=[],
         help="ignore differences in this: code, a setting, or a group such as optimizer; may be repeated")  # fmt: skip
     add("--html", type=Path, default=Path("comparison.html"), help="(default: comparison.html)")
@@ -63,10 +66,3 @@ def compare(arguments: argparse.Namespace) -> None:
     html.write(found, arguments.html)
     print(report.as_text(found, terminal.width()))
     print(f"\n{arguments.html} has the whole comparison, with its pictures")
-
-
-def _count(given: str) -> int:
-    """A number from 1, for argparse."""
-    if not given.isdecimal() or int(given) < 1:
-        raise argparse.ArgumentTypeError(f"{given}: should be 1 or more")
-    return int(given)

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from cifar.config.arguments import number
 from cifar.config.overrides import data_settings
 from cifar.files import ownership
 from cifar.runtime import terminal
@@ -17,7 +18,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of `audit`."""
     add = command.add_argument
     add("settings", metavar="data=NAME", nargs="*", help="settings of the data, such as data=folder data.path=DIR")
-    add("--seed", type=int, default=0, help="seed of the validation split and of the networks (default: 0)")
+    add(
+        "--seed",
+        type=number(int, 0, 2**31 - 1),
+        default=0,
+        help="seed of the validation split and of the networks (default: 0)",
+    )
     add("--skip-labels", action="store_true", help="skip the check of labels, which trains three small networks")
     add("--html", type=Path, default=Path("audit.html"), help="the page with the pictures (default: audit.html)")
     add("--exclude", type=Path, metavar="FILE", help="write a list of images that data.exclude=FILE leaves out")

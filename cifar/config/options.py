@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from typing import NoReturn
 
+from cifar.config.arguments import OneLineParser
 from cifar.runtime.errors import InputError, did_you_mean
 
 FLAGS = (("--help", "-h"), ("--hydra-help",), ("--version",), ("--resolve",), ("--run", "-r"), ("--multirun", "-m"),
@@ -13,27 +12,26 @@ FLAGS = (("--help", "-h"), ("--hydra-help",), ("--version",), ("--resolve",), ("
 SOURCES = (("--config-path", "-cp"), ("--config-name", "-cn"), ("--config-dir", "-cd"))
 """Where the configuration is; a value follows."""
 VALUED = (("--cfg", "-c"), ("--package", "-p"), *SOURCES, ("--experimental-rerun",))
+CHOICES = {
+    "--cfg": ("job", "hydra", "all"),
+    "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
+}
 SEARCH_PATH = "hydra.searchpath="
 
 
-class Parser(argparse.ArgumentParser):
-    """Raises `InputError` where argparse prints how a program is used."""
-
-    def __init__(self, flags: Sequence[tuple[str, ...]], valued: Sequence[tuple[str, ...]]):
-        super().__init__(add_help=False)
-        for names in flags:
-            self.add_argument(*names, action="store_true")
-        for names in valued:
-            self.add_argument(*names)
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message)
+def _parser(flags: Sequence[tuple[str, ...]], valued: Sequence[tuple[str, ...]]) -> OneLineParser:
+    parser = OneLineParser(add_help=False)
+    for names in flags:
+        parser.add_argument(*names, action="store_true")
+    for names in valued:
+        parser.add_argument(*names, choices=CHOICES.get(names[0]))
+    return parser
 
 
 def check(arguments: Sequence[str]) -> None:
     """Raises `InputError` for an option that Hydra does not have, and for a word that is neither option nor setting."""
-    parser = Parser(FLAGS, VALUED)
-    parser.add_argument("--info", "-i", nargs="?")
+    parser = _parser(FLAGS, VALUED)
+    parser.add_argument("--info", "-i", nargs="?", choices=CHOICES["--info"])
     parser.add_argument("settings", nargs="*")
     given, unknown = parser.parse_known_args(arguments)
     for option in (name for name in unknown if name.startswith("-")):
@@ -51,7 +49,7 @@ def check(arguments: Sequence[str]) -> None:
 
 def inherited(arguments: Sequence[str]) -> list[str]:
     """The options and settings of a sweep that say where configurations are, which its jobs need too."""
-    given, settings = Parser((), SOURCES).parse_known_args(arguments)
+    given, settings = _parser((), SOURCES).parse_known_args(arguments)
     values = {names[0]: getattr(given, names[0].lstrip("-").replace("-", "_")) for names in SOURCES}
     found = [f"{name}={value}" for name, value in values.items() if value is not None]
     return [*found, *(setting for setting in settings if setting.startswith(SEARCH_PATH))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from cifar.config.arguments import number
 from cifar.config.overrides import data_settings
 from cifar.runtime.errors import InputError
 
@@ -15,7 +16,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("settings", metavar="data.path=DIR", nargs="*", help="where its data are now")
     add(
         "--tolerance",
-        type=_tolerance,
+        type=number(float, 0, 1),
         metavar="X",
         help="accepted difference of a score where equal bits are not promised (default: 3 standard errors)",
     )
@@ -29,10 +30,3 @@ def reproduce(arguments: argparse.Namespace) -> None:
     from cifar.reproduction import runs
 
     runs.reproduce(arguments.tracking_uri, arguments.run_id, given, arguments.tolerance)
-
-
-def _tolerance(given: str) -> float:
-    value = float(given)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{given}: should be 0 or more, and below 1")
-    return value

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
+from cifar.config.arguments import number, port
 from cifar.runtime import extras, output
 from cifar.runtime.errors import InputError
 from cifar.serving.limits import Limits
@@ -26,17 +26,17 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("--port", type=port, default=8501, help="0: any free port (default: 8501)")
     add("--token-file", type=Path, metavar="FILE",
         help=f"file with the bearer token that requests need (default: the variable {TOKEN}, if set)")  # fmt: skip
-    add("--max-batch", type=_number(int, 1), default=Limits.max_batch, metavar="N",
+    add("--max-batch", type=number(int, 1), default=Limits.max_batch, metavar="N",
         help="maximum number of images in a batch, and in a request (default: %(default)s)")  # fmt: skip
-    add("--max-wait", type=_number(float, 0, 1000), default=Limits.max_wait, metavar="MS",
+    add("--max-wait", type=number(float, 0, 1000), default=Limits.max_wait, metavar="MS",
         help="maximum milliseconds that a batch waits for more images (default: %(default)s)")  # fmt: skip
-    add("--queue", type=_number(int, 1), default=Limits.queue, metavar="N",
+    add("--queue", type=number(int, 1), default=Limits.queue, metavar="N",
         help="maximum number of waiting images of a model (default: %(default)s)")  # fmt: skip
-    add("--max-body", type=_number(int, 1), default=Limits.max_body, metavar="BYTES",
+    add("--max-body", type=number(int, 1), default=Limits.max_body, metavar="BYTES",
         help="maximum size of a request (default: %(default)s)")  # fmt: skip
-    add("--max-pixels", type=_number(int, 1), default=Limits.max_pixels, metavar="N",
+    add("--max-pixels", type=number(int, 1), default=Limits.max_pixels, metavar="N",
         help="maximum number of pixels in a request's images, before resizing (default: %(default)s)")  # fmt: skip
-    add("--timeout", type=_number(float, 0.1, 3600), default=Limits.timeout, metavar="S",
+    add("--timeout", type=number(float, 0.1, 3600), default=Limits.timeout, metavar="S",
         help="time limit for receiving a request's head, and for its body (default: %(default)s)")  # fmt: skip
 
 
@@ -82,20 +82,3 @@ def token(path: Path | None) -> str | None:
     if not content:
         raise InputError(f"--token-file={path}: the file is empty")
     return content
-
-
-def port(given: str) -> int:
-    """Parse a port number, for argparse."""
-    return int(_number(int, 0, 65535)(given))
-
-
-def _number(kind: type, minimum: float, maximum: float = float("inf")) -> Callable[[str], float]:
-    """Return a parser of an int or a float within a range, for argparse."""
-
-    def number(given: str) -> float:
-        value = kind(given)
-        if not minimum <= value <= maximum:
-            raise argparse.ArgumentTypeError(f"{given}: should be from {minimum} to {maximum}")
-        return value
-
-    return number

@@ -461,10 +461,3 @@ class TestMistakes:
         line = error_line(compare("bad 1", broken))
         assert "predictions.csv: cannot be read" in line
         assert "accepted: a table with the columns label, predicted and label_probability" in line
-
-    @pytest.mark.parametrize("arguments", [(), ("a", "--sweep", "b"), ("--sweep", "a", "--experiment", "b"),
-                                           ("a", "b", "--top", "0")])  # fmt: skip
-    def test_of_usage(self, compare, arguments):
-        done = compare(*arguments)
-        assert (done.code, done.stdout) == (2, "")
-        assert done.stderr.startswith("usage: ")

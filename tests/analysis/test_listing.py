@@ -185,12 +185,6 @@ class TestMistakes:
     def test_is_told_in_one_line(self, command, stored, arguments, line):
         assert error_line(command(stored.uri, "runs", *arguments)).startswith(line)
 
-    @pytest.mark.parametrize("arguments", [("--status", "DONE"), ("--limit", "0"), ("--limit", "-1"), ("extra",)])
-    def test_of_usage(self, command, stored, arguments):
-        done = command(stored.uri, "runs", *arguments)
-        assert (done.code, done.stdout) == (2, "")
-        assert done.stderr.startswith("usage: ")
-
 
 class TestText:
     def test_columns_of_numbers_are_flush_right_and_others_left(self):

@@ -127,6 +127,9 @@ MISTAKES = [
     ("--optimizer.lr=0.1", "--optimizer.lr=0.1: unknown option; a setting is written optimizer.lr=0.1"),
     ("-x epochs=3", "-x: unknown option; "),
     ("train", "train: neither an option nor a setting; a setting is written NAME=VALUE"),
+    ("--multi optimizer.lr=1,2", "--multi: unknown option; did you mean '--multirun'? known: "),
+    ("--cfg jobb", "--cfg/-c jobb: did you mean 'job'? known: all, hydra, job"),
+    ("--cfg epochs=3", "--cfg/-c epochs=3: known: all, hydra, job"),
     ("epochs=3 --resolve train", "train: neither an option nor a setting"),
     # what a sweep would run into
     ("--multirun optimizer.lr=1e-3,-1", "optimizer.lr=-1: should be greater than 0"),
