@@ -46,18 +46,6 @@ def read_file(path: Path, limit: int | None = None) -> bytes:
     return content
 
 
-def member(folder: Path, name: str) -> Path:
-    """The file that is called `name` in `folder`; raises `InputError` for a name that leads out of it."""
-    path = PurePosixPath(name)
-    too_long = any(len(part.encode(errors="replace")) > 255 for part in path.parts)
-    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name or too_long:
-        raise InputError(
-            f"{folder}: {name[:100]!r} is no name of a file in it; accepted: names that do not "
-            f"lead out of it, of at most 255 bytes"
-        )
-    return folder / path
-
-
 class Node(ElementTree.Element):
     """An element of an XML file, and the line that it begins in."""
 

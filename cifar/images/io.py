@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from cifar.files.safe_io import refusing
 from cifar.interfaces import VOID
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 
 PHOTO = "a PNG or JPEG image of 8 bits a channel"
+
+
+class Source(Protocol):
+    """A file to read: a `pathlib.Path`, or a member of an archive."""
+
+    def open(self, mode: str) -> BinaryIO:
+        """Open it to read bytes, with mode `rb`."""
 
 
 class PixelsError(InputError):
@@ -56,23 +63,31 @@ def open_image(
 
 def fit_image(image: Image.Image, shape: tuple[int, int, int], where: object) -> np.ndarray:
     """Decode `image`, resize and center-crop it like `read_image`, close it. Raises `InputError` about `where`."""
+    return crop(image, shape, where)[0]
+
+
+def crop(image: Image.Image, shape: tuple[int, int, int], where: object) -> tuple[np.ndarray, Letterbox]:
+    """Like `fit_image`; also returns the photo's position, whose sides may lie outside of the image."""
     from PIL import Image, ImageOps
 
     height, width, channels = shape
-    decoded = _decode(image, channels, where)
-    return np.asarray(ImageOps.fit(decoded, (width, height), Image.Resampling.BILINEAR)).reshape(shape)
+    photo = _decode(image, channels, where)
+    fitted = np.asarray(ImageOps.fit(photo, (width, height), Image.Resampling.BILINEAR)).reshape(shape)
+    scale = max(height / photo.height, width / photo.width)
+    left, top = (width - scale * photo.width) / 2, (height - scale * photo.height) / 2
+    return fitted, Letterbox((photo.height, photo.width), (scale, scale), left, top)
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """The position of a letterboxed photo of `size` (height, width) in the model's image: resized by `scale`, with its
-    upper left corner at pixel (`left`, `top`)."""
+    """The position of a letterboxed or cropped photo of `size` (height, width) in the model's image: resized by
+    `scale`, with its upper left corner at pixel (`left`, `top`)."""
 
     size: tuple[int, int]
     scale: tuple[float, float]
     """Vertical and horizontal; they differ slightly because sizes are rounded to whole pixels."""
-    left: int
-    top: int
+    left: float
+    top: float
 
     def to_photo(self, predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Map boxes and masks of `predictions` from pixels of the model's image to pixels of the photo."""
@@ -133,22 +148,22 @@ def letterbox(
     return np.asarray(photo).reshape(photo.height, photo.width, channels), fitted, position
 
 
-def read_index_mask(path: str | Path) -> np.ndarray:
+def read_index_mask(path: Source) -> np.ndarray:
     """Read the gray levels or palette indices of a PNG image: uint8 (height, width).
 
     Raises `InputError` if the file is no such image.
     """
     accepted = "a PNG image of one channel, gray or of a palette, of 8 bits at most"
-    with refusing(path, accepted), open_image(path, path, ("PNG",), accepted) as image:
+    with refusing(path, accepted), path.open("rb") as file, open_image(file, path, ("PNG",), accepted) as image:
         if image.mode not in ("1", "L", "P"):
             raise ValueError(f"its mode is {image.mode}")
         return np.asarray(image).astype(np.uint8)
 
 
-def read_rgb(path: str | Path) -> np.ndarray:
+def read_rgb(path: Source) -> np.ndarray:
     """Read a PNG image as uint8 (height, width, 3); raises `InputError` like `read_index_mask`."""
     accepted = "a PNG image of 8 bits a channel"
-    with refusing(path, accepted), open_image(path, path, ("PNG",), accepted) as image:
+    with refusing(path, accepted), path.open("rb") as file, open_image(file, path, ("PNG",), accepted) as image:
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"its mode is {image.mode}")
         return np.asarray(image.convert("RGB"))

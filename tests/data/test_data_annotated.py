@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cifar.data.annotated.base import rarest, split_off
+from cifar.data.annotated.base import rarest
+from cifar.data.photos.splitting import split_off
 from cifar.images.io import Letterbox, read_photo
 from cifar.interfaces import VOID
 from cifar.runtime.errors import InputError

@@ -43,7 +43,7 @@ def test_folder_errors(tmp_path):
         folder_of(root)
     (root / "test" / "bees").rmdir()
     (root / "train" / "dog").mkdir()
-    assert "'dog' has 0 images" in refused("folder", root, size=8)
+    assert "no training image of 'dog'" in refused("folder", root, size=8)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "bomb", "sixteen bits", "postscript"])

@@ -8,17 +8,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, NonNegativeInt, PositiveInt, Tag, ValidationError
 
 from cifar.config.registry import DATASETS
 from cifar.config.schema import Share
-from cifar.data.annotated.base import Example, annotated, check_size, checked_box, checked_classes, checked_file, rarest
+from cifar.data.annotated.base import check_size, checked_box, checked_classes, rarest
 from cifar.data.annotated.rle import polygon_mask, run_lengths, run_mask
 from cifar.data.invalid_files import skipping_invalid
-from cifar.files.safe_io import member, read_file, refusing
+from cifar.data.photos import Example, Listing, Options, checked_file, photo_dataset
+from cifar.files.safe_io import refusing
+from cifar.files.tree import TreePath, open_tree
 from cifar.interfaces import VOID, Dataset
 from cifar.runtime.errors import InputError, did_you_mean, warn
 from cifar.runtime.lazy import np
@@ -104,9 +105,9 @@ def coco(
     place of `{split}`. If `val` is None, it is split off the training images. The classes are the categories, sorted by
     id. Annotations with `iscrowd` are crowds. Pixels with objects of several classes are `VOID` in the mask. Raises
     `InputError` for invalid or contradictory files; `on_invalid=skip` skips annotations with an invalid box,
-    segmentation or id, with a warning. For the other settings and errors see `annotated`.
+    segmentation or id, with a warning. For the other settings and errors see `photo_dataset`.
     """
-    root = Path(path).expanduser()
+    root = open_tree(path)
     files = {split: _File(root, split, annotations, images) for split in (train, val, test) if split is not None}
     class_names = files[train].class_names
     for file in files.values():
@@ -122,16 +123,16 @@ def coco(
     if len(has_mask) > 1:
         raise InputError(f"{root}: some annotations have a segmentation and some have none; accepted: all or none")
     parts = {split: files[split].examples(annotations_by_photo[split], masks) for split in files}
-    return annotated(root.resolve().name, root, parts[train], None if val is None else parts[val], parts[test],
-                     class_names, seed=seed, size=size, val_fraction=val_fraction, limit=limit)  # fmt: skip
+    listing = Listing(root.name, root, class_names, parts[train], None if val is None else parts[val], parts[test])
+    return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, 0.2, limit))
 
 
 class _File:
     """The annotation file of a split."""
 
-    def __init__(self, root: Path, split: str, annotations: str, images: str):
-        self.path = member(root, annotations.replace("{split}", split))
-        self._folder = member(root, images.replace("{split}", split))
+    def __init__(self, root: TreePath, split: str, annotations: str, images: str):
+        self.path = root.member(annotations.replace("{split}", split))
+        self._folder = root.member(images.replace("{split}", split))
         self._content = _parsed(self.path)
         self._photos = _by_id(self._content.images, f"{self.path}: image")
         categories = _by_id(self._content.categories, f"{self.path}: category")
@@ -173,7 +174,7 @@ class _File:
     def _example(self, photo: Photo, items: Sequence[CheckedAnnotation], group: int, masks: bool) -> Example:
         where = f"{self.path}: image {photo.id}"
         with refusing(where, "a file_name within the folder"):
-            file = checked_file(member(self._folder, photo.file_name), where)
+            file = checked_file(self._folder.member(photo.file_name), where)
         return Example(file, group, functools.partial(_targets, photo, items, masks, file, where))
 
     def _checked(self, annotation: Annotation, seen: set[int]) -> CheckedAnnotation:
@@ -200,10 +201,10 @@ class _File:
         return CheckedAnnotation(box, self._labels[annotation.category_id], bool(annotation.iscrowd), area)
 
 
-def _parsed(path: Path) -> File:
+def _parsed(path: TreePath) -> File:
     with refusing(path, ACCEPTED):
         try:
-            return File.model_validate_json(read_file(path))
+            return File.model_validate_json(path.read())
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
@@ -231,7 +232,7 @@ def _check_polygon(polygon: Sequence[float], size: tuple[int, int], where: str) 
 
 
 def _targets(
-    photo: Photo, items: Sequence[CheckedAnnotation], masks: bool, file: Path, where: str, size: tuple[int, int]
+    photo: Photo, items: Sequence[CheckedAnnotation], masks: bool, file: TreePath, where: str, size: tuple[int, int]
 ) -> dict[str, np.ndarray]:
     check_size(size, (photo.height, photo.width), file, where)
     targets = {

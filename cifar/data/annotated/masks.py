@@ -5,23 +5,24 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator
 
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
-from cifar.data.annotated.base import Example, annotated, checked_classes, checked_mask, mask_values, split_off
+from cifar.data.annotated.base import checked_classes, checked_mask, mask_values
 from cifar.data.invalid_files import skipping_invalid
+from cifar.data.photos import Example, Listing, Options, photo_dataset
 from cifar.files.safe_io import refusing
+from cifar.files.tree import TreePath, open_tree
 from cifar.images.io import read_index_mask, read_rgb
 from cifar.interfaces import VOID, Dataset
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
 
 if TYPE_CHECKING:
-    Read = Callable[[Path], np.ndarray]
+    Read = Callable[[TreePath], np.ndarray]
     """Reads a mask, uint8 (height, width), from a file."""
 
 ACCEPTED = "a folder with images/ and masks/, or with train/ and test/ that contain these"
@@ -61,23 +62,24 @@ def masks(
     which is '#000000' by default. Folders `train` and `test` contain `images/` and `masks/` each; without them,
     `test_fraction` of the images is used for testing, the same for every seed. Raises `InputError` for a photo without
     a mask or a mask without a photo, a mask of another size, and unknown values or colors. For the other settings and
-    errors see `annotated`.
+    errors see `photo_dataset`.
     """
-    root = Path(path).expanduser()
+    root = open_tree(path)
     class_names = checked_classes([name for name in classes if name not in ("background", "void")], "data.classes")
     values, read = mask_values(class_names), read_index_mask
     if isinstance(classes, dict):
         order = {"background": 0, "void": VOID} | {name: k for k, name in enumerate(class_names, 1)}
         read = functools.partial(_read_colors, {int(color[1:], 16): order[name] for name, color in classes.items()})
+    splits: dict[str, list[Example]]
     if (root / "test").is_dir():
-        train, test = (_examples(root / part, read, values) for part in ("train", "test"))
+        splits = {part: _examples(root / part, read, values) for part in ("train", "test")}
     else:
-        train, test = split_off(_examples(root, read, values), test_fraction, 0, "data.test_fraction")
-    return annotated(root.resolve().name, root, train, None, test, class_names, seed=seed, size=size,
-                     val_fraction=val_fraction, limit=limit)  # fmt: skip
+        splits = {"train": _examples(root, read, values)}
+    listing = Listing(root.name, root, class_names, **splits)
+    return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit))
 
 
-def _examples(folder: Path, read: Read, values: Sequence[int]) -> list[Example]:
+def _examples(folder: TreePath, read: Read, values: Sequence[int]) -> list[Example]:
     photos, masks = _by_name(folder / "images", SUFFIXES), _by_name(folder / "masks", (".png",))
     for one, other, what in ((photos, masks, "mask"), (masks, photos, "photo")):
         for name in one:
@@ -91,21 +93,21 @@ def _examples(folder: Path, read: Read, values: Sequence[int]) -> list[Example]:
             for name, photo in photos.items() if name in masks]  # fmt: skip
 
 
-def _by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+def _by_name(folder: TreePath, suffixes: Sequence[str]) -> dict[str, TreePath]:
     """Map names without suffix to the files in `folder` with one of the `suffixes`, sorted."""
-    files: dict[str, Path] = {}
+    files: dict[str, TreePath] = {}
     with refusing(folder, ACCEPTED):
-        for file in sorted(folder.iterdir()):
+        for file in folder.iterdir():
             if file.suffix.lower() in suffixes and files.setdefault(file.stem, file) != file:
                 raise InputError(f"{file}: same name as {files[file.stem].name}; accepted: unique names")
     return files
 
 
-def _targets(read: Read, path: Path, values: Sequence[int], size: tuple[int, int]) -> dict[str, np.ndarray]:
+def _targets(read: Read, path: TreePath, values: Sequence[int], size: tuple[int, int]) -> dict[str, np.ndarray]:
     return {"mask": checked_mask(read(path), size, values, path)}
 
 
-def _read_colors(meanings: Mapping[int, int], path: Path) -> np.ndarray:
+def _read_colors(meanings: Mapping[int, int], path: TreePath) -> np.ndarray:
     """Read a mask, uint8 (height, width); `meanings` maps colors (24 bits) to values. Raises `InputError`."""
     red, green, blue = read_rgb(path).astype(np.int64).transpose(2, 0, 1)
     colors = (red << 16) + (green << 8) + blue

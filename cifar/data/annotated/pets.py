@@ -9,23 +9,15 @@ import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
-from cifar.data.annotated.base import (
-    Example,
-    annotated,
-    check_size,
-    checked_classes,
-    checked_file,
-    checked_mask,
-    split_off,
-)
+from cifar.data.annotated.base import check_size, checked_classes, checked_mask
 from cifar.data.annotated.voc import XmlAnnotation, object_targets, read_list, read_xml
 from cifar.data.invalid_files import skipping_invalid
-from cifar.files.safe_io import member
+from cifar.data.photos import Example, Listing, Options, checked_file, photo_dataset
+from cifar.files.tree import TreePath, open_tree
 from cifar.images.io import read_index_mask
 from cifar.interfaces import VOID, Dataset
 from cifar.runtime.errors import InputError
@@ -69,23 +61,20 @@ def pets(
     boxes are the bounding boxes of trimaps, and the splits are the published ones. Boxes of heads are published for
     most training photos only: with `boxes=head`, `test_fraction` of the photos with an XML file is used for testing,
     the same for every seed. Validation images are split off the training images. Raises `InputError` for invalid or
-    contradictory files. For the other settings and errors see `annotated`.
+    contradictory files. For the other settings and errors see `photo_dataset`.
     """
-    root = Path(path).expanduser()
+    root = open_tree(path)
     lists = [root / "annotations" / f"{part}.txt" for part in ("trainval", "test")]
     train, test = (_read_list(file) for file in lists)
     breeds = _breeds([*train, *test])
     class_names = checked_classes(SPECIES if classes == "species" else breeds, lists[0])
     make = functools.partial(_examples, root, classes == "breed", boxes == "head")
-    if boxes == "body":
-        parts = make(train), make(test)
-    else:
-        parts = split_off(make([*train, *test]), test_fraction, 0, "data.test_fraction")
-    return annotated("pets", root, parts[0], None, parts[1], class_names, seed=seed, size=size,
-                     val_fraction=val_fraction, limit=limit)  # fmt: skip
+    splits = {"train": make(train), "test": make(test)} if boxes == "body" else {"train": make([*train, *test])}
+    listing = Listing("pets", root, class_names, **splits)
+    return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit))
 
 
-def _read_list(path: Path) -> list[Pet]:
+def _read_list(path: TreePath) -> list[Pet]:
     pets = []
     for where, name, rest in read_list(path):
         line = " ".join([name, *rest])
@@ -115,13 +104,13 @@ def _breeds(pets: Sequence[Pet]) -> list[str]:
     return [breeds[number].breed_name for number in sorted(breeds)]
 
 
-def _examples(root: Path, by_breed: bool, heads: bool, pets: Sequence[Pet]) -> list[Example]:
+def _examples(root: TreePath, by_breed: bool, heads: bool, pets: Sequence[Pet]) -> list[Example]:
     examples = []
     for pet in pets:
         with skipping_invalid():
-            photo = checked_file(member(root, f"images/{pet.name}.jpg"), pet.where)
-            trimap = checked_file(member(root, f"annotations/trimaps/{pet.name}.png"), pet.where)
-            xml = member(root, f"annotations/xmls/{pet.name}.xml")
+            photo = checked_file(root.member(f"images/{pet.name}.jpg"), pet.where)
+            trimap = checked_file(root.member(f"annotations/trimaps/{pet.name}.png"), pet.where)
+            xml = root.member(f"annotations/xmls/{pet.name}.xml")
             if heads and not xml.is_file():
                 continue
             head = read_xml(xml) if heads else None
@@ -133,7 +122,7 @@ def _examples(root: Path, by_breed: bool, heads: bool, pets: Sequence[Pet]) -> l
 
 
 def _targets(
-    photo: Path, trimap: Path, xml: Path, head: XmlAnnotation | None, label: int, size: tuple[int, int]
+    photo: TreePath, trimap: TreePath, xml: TreePath, head: XmlAnnotation | None, label: int, size: tuple[int, int]
 ) -> dict[str, np.ndarray]:
     values = checked_mask(read_index_mask(trimap), size, (INSIDE, OUTSIDE, BORDER), trimap)
     if head is not None:
@@ -145,7 +134,7 @@ def _targets(
     return {**targets, "mask": meaning[values]}
 
 
-def _body(inside: np.ndarray, label: int, where: Path) -> dict[str, np.ndarray]:
+def _body(inside: np.ndarray, label: int, where: TreePath) -> dict[str, np.ndarray]:
     """Return the bounding box of `inside`, bool (height, width), as targets."""
     ys, xs = np.nonzero(inside)
     if not len(ys):

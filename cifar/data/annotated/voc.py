@@ -8,24 +8,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
-from cifar.data.annotated.base import (
-    Example,
-    annotated,
-    check_size,
-    checked_box,
-    checked_classes,
-    checked_file,
-    checked_mask,
-    mask_values,
-    rarest,
-)
+from cifar.data.annotated.base import check_size, checked_box, checked_classes, checked_mask, mask_values, rarest
 from cifar.data.invalid_files import skipping_invalid
-from cifar.files.safe_io import Node, member, read_file, refusing, xml_tree
+from cifar.data.photos import Example, Listing, Options, checked_file, photo_dataset
+from cifar.files.safe_io import Node, refusing, xml_tree
+from cifar.files.tree import TreePath, open_tree
 from cifar.images.io import read_index_mask
 from cifar.interfaces import Dataset
 from cifar.runtime.errors import InputError, did_you_mean
@@ -70,24 +61,24 @@ def voc(
     `train`, `val` and `test` name lists in `ImageSets/IMAGE_SET/`; if `val` is None, it is split off the training
     images. With `image_set=Segmentation` there are also masks, from `SegmentationClass`. Coordinates of boxes count
     from 1 and include the last pixel; difficult objects are crowds. `classes` are VOC's 20 by default. Raises
-    `InputError` for invalid or contradictory files. For the other settings and errors see `annotated`.
+    `InputError` for invalid or contradictory files. For the other settings and errors see `photo_dataset`.
     """
-    root = Path(path).expanduser()
+    root = open_tree(path)
     class_names = checked_classes(CLASSES if classes is None else classes, "data.classes")
     masks = image_set == "Segmentation"
-    parts = {split: _examples(root, member(root, f"ImageSets/{image_set}/{split}.txt"), class_names, masks)
+    parts = {split: _examples(root, root.member(f"ImageSets/{image_set}/{split}.txt"), class_names, masks)
              for split in (train, val, test) if split is not None}  # fmt: skip
-    return annotated(root.resolve().name, root, parts[train], None if val is None else parts[val], parts[test],
-                     class_names, seed=seed, size=size, val_fraction=val_fraction, limit=limit)  # fmt: skip
+    listing = Listing(root.name, root, class_names, parts[train], None if val is None else parts[val], parts[test])
+    return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, 0.2, limit))
 
 
-def read_list(path: Path) -> list[tuple[str, str, list[str]]]:
+def read_list(path: TreePath) -> list[tuple[str, str, list[str]]]:
     """Read a list of images: (file and line number, name, remaining words) of each line; raises `InputError`.
 
     Empty lines and lines that begin with # are skipped.
     """
     with refusing(path, "a text file with the name of an image in each line"):
-        lines = read_file(path, SMALL).decode().splitlines()
+        lines = path.read(SMALL).decode().splitlines()
     entries: dict[str, tuple[str, str, list[str]]] = {}
     for number, line in enumerate(lines, 1):
         name, *rest = line.split() or ["#"]
@@ -99,10 +90,10 @@ def read_list(path: Path) -> list[tuple[str, str, list[str]]]:
     return list(entries.values())
 
 
-def read_xml(path: Path) -> XmlAnnotation:
+def read_xml(path: TreePath) -> XmlAnnotation:
     """Read and check an XML file; raises `InputError` with the line of the error."""
     with refusing(path, "an XML file of PASCAL VOC, with size and objects"):
-        root = xml_tree(read_file(path, SMALL))
+        root = xml_tree(path.read(SMALL))
     height, width = (_number(root, f"size/{name}", path) for name in ("height", "width"))
     if min(height, width) < 1 or height % 1 or width % 1:
         raise InputError(f"{path}: size {width:g}×{height:g}; accepted: whole numbers from 1")
@@ -126,7 +117,7 @@ def object_targets(content: XmlAnnotation, labels: Sequence[int]) -> dict[str, n
     }
 
 
-def _number(node: Node, name: str, path: Path, default: float | None = None) -> float:
+def _number(node: Node, name: str, path: TreePath, default: float | None = None) -> float:
     child = node.find(name)
     if child is None:
         if default is not None:
@@ -140,14 +131,14 @@ def _number(node: Node, name: str, path: Path, default: float | None = None) -> 
         ) from None
 
 
-def _examples(root: Path, path: Path, class_names: Sequence[str], masks: bool) -> list[Example]:
+def _examples(root: TreePath, path: TreePath, class_names: Sequence[str], masks: bool) -> list[Example]:
     values = mask_values(class_names)
     annotated_photos, classes = [], []
     for where, name, _ in read_list(path):
         with skipping_invalid():
-            xml = checked_file(member(root, f"Annotations/{name}.xml"), where)
-            photo = checked_file(member(root, f"JPEGImages/{name}.jpg"), where)
-            mask = checked_file(member(root, f"SegmentationClass/{name}.png"), where) if masks else None
+            xml = checked_file(root.member(f"Annotations/{name}.xml"), where)
+            photo = checked_file(root.member(f"JPEGImages/{name}.jpg"), where)
+            mask = checked_file(root.member(f"SegmentationClass/{name}.png"), where) if masks else None
             objects = read_xml(xml)
             labels = [_label(called, class_names, f"{xml}: line {line}")
                       for called, line in zip(objects.names, objects.lines, strict=True)]  # fmt: skip
@@ -167,9 +158,9 @@ def _label(name: str, class_names: Sequence[str], where: str) -> int:
 def _targets(
     objects: XmlAnnotation,
     labels: Sequence[int],
-    xml: Path,
-    photo: Path,
-    mask: Path | None,
+    xml: TreePath,
+    photo: TreePath,
+    mask: TreePath | None,
     values: Sequence[int],
     size: tuple[int, int],
 ) -> dict[str, np.ndarray]:

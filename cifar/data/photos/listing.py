@@ -1,0 +1,63 @@
+"""What a loader of photos returns: examples by split, not yet decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cifar.files.tree import TreePath
+from cifar.runtime.errors import InputError
+from cifar.runtime.lazy import np
+
+
+@dataclass(frozen=True)
+class Example:
+    """A photo with a function that reads its annotations.
+
+    Splits are stratified by `group`, from 0. `annotate` takes the photo's (height, width) and returns the targets that
+    the data set has: `label` (), `boxes` (k, 4), `classes` (k,), `crowd` (k,), `mask` (height, width), the latter in
+    pixels of the photo. It raises `InputError`.
+    """
+
+    photo: TreePath
+    group: int
+    annotate: Callable[[tuple[int, int]], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The examples of the splits that a source has; a split that is `None` is cut from the training examples.
+
+    Ids of images are paths below `root`. If `train` is `None`, the source has test images only.
+    """
+
+    name: str
+    root: TreePath
+    class_names: tuple[str, ...]
+    train: Sequence[Example] | None
+    val: Sequence[Example] | None = None
+    test: Sequence[Example] | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """The settings that all data sets of photos share.
+
+    `resize` is `crop` (the shorter side is resized to `size`, the center is cut out) or `letterbox` (the longer side is
+    resized to it; black around the photo, `VOID` in masks). At most `limit` images of each given split are used.
+    """
+
+    seed: int
+    size: int
+    resize: Literal["crop", "letterbox"]
+    val_fraction: float
+    test_fraction: float
+    limit: int | None
+
+
+def checked_file(path: TreePath, where: object) -> TreePath:
+    """Return `path`; raises `InputError` if the file, referenced in `where`, does not exist."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, referenced in {where}; accepted: existing files")
+    return path
