@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,12 @@ from cifar.data import exclusion, folds
 from cifar.distributed import devices
 from cifar.distributed.shard import Shard
 from cifar.interfaces import Dataset, Task
+from cifar.nn import graph
 from cifar.runtime import machine
-from cifar.runtime.errors import InputError, closest
+from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras, tf
 from cifar.training import pipeline
+from cifar.training.phases import Phase
 
 if TYPE_CHECKING:
     import tensorflow
@@ -48,19 +50,6 @@ def load(settings: Settings) -> Dataset:
 
 
 @dataclass(frozen=True)
-class Phase:
-    """A part of the training with an optimizer of its own.
-
-    With `unfreeze`, the layers from `unfreeze_from` on learn, all where that is `None`; else those that the model says.
-    """
-
-    epochs: int
-    lr: float
-    unfreeze: bool = False
-    unfreeze_from: str | None = None
-
-
-@dataclass(frozen=True)
 class Experiment:
     """The parts of a run. Data and task are there from the start; what needs Keras is built when asked for."""
 
@@ -76,18 +65,8 @@ class Experiment:
         task = settings.task.build(dataset=dataset, classifier=settings.model.classifier)
         _check_metrics(settings, task)
         experiment = cls(settings, dataset, task)
-        for phase in experiment.phases:
-            try:
-                experiment._schedule(phase)
-            except InputError as error:
-                if phase.unfreeze:  # the message knows of one number of epochs only
-                    raise InputError(f"finetune.epochs={phase.epochs}: {error}") from None
-                raise
-        if settings.evaluate.calibration != "none" and not task.is_classifier:
-            raise InputError(
-                f"evaluate.calibration={settings.evaluate.calibration}: task={settings.task.name} has no "
-                "probabilities of classes; accepted: none"
-            )
+        experiment._check_schedules()
+        experiment._check_evaluation()
         if task.is_dense:
             experiment._check_places()
         return experiment
@@ -183,7 +162,7 @@ class Experiment:
         with devices.scope(self.settings.distribute):
             model = self.model(start)
             for phase in self.phases:
-                _first_layer(model, phase)
+                phase.first_layer(model)  # refuses a name that is no layer
             model = self._distributed(model)
             self.compile(model, self.phases[0])
         return model
@@ -191,7 +170,9 @@ class Experiment:
     def compile(self, model: keras.Model, phase: Phase) -> None:
         """Make `model` ready for `phase`: with the task's loss and metrics, and the optimizer with its schedule."""
         if phase.unfreeze:
-            self._unfreeze(model, phase)
+            # The builder keeps some layers frozen where it does not freeze all.
+            options: dict[str, Any] = {"freeze": "none"} if hasattr(self.settings.model, "freeze") else {}
+            phase.unfreeze_layers(model, like=self.model(**options))
         mirrored = self.settings.distribute == "mirrored"
         # XLA makes TensorFlow's convolutions on a CPU 5 to 8 times slower, and cannot compile what replicas exchange.
         jit = self.settings.backend == "jax" or (bool(tf.config.list_physical_devices("GPU")) and not mirrored)
@@ -217,6 +198,24 @@ class Experiment:
         train = len(self.dataset.train), self.settings.batch_size
         return DistributedModel(model, self.shard, train, (len(self.dataset.val), self._validation_batch_size))
 
+    def _check_schedules(self) -> None:
+        """Raise `InputError` for a schedule that does not fit the epochs of a phase."""
+        for phase in self.phases:
+            try:
+                self._schedule(phase)
+            except InputError as error:
+                if phase.unfreeze:  # the message says `epochs`
+                    raise InputError(f"finetune.epochs={phase.epochs}: {error}") from None
+                raise
+
+    def _check_evaluation(self) -> None:
+        """Raise `InputError` for a calibration that the task does not have."""
+        if self.settings.evaluate.calibration != "none" and not self.task.is_classifier:
+            raise InputError(
+                f"evaluate.calibration={self.settings.evaluate.calibration}: task={self.settings.task.name} has no "
+                "probabilities of classes; accepted: none"
+            )
+
     def _check_places(self) -> None:
         """Raise `InputError` for settings that dense prediction cannot use."""
         reason = f"task={self.settings.task.name} has targets with positions in the image"
@@ -230,21 +229,11 @@ class Experiment:
                 f"task={self.settings.task.name} takes nearest or constant"
             )
 
-    def _unfreeze(self, model: keras.Model, phase: Phase) -> None:
-        """Let the layers from that of `phase` on learn, but for what the model's builder itself never lets."""
-        first = _first_layer(model, phase)
-        options: dict[str, Any] = {"freeze": "none"} if hasattr(self.settings.model, "freeze") else {}
-        unfrozen = self.model(**options)
-        for number, (layer, own) in enumerate(zip(model.layers, unfrozen.layers, strict=True)):
-            layer.trainable = number >= first and own.trainable
-            for variable, like in zip(layer.variables, own.variables, strict=True):
-                variable.trainable = layer.trainable and like.trainable
-
     def _optimizer(self, model: keras.Model, phase: Phase) -> keras.Optimizer:
         settings = self.settings.optimizer
         if phase.lr != settings.lr:
             settings = settings.changed(lr=phase.lr)
-        optimizer = settings.build(schedule=self._schedule(phase), head=_last_layers(model))
+        optimizer = settings.build(schedule=self._schedule(phase), head=graph.last_layers(model))
         spared = [variable for variable in model.trainable_variables if len(variable.shape) < 2]
         optimizer.exclude_from_weight_decay(spared)
         return self.settings.weight_averaging.build(optimizer=optimizer)
@@ -263,46 +252,6 @@ def _policy(settings: Settings) -> str:
         return "mixed_bfloat16" if fast else "float32"
     scaled = settings.distribute != "mirrored"  # see `devices.check`
     return "mixed_bfloat16" if capability >= 8 else "mixed_float16" if capability >= 7 and scaled else "float32"
-
-
-def _first_layer(model: keras.Model, phase: Phase) -> int:
-    """The number of the first layer that learns in `phase`; raises `InputError` where there is none."""
-    if phase.unfreeze_from is None:
-        return 0
-    names = [layer.name for layer in model.layers]
-    if phase.unfreeze_from not in names:
-        raise InputError(
-            f"finetune.unfreeze_from={phase.unfreeze_from}: no layer of the model; "
-            f"{closest(phase.unfreeze_from, names)}dry_run=true lists them"
-        )
-    first = names.index(phase.unfreeze_from)
-    if not any(layer.weights for layer in model.layers[first:]):
-        raise InputError(f"finetune.unfreeze_from={phase.unfreeze_from}: no layer from there on has weights")
-    return first
-
-
-def _last_layers(model: keras.Model) -> set[str]:
-    """The names of the layers with weights that are the last on their ways to the outputs."""
-    config = keras.Model(model.inputs, model.outputs).get_config()
-    calls = {layer["name"]: layer["inbound_nodes"] for layer in config["layers"]}
-    weighted = {operation.name for operation in model.operations if getattr(operation, "weights", ())}
-    found, outputs = set(), list(config["output_layers"])
-    while outputs:
-        name, call, _ = outputs.pop()
-        if name in weighted:
-            found.add(name)
-        elif calls[name]:
-            tensors = [one for one in _mappings(calls[name][call]) if one.get("class_name") == "__keras_tensor__"]
-            outputs.extend(tensor["config"]["keras_history"] for tensor in tensors)
-    return found
-
-
-def _mappings(value: Any) -> Iterator[dict[str, Any]]:
-    """The mappings in `value`, a structure of lists and mappings such as a layer's call has in Keras's format."""
-    if isinstance(value, dict):
-        yield value
-    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
-        yield from _mappings(part)
 
 
 def _check_metrics(settings: Settings, task: Task) -> None:

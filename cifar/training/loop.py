@@ -18,9 +18,10 @@ from cifar.runtime.job_report import report
 from cifar.tracking import Run
 from cifar.training.callbacks import keeper
 from cifar.training.checkpoints import Checkpoints
-from cifar.training.experiment import Experiment, Phase
+from cifar.training.experiment import Experiment
 from cifar.training.history import History
 from cifar.training.moving_statistics import MovingStatistics
+from cifar.training.phases import Phase
 from cifar.training.progress import Progress
 
 SIGNAL_INTERVAL = 10

@@ -12,10 +12,10 @@ from cifar import tracking
 from cifar.config.registry import MODELS
 from cifar.interfaces import Evaluation
 from cifar.metrics import detection
-from cifar.nn import layers
+from cifar.nn import graph, layers
 from cifar.tasks.detection.fpn import map_size, pyramid
 from cifar.training import checkpoint_file
-from cifar.training.experiment import Experiment, _last_layers
+from cifar.training.experiment import Experiment
 from helpers.models import backbone, small
 from helpers.runs import sqlite
 
@@ -54,7 +54,7 @@ def test_backbone_trains_a_step_and_is_saved_and_carried_elsewhere(name, head, c
     assert set(logs) == {"loss", *prepared.task.metric_names} and all(map(math.isfinite, logs.values()))
     assert all((old != new.numpy()).any() for old, new in zip(before, kernels, strict=True))
     last = {"class_logits", "edges", "centre_logit" if head == "fcos" else "share_logit"}
-    assert _last_layers(model) == last
+    assert graph.last_layers(model) == last
 
     expected = model.predict_on_batch(train.images)
     assert expected.dtype == np.float32

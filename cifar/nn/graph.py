@@ -1,0 +1,32 @@
+"""Reading the graph of a functional model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from cifar.runtime.lazy import keras
+
+
+def last_layers(model: keras.Model) -> set[str]:
+    """The names of the layers with weights that are the last on their ways to the outputs."""
+    config = keras.Model(model.inputs, model.outputs).get_config()
+    calls = {layer["name"]: layer["inbound_nodes"] for layer in config["layers"]}
+    weighted = {operation.name for operation in model.operations if getattr(operation, "weights", ())}
+    found, outputs = set(), list(config["output_layers"])
+    while outputs:
+        name, call, _ = outputs.pop()
+        if name in weighted:
+            found.add(name)
+        elif calls[name]:
+            tensors = [one for one in _mappings(calls[name][call]) if one.get("class_name") == "__keras_tensor__"]
+            outputs.extend(tensor["config"]["keras_history"] for tensor in tensors)
+    return found
+
+
+def _mappings(value: Any) -> Iterator[dict[str, Any]]:
+    """The mappings in `value`, a structure of lists and mappings such as a layer's call has in Keras's format."""
+    if isinstance(value, dict):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        yield from _mappings(part)
