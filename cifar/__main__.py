@@ -76,11 +76,7 @@ def argument_parser() -> argparse.ArgumentParser:
     evaluation.add_arguments(command)
     command.set_defaults(run=evaluation.evaluate)
 
-    command = add(
-        "predict",
-        "what a finished run's model sees in images of any size, boxes and "
-        "masks drawn on them in IMAGE.predicted.png; data.path=DIR: where its data are now",
-    )
+    command = add("predict", "a finished run's answers for image files and folders of them")
     prediction.add_arguments(command)
     command.set_defaults(run=prediction.predict)
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import mlflow
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from cifar import __main__, __version__
 from cifar.config.compose import read
-from cifar.config.registry import DATASETS
-from cifar.images.io import encode_png, read_image
 from cifar.runtime.errors import InputError
 from cifar.training import trainer
 from cifar.training.experiment import Experiment
-from helpers.pictures import bomb
 from helpers.processes import error_line, run_python
 from helpers.runs import TINY
 
@@ -28,100 +22,6 @@ from helpers.runs import TINY
 def command(command, quickstart):
     """command(*arguments): `python -m cifar ARGUMENTS…` on the store of the quickstart."""
     return lambda *arguments: command(quickstart.uri, *arguments)
-
-
-def picture(mode: str, size: tuple[int, int]) -> Image.Image:
-    gray = Image.fromarray(np.random.default_rng(0).integers(0, 256, size[::-1], np.uint8))
-    return gray.convert(mode)
-
-
-class TestPredict:
-    def test_own_test_images_as_in_the_table(self, command, quickstart, tmp_path):
-        table = mlflow.artifacts.load_text(
-            mlflow.MlflowClient(quickstart.uri).get_run(quickstart.id).info.artifact_uri + "/tables/predictions.csv"
-        )
-        rows = [line.split(",") for line in table.splitlines()[1:6]]
-        data = {"name": "digits", "test_fraction": 0.2, "val_fraction": 0.1, "limit": None}
-        paths = [tmp_path / f"{number}.png" for number in range(5)]
-        for path, image in zip(paths, DATASETS.build(data, seed=0).test.images, strict=False):
-            Image.fromarray(image[:, :, 0]).save(path)
-        done = command("predict", quickstart.id, *paths)
-        assert (done.code, done.stderr) == (0, "")
-        answers = [json.loads(line) for line in done.stdout.splitlines()]
-        assert [answer["image"] for answer in answers] == [str(path) for path in paths]
-        for answer, row in zip(answers, rows, strict=True):
-            assert answer["answer"][0]["class"] == row[2]
-            assert answer["answer"][0]["probability"] == pytest.approx(float(row[4]), abs=1e-5)
-
-    def test_images_of_any_size_and_mode(self, command, quickstart, tmp_path):
-        paths = []
-        for mode, size, name in [
-            ("L", (1, 1), "dot.png"), ("1", (9, 5), "bits.png"), ("P", (33, 7), "palette.png"),
-            ("LA", (8, 8), "la.png"), ("RGB", (640, 17), "wide.jpg"), ("RGBA", (7, 301), "tall.png"),
-            ("CMYK", (20, 20), "print.jpg"),
-        ]:  # fmt: skip
-            paths.append(tmp_path / name)
-            picture("L" if mode == "LA" else mode, size).convert(mode).save(paths[-1])
-        done = command("predict", quickstart.id, *paths)
-        assert (done.code, done.stderr) == (0, "")
-        lines = done.stdout.splitlines()
-        assert len(lines) == len(paths)
-        for line in lines:
-            probabilities = [entry["probability"] for entry in json.loads(line)["answer"]]
-            assert len(probabilities) == 5
-            assert probabilities == sorted(probabilities, reverse=True)
-            assert 0.5 <= sum(probabilities) <= 1.00001
-
-    def test_unknown_run(self, command, tmp_path):
-        picture("L", (8, 8)).save(tmp_path / "good.png")
-        assert error_line(command("predict", "0" * 32, tmp_path / "good.png")).startswith(f"run {'0' * 32}: ")
-
-    @pytest.mark.parametrize(
-        "kind", ["missing", "folder", "empty", "text", "truncated", "16-bit", "gif", "bomb", "cut header", "bad CRC"]
-    )
-    def test_file_that_is_no_such_image(self, command, quickstart, tmp_path, kind):
-        path = tmp_path / "image.png"
-        good = tmp_path / "good.png"
-        picture("L", (64, 64)).save(good)
-        content = {
-            "empty": b"",
-            "text": b"hello",
-            "truncated": good.read_bytes()[:2000],
-            "cut header": good.read_bytes()[:20],
-            "bad CRC": good.read_bytes()[:50] + b"\0\0\0\0" + good.read_bytes()[54:],
-            "bomb": bomb(),
-        }
-        if kind in content:
-            path.write_bytes(content[kind])
-        elif kind == "folder":
-            path.mkdir()
-        elif kind == "16-bit":
-            Image.fromarray(np.zeros((8, 8), np.uint16)).save(path)
-        elif kind == "gif":
-            picture("L", (8, 8)).save(path, format="GIF")
-        line = error_line(command("predict", quickstart.id, good, path))
-        assert line.startswith(f"{path}: cannot be read (")
-        assert "accepted: a PNG or JPEG image of 8 bits a channel" in line
-
-    @pytest.mark.parametrize("shape", [(8, 8, 1), (5, 9, 3)])
-    def test_png_holds_the_image_to_the_bit(self, tmp_path, shape):
-        image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        (tmp_path / "image.png").write_bytes(encode_png(image))
-        np.testing.assert_array_equal(read_image(tmp_path / "image.png", shape), image)
-
-    @given(st.binary(max_size=200), st.integers(0, 60))
-    @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    def test_any_bytes_are_an_image_or_refused(self, tmp_path, noise, keep):
-        good = tmp_path / "good.png"
-        picture("L", (8, 8)).save(good)
-        path = tmp_path / "any.png"
-        path.write_bytes(good.read_bytes()[:keep] + noise)
-        try:
-            image = read_image(path, (4, 5, 3))
-        except InputError as error:
-            assert len(str(error).splitlines()) == 1
-        else:
-            assert (image.shape, image.dtype) == ((4, 5, 3), np.uint8)
 
 
 class TestEvaluate:

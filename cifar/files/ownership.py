@@ -31,6 +31,13 @@ def check(path: Path, label: str = "") -> None:
         )
 
 
+def check_new(path: Path, label: str) -> None:
+    """Raise `InputError` unless a new file can be written at `path`, for formats that cannot carry the mark."""
+    if os.path.lexists(path):
+        raise InputError(f"{label}: is there already, and is not overwritten; accepted: a new file")
+    check(path, label)
+
+
 def write(path: Path, content: bytes, label: str = "") -> None:
     """Write a file that carries `MARK`, atomically; raise `InputError` where there is a file that carries none."""
     check(path, label)

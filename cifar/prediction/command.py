@@ -3,61 +3,121 @@
 from __future__ import annotations
 
 import argparse
-import json
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cifar.config.command_parser import CommandParser
-from cifar.config.overrides import with_data
 from cifar.files import ownership
-from cifar.images.io import encode_png, read_image, read_photo
-from cifar.runtime.lazy import load_tensorflow
-from cifar.training.experiment import Experiment
+from cifar.prediction import files, reading
+from cifar.runtime import output
+from cifar.runtime.errors import InputError, warn
+from cifar.runtime.live import LiveLines
+from cifar.runtime.terminal import duration
+
+if TYPE_CHECKING:
+    from cifar.interfaces import Task
+    from cifar.prediction.reports import Report
 
 
-def add_arguments(command: CommandParser) -> None:
+def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of `predict`."""
-    command.takes_data = True
-    command.add_argument("run_id", metavar="RUN")
-    command.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
+    add = command.add_argument
+    command.description = (
+        "Print a finished run's answers for images: in a terminal as a table, elsewhere as a line of JSON for each. "
+        "Files that cannot be read are named, the others are answered, and the exit code is 2. Boxes and masks are "
+        "drawn on a copy of the image, IMAGE.predicted.png."
+    )
+    add("run_id", metavar="RUN", help="a finished run; its data are not needed")
+    add("images", metavar="IMAGE", nargs="+",
+        help="a PNG or JPEG file of any size, a folder, or a pattern such as 'photos/*.jpg'")  # fmt: skip
+    add("--json", action="store_true", help="lines of JSON in a terminal too")
+    add("--csv", type=Path, metavar="FILE", help="also write the answers to a new CSV file")
+    add(
+        "--embeddings",
+        type=Path,
+        metavar="FILE",
+        help="also write the features before the head to a new file: NAME.npy, or NAME.npz with the files' names",
+    )
 
 
 def predict(arguments: argparse.Namespace) -> None:
-    """Print the task's answer for each image as a line of JSON.
+    """Answer all images that can be read, in batches; raises `InputError`, at the end if some cannot."""
+    _check_new_files(arguments)
+    paths = files.expanded(arguments.images)
+    refused: list[InputError] = []
+    readable = reading.readable(paths, refused.append)
+    if readable:
+        from cifar.prediction.recorded import Recorded
 
-    Boxes and masks are also written next to the image, as JSON and drawn on a copy of it.
-    """
-    for path in arguments.images:
-        read_image(path, (1, 1, 3))
-    from cifar import tracking
+        recorded = Recorded.find(arguments.tracking_uri, arguments.run_id)
+        reports = _reports(arguments, recorded.experiment.task, readable)
+        progress = Progress(len(readable))
+        for answered in recorded.answers(readable, refused.append):
+            progress.clear()
+            for report in reports:
+                report.add(answered)
+            progress.advance()
+        progress.clear()
+        if len(refused) < len(paths):
+            for report in reports:
+                report.close()
+    _report_unreadable(refused, len(paths))
 
-    settings, weights, fingerprint = tracking.stored_run(arguments.tracking_uri, arguments.run_id)
-    experiment = Experiment.of_run(with_data(settings, arguments.data), fingerprint)
-    task, shape = experiment.task, experiment.dataset.image_shape
+
+class Progress:
+    """On a terminal, a bar below what is printed, with the images that are done and the time that is left."""
+
+    BAR = 24
+
+    def __init__(self, total: int):
+        self._lines, self._total, self._done, self._start = LiveLines(sys.stderr), total, 0, time.monotonic()
+
+    def advance(self) -> None:
+        """Count an image."""
+        self._done += 1
+        if self._lines.is_due:
+            pace = (time.monotonic() - self._start) / self._done
+            filled = self.BAR * self._done // self._total
+            bar = "#" * filled + "-" * (self.BAR - filled)
+            left = duration(pace * (self._total - self._done))
+            self._lines.show([f"[{bar}] {self._done:,}/{self._total:,} images  {1 / pace:,.0f} images/s  {left} left"])
+
+    def clear(self) -> None:
+        """Erase the bar."""
+        self._lines.clear()
+
+
+def _check_new_files(arguments: argparse.Namespace) -> None:
+    for option, path in (("--csv", arguments.csv), ("--embeddings", arguments.embeddings)):
+        if path:
+            ownership.check_new(path, f"{option} {path}")
+    if arguments.embeddings and arguments.embeddings.suffix not in (".npy", ".npz"):
+        raise InputError(f"--embeddings {arguments.embeddings}: the name should end in .npy or .npz")
+
+
+def _reports(arguments: argparse.Namespace, task: Task, paths: Sequence[Path]) -> list[Report]:
+    """What takes the answers; raises `InputError` where it cannot be written."""
+    from cifar.prediction import reports
+
+    is_table = output.is_live(sys.stdout) and not arguments.json
+    chosen: list[Report] = [reports.Table() if is_table else reports.JsonLines()]
     if task.is_dense:
-        for path in arguments.images:
-            for written in _written(path):
-                ownership.check(written)
-    load_tensorflow(experiment.settings.backend)
-    from cifar.tracking import queries
-    from cifar.training import calibration, trainer
-
-    (run,) = queries.find_runs([arguments.run_id])
-    model = calibration.calibrated(trainer.with_weights(experiment, weights), experiment.settings, run.metrics)
-    for path in arguments.images:
-        if task.is_dense:
-            photo, image, position = read_photo(path, shape)
-            found = position.to_photo(task.predictions(model.predict(image[None], verbose=0)))
-        else:
-            found = task.predictions(model.predict(read_image(path, shape)[None], verbose=0))
-        answer = {"image": str(path), "answer": task.decode(found)[0]}
-        print(json.dumps(answer))
-        if task.is_dense:
-            drawn = task.draw(photo, {name: values[0] for name, values in found.items()})
-            picture, record = _written(path)
-            ownership.write(picture, encode_png(drawn, ownership.MARK))
-            ownership.write(record, (json.dumps({"generator": ownership.MARK, **answer}) + "\n").encode())
+        chosen.append(reports.Pictures(task, paths))
+    if arguments.csv:
+        chosen.append(reports.Csv(arguments.csv, task.is_classifier))
+    if arguments.embeddings:
+        chosen.append(reports.Embeddings(arguments.embeddings))
+    return chosen
 
 
-def _written(image: Path) -> tuple[Path, Path]:
-    """The picture and the text that `predict` writes next to an image."""
-    return Path(f"{image}.predicted.png"), Path(f"{image}.predicted.json")
+def _report_unreadable(refused: Sequence[InputError], total: int) -> None:
+    """Name the files that could not be read; raises `InputError` if there are any."""
+    if total == len(refused) == 1:
+        raise refused[0]
+    for error in refused:
+        warn(str(error))
+    if refused:
+        others = "; the others are answered" if len(refused) < total else ""
+        raise InputError(f"{len(refused):,} of {total:,} files cannot be read{others}")

@@ -140,7 +140,11 @@ class Experiment:
         return self.shard.filled(EVALUATION_BATCH, EVALUATION_BATCH)
 
     def model(self, start: Callable[[str], Path] | None = None, **changed: Any) -> keras.Model:
-        """The task's head on the backbone, with the initial weights that the seed gives.
+        """The task's head on the backbone, with the initial weights that the seed gives."""
+        return self.task.model(self.backbone(start, **changed))
+
+    def backbone(self, start: Callable[[str], Path] | None = None, **changed: Any) -> keras.Model:
+        """The backbone, from an image to named feature maps, with the initial weights that the seed gives.
 
         `start` finds the weights of the run that the model begins with, by its id; without it, neither those nor other
         weights of an earlier training are loaded. `changed` are settings of the model to be otherwise.
@@ -150,12 +154,11 @@ class Experiment:
         keras.utils.set_random_seed(self.settings.seed)
         keras.config.set_dtype_policy(_policy(self.settings))
         settings = self.settings.model.changed(**changed) if changed else self.settings.model
-        backbone = settings.build(
+        return settings.build(
             start=start,
             image_shape=self.dataset.image_shape,
             train_images=self.dataset.train.images,
         )
-        return self.task.model(backbone)
 
     def compiled_model(self, start: Callable[[str], Path] | None = None) -> keras.Model:
         """The model, ready for the first phase of its training; raises `InputError` where it could not enter all."""

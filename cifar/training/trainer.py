@@ -169,9 +169,14 @@ def restore(settings: Settings, weights: Path, fingerprint: str) -> tuple[Experi
 def with_weights(experiment: Experiment, weights: Path) -> keras.Model:
     """The experiment's model with the weights of a file; raises `InputError` where they are not its own."""
     model = experiment.model()
+    load_weights(model, weights)
+    return model
+
+
+def load_weights(model: keras.Model, weights: Path) -> None:
+    """Load the weights of a file into `model`; raises `InputError` where they are not its own."""
     with refusing(weights, "the weights of this run's model"):
         model.load_weights(weights)
-    return model
 
 
 def weights_sha256(model: keras.Model) -> str:

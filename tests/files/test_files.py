@@ -159,7 +159,7 @@ class TestPredict:
     @pytest.mark.parametrize("name", ["photo.png.predicted.png", "photo.png.predicted.json"])
     def test_other_files_are_refused_before_the_model_loads(self, predict, tmp_path, monkeypatch, name):
         loaded = "not refused before it loads"
-        monkeypatch.setattr("cifar.prediction.command.load_tensorflow", lambda _: pytest.fail(loaded))
+        monkeypatch.setattr("cifar.prediction.recorded.load_tensorflow", lambda _: pytest.fail(loaded))
         (tmp_path / name).write_text("drawn by hand")
         assert error_line(predict()).startswith(f"{tmp_path / name}: is another program's file")
         assert (tmp_path / name).read_text() == "drawn by hand"

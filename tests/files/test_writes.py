@@ -22,6 +22,7 @@ PAGE = "`comparison.html`, or `--html FILE`"
 AUDIT = "`audit.html`, or `--html FILE`"
 EXCLUDED = "`--exclude FILE`"
 PREDICTED = "`IMAGE.predicted.png`, `IMAGE.predicted.json`"
+ANSWERS = "`--csv FILE`, `--embeddings FILE`"
 EXPORT = "`DIR/N/`"
 CACHE = "`~/.cache/cifar/`, or `$XDG_CACHE_HOME/cifar/`"
 PARTIAL = "`.cifar-partial,…` in the same folder as any of these"
@@ -31,7 +32,12 @@ LIBRARIES = {OPTUNA}
 CALLER, MEMORY = "what the caller writes", "memory"
 
 WRITES = {
-    "cifar/prediction/command.py": {"ownership.write": PREDICTED},  # refuses files without the mark
+    "cifar/prediction/reports.py": {
+        "ownership.write": PREDICTED,  # refuses files without the mark
+        "atomic.write": ANSWERS,  # the command refuses a file that is there
+        "np.save": MEMORY,
+        "np.savez": MEMORY,
+    },
     "cifar/export/command.py": {"versioned_dir.partial": PARTIAL, "versioned_dir.publish": EXPORT},
     "cifar/training/callbacks.py": {
         "atomic.write": WORK,  # the run's own earlier weights, and its history.csv

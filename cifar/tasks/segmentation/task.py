@@ -115,6 +115,10 @@ class Segmentation(Task):
     def predictions(self, outputs):
         return {"mask": outputs.argmax(axis=-1).astype(np.uint8)}
 
+    def described_outputs(self):
+        return {"probabilities": {"axes": ["image", "row", "column", "class"], "class": list(self.class_names),
+                                  "unit": "probability; 1 for all classes of a pixel"}}  # fmt: skip
+
     def decode(self, predictions):
         from pycocotools import mask as coco
 
@@ -123,7 +127,11 @@ class Segmentation(Task):
             return {"class": self.class_names[k], "share": float((mask == k).mean()),
                     "mask": {"size": list(mask.shape), "counts": encoded["counts"].decode("ascii")}}  # fmt: skip
 
-        return [[region(mask, k) for k in np.unique(mask)] for mask in predictions["mask"]]
+        def largest_first(mask: np.ndarray) -> np.ndarray:
+            classes, pixels = np.unique(mask, return_counts=True)
+            return classes[np.argsort(-pixels, kind="stable")]
+
+        return [[region(mask, k) for k in largest_first(mask)] for mask in predictions["mask"]]
 
     def draw(self, image, annotations):
         from cifar.images import overlay
