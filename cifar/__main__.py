@@ -14,6 +14,7 @@ from cifar.config.arguments import port
 from cifar.config.command_parser import CommandParser
 from cifar.evaluation import command as evaluation
 from cifar.export import command as exporting
+from cifar.inspection import command as inspection
 from cifar.prediction import command as prediction
 from cifar.reproduction import command as reproduction
 from cifar.runtime import output, paths
@@ -67,6 +68,10 @@ def argument_parser() -> argparse.ArgumentParser:
     command = add("ui", "open MLflow's page on the recorded runs")
     command.add_argument("--port", type=port, default=5000, help="0 is any that is free (default: 5000)")
     command.set_defaults(run=ui)
+
+    command = add("data", "what a data set has: counts, sizes, and examples as a picture")
+    inspection.add_arguments(command)
+    command.set_defaults(run=inspection.describe)
 
     command = add("audit", "check a data set: duplicates, wrong labels, outliers, invalid files")
     auditing.add_arguments(command)

@@ -41,6 +41,7 @@ class Split:
     is n. A data set has those that its source provides:
 
     - `label` int64 (n,): the class of the image;
+    - `labels` bool (n, classes): the classes of the image, any number of them;
     - `soft_label` float32 (n, classes): the probability of each class, such as the share of people who chose it;
     - `boxes` float32 (n, m, 4): left, top, right, bottom of up to m objects, in pixels from the image's upper left
       corner (the right edge of the last pixel is at the image's width); zeros are padding;
@@ -70,6 +71,31 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    def name(self, index: int) -> str:
+        """Return the id of an image, or its number if the images have no ids."""
+        return str(index if self.ids is None else self.ids[index])
+
+    def images_by_class(self, classes: int) -> np.ndarray:
+        """Return the number (classes,) of images with each class: as a label, in a box, or in the mask."""
+        if "label" in self.targets:
+            return np.bincount(self.targets["label"], minlength=classes)
+        return self.classes_by_image(classes).sum(axis=0)
+
+    def classes_by_image(self, classes: int) -> np.ndarray:
+        """Return the classes that each image has as a label, in a box, or in the mask: bool (n, classes)."""
+        if "labels" in self.targets:
+            return self.targets["labels"]
+        found = np.zeros((len(self), classes), bool)
+        if "label" in self.targets:
+            found[np.arange(len(self)), self.targets["label"]] = True
+        elif "classes" in self.targets:
+            image, place = np.nonzero(self.targets["classes"] >= 0)
+            found[image, self.targets["classes"][image, place]] = True
+        else:
+            for row, mask in zip(found, self.targets["mask"], strict=True):
+                row[:] = np.bincount(mask.ravel(), minlength=VOID + 1)[1 : classes + 1] > 0
+        return found
+
     def take(self, index: np.ndarray) -> Split:
         """Return the images and targets at `index`, an integer array."""
         images = aligned_empty(self.images[0].size * len(index)).reshape(len(index), *self.images.shape[1:])
@@ -98,6 +124,7 @@ class Dataset:
         classes = len(class_names)
         targets: dict[str, np.ndarray] = {
             "label": np.arange(classes),
+            "labels": np.eye(classes, dtype=bool),
             "boxes": np.zeros((classes, 1, 4), np.float32),
             "classes": np.arange(classes)[:, None],
             "crowd": np.zeros((classes, 1), bool),
@@ -134,8 +161,8 @@ class Dataset:
                     f"data={self.name}: its images have no {name}, which this task needs; they have "
                     f"{', '.join(sorted(self.train.targets))}"
                 )
-        if "label" in targets:
-            counts = np.bincount(self.train.targets["label"], minlength=len(self.class_names))
+        if "label" in targets or "labels" in targets:
+            counts = self.train.images_by_class(len(self.class_names))
             if missing := [name for name, count in zip(self.class_names, counts, strict=True) if not count]:
                 raise InputError(
                     f"data={self.name}: no training images of {', '.join(map(repr, missing))}; accepted: "
@@ -196,9 +223,12 @@ class Task(abc.ABC):
     """True for dense prediction, where targets have spatial dimensions. If False, weighted means of encoded targets are
     valid targets and outputs for several views of an image can be averaged: mixup and test-time augmentation work."""
 
+    explains_classes = False
+    """True where a dense layer `probabilities` has an output (n, classes): the service explains a class of an image."""
+
     is_classifier = False
-    """True where `predictions` has the `probabilities` (n, classes) of a layer of this name: calibration, ensembles and
-    the explanations of the service need them."""
+    """True where `explains_classes` and the probabilities of an image sum to 1, of which `predictions` has those called
+    `probabilities`: calibration, ensembles and corruptions need them."""
 
     @abc.abstractmethod
     def model(self, backbone: keras.Model) -> keras.Model:

@@ -26,7 +26,7 @@ LAYERS = (
     {"tracking"},
     {"training"},
     {"analysis", "export", "prediction", "reproduction", "sweep"},
-    {"audit"},
+    {"audit", "inspection"},
     {"evaluation"},
     {"serving"},
     {"__main__"},

@@ -19,6 +19,7 @@ from cifar.analysis.predictions import Contrast, answer, by_class, contrasts
 from cifar.analysis.report import Comparison
 from cifar.files import ownership
 from cifar.images.io import encode_png
+from cifar.interfaces import Split
 from cifar.runtime import terminal
 from cifar.runtime.errors import InputError
 from cifar.tracking import queries
@@ -111,13 +112,13 @@ def _galleries(comparison: Comparison) -> tuple[list[tuple[Contrast, list[Pictur
     if not any(len(contrast.images) for contrast in found):
         return [(contrast, []) for contrast in found], ""
     try:
-        images = _test_images(comparison)
+        test = _test_split(comparison)
     except InputError as error:
         return [], str(error)
-    return [(contrast, list(_pictures(comparison, contrast, images))) for contrast in found], ""
+    return [(contrast, list(_pictures(comparison, contrast, test))) for contrast in found], ""
 
 
-def _test_images(comparison: Comparison) -> np.ndarray:
+def _test_split(comparison: Comparison) -> Split:
     """The images that the runs were evaluated on; raises `InputError` where they are not there any more."""
     run = comparison.groups[0].runs[0]
     dataset = Experiment.prepare(queries.settings(run)).dataset
@@ -125,13 +126,14 @@ def _test_images(comparison: Comparison) -> np.ndarray:
         raise InputError("data: the test images are not those of the runs any more")
     if len(dataset.test) != len(comparison.answers[run.id].label):
         raise InputError("data: the predictions are not of the test images")
-    return dataset.test.images
+    return dataset.test
 
 
-def _pictures(comparison: Comparison, contrast: Contrast, images: np.ndarray) -> Iterator[Picture]:
+def _pictures(comparison: Comparison, contrast: Contrast, test: Split) -> Iterator[Picture]:
     label = comparison.answers[contrast.better.runs[0].id].label
     for index in contrast.images[:SHOWN]:
-        yield Picture(png(images[index]), str(label[index]), answer(contrast.worse, comparison.answers, index))
+        caption = f"{label[index]} · {test.name(index)}"
+        yield Picture(png(test.images[index]), caption, answer(contrast.worse, comparison.answers, index))
 
 
 def _title(group: Group) -> str:

@@ -17,7 +17,7 @@ COMPARISONS = {">=": operator.ge, "<=": operator.le, "!=": operator.ne, ">": ope
                "=": operator.eq}  # fmt: skip
 BOUND = re.compile(r"\s*([^\s<>=!'\"`]+)\s*(>=|<=|!=|==?|>|<)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*")
 """`METRIC>VALUE`."""
-METRICS = ("best/accuracy", "best/positive_accuracy", "test/accuracy", "test/map", "test/mean_iou")
+METRICS = ("best/accuracy", "best/f1_micro", "best/positive_accuracy", "test/accuracy", "test/map", "test/mean_iou")
 """That are shown of runs that have them."""
 WIDE = 130
 """Columns of a terminal that shows run ids as a whole; elsewhere their first `ID` characters do."""

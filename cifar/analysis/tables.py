@@ -17,7 +17,7 @@ from cifar.runtime import terminal
 from cifar.tracking.queries import Looks
 
 MAIN = ("test/accuracy", "test/map", "test/map50", "test/iou", "test/mean_iou", "test/f1_macro", "test/loss",
-        "best/accuracy", "best/positive_accuracy")  # fmt: skip
+        "best/accuracy", "best/f1_micro", "best/positive_accuracy")  # fmt: skip
 """Metrics in order of preference: a task's first one is shown with its deviation."""
 PROPORTIONS = ("test/accuracy", "test/top5_accuracy")
 """Metrics that are a share of the test images."""

@@ -16,7 +16,7 @@ from cifar.audit import report
 from cifar.audit.findings import Findings
 from cifar.audit.pool import SPLITS, shrunk
 from cifar.files import ownership
-from cifar.images.overlay import draw_boxes, draw_mask
+from cifar.images.overlay import draw_targets
 from cifar.runtime.paths import COMMAND
 
 GROUPS, MEMBERS = 40, 8
@@ -96,11 +96,7 @@ def _odd(findings: Findings, found: Mapping[str, np.ndarray], what: str) -> Iter
 
 def _picture(findings: Findings, number: int, note: str = "") -> Picture:
     pool = findings.pool
-    image, targets = pool.image(number), pool.targets(number)
-    if "boxes" in targets:
-        image = draw_boxes(image, targets["boxes"], targets["classes"], pool.dataset.class_names)
-    elif "mask" in targets:
-        image = draw_mask(image, targets["mask"], pool.dataset.class_names)
+    image = draw_targets(pool.image(number), pool.targets(number), pool.dataset.class_names)
     name = f"{pool.ids[number]} ({SPLITS[pool.split[number]]})"
     label = findings.label(number)
     return Picture(html.png(shrunk(image[None], SIDE)[0]), f"{label} · {name}" if label else name, note)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
 from cifar.audit.findings import Findings
 from cifar.audit.pool import SPLITS
+from cifar.interfaces import Split
 from cifar.runtime import terminal
 
 EXAMPLES = 5
@@ -51,7 +52,7 @@ def class_counts(findings: Findings) -> list[list[str]]:
     """The number of images, or of objects, of each class in each split."""
     names = findings.pool.dataset.class_names
     rows = [["class", *SPLITS]]
-    counts = [_counts(part.targets, len(names)) for part in findings.pool.parts]
+    counts = [_counts(part, len(names)) for part in findings.pool.parts]
     rows += [[name, *(f"{count[k]:,}" for count in counts)] for k, name in enumerate(names)]
     return rows
 
@@ -87,20 +88,19 @@ def _labels(findings: Findings) -> list[str]:
 
 def _balance(findings: Findings) -> list[str]:
     names = findings.pool.dataset.class_names
-    counts = _counts(findings.pool.parts[0].targets, len(names))
+    counts = _counts(findings.pool.parts[0], len(names))
     ratio = counts.max() / max(counts.min(), 1)
     least, most = int(counts.argmin()), int(counts.argmax())
     details = f"in training: {names[least]} {counts[least]:,} to {names[most]} {counts[most]:,}"
     return ["largest to smallest class", f"{ratio:.1f}", details + ("; unbalanced" if ratio >= UNBALANCED else "")]
 
 
-def _counts(targets: Mapping[str, np.ndarray], classes: int) -> np.ndarray:
-    """The number (classes,) of images with each label, of objects of each class, or of images with it in the mask."""
-    if "label" in targets:
-        return np.bincount(targets["label"], minlength=classes)
+def _counts(split: Split, classes: int) -> np.ndarray:
+    """The number (classes,) of objects of each class, or of images with it if the data have no boxes."""
+    targets = split.targets
     if "classes" in targets:
         return np.bincount(targets["classes"][targets["classes"] >= 0], minlength=classes)
-    return np.array([(targets["mask"] == k + 1).any(axis=(1, 2)).sum() for k in range(classes)])
+    return split.images_by_class(classes)
 
 
 def _line(findings: Findings, images: np.ndarray) -> str:

@@ -111,7 +111,7 @@ PRUNERS = Registry("hydra/sweeper/pruner", "cifar.search.pruners", BuilderSettin
 
 ALL = (DATASETS, TASKS, MODELS, AUGMENTATIONS, OPTIMIZERS, SCHEDULES, AVERAGING, CALLBACKS, SAMPLERS, PRUNERS)
 
-KINDS = ("classification", "detection", "segmentation")
+KINDS = ("classification", "multilabel", "detection", "segmentation")
 LOSSES = {kind: Registry("loss", f"cifar.tasks.losses.{kind}", BuilderSettings) for kind in KINDS}
 """What `task.loss` chooses from; in detection `task.box_loss`."""
 METRICS = {kind: Registry("metric", f"cifar.metrics.choices.{kind}", BuilderSettings) for kind in KINDS}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cifar.data.splits import rank_in_class
+from cifar.data.splits import rank_in_class, strata
 from cifar.interfaces import Dataset, Split
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
@@ -30,7 +30,7 @@ def cut(dataset: Dataset, folds: int, fold: int, seed: int) -> Dataset:
     it chooses the images in `splits.stratified_split`. Raises `InputError` if a class has fewer images than folds.
     """
     images = joined(dataset.train, dataset.val)
-    labels = images.targets.get("label", np.zeros(len(images), np.int64))
+    labels = strata(images)
     counts = np.bincount(labels)
     if (smallest := int(counts[counts > 0].min())) < folds:
         raise InputError(f"data.folds={folds}: a class has {smallest} images; accepted: 2 to {smallest}")

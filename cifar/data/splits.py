@@ -61,6 +61,26 @@ def test_only(name: str, test: Split, class_names: Sequence[str], limit: int | N
     return Dataset(name, none, none, test.take(subset(test.targets["label"], limit)), tuple(class_names))
 
 
+def strata(split: Split) -> np.ndarray:
+    """Return the group of each image, int64 (n,), whose share is the same in each part of a stratified split."""
+    if "label" in split.targets:
+        return split.targets["label"]
+    if "labels" in split.targets:
+        return rarest_class(split.targets["labels"])
+    return np.zeros(len(split), np.int64)
+
+
+def rarest_class(labels: np.ndarray) -> np.ndarray:
+    """Return for each image its class that the fewest images have, int64 (n,), given `labels` bool (n, classes).
+
+    It is the number of classes for an image without any. Splits stratified by it keep the proportion of rare classes,
+    like iterative stratification, which distributes rare classes first (Sechidis et al., "On the Stratification of
+    Multi-Label Data", 2011).
+    """
+    rank = np.where(labels, labels.sum(axis=0), len(labels) + 1)
+    return np.where(labels.any(axis=1), rank.argmin(axis=1), labels.shape[1])
+
+
 def subset(labels: np.ndarray, limit: int | None) -> np.ndarray:
     """Return sorted positions of at most `limit` images; all for None.
 

@@ -29,7 +29,8 @@ def matched(other: Dataset, own: Sequence[str], names: Mapping[str, str]) -> Spl
         split = split if len(kept) == len(split) else split.take(kept)
     if not len(split):
         raise InputError(f"data={other.name}: no test image has a class of the run")
-    return Split(split.images, {name: _converted(name, target, numbers, own) for name, target in split.targets.items()})
+    targets = {name: _converted(name, target, numbers, own) for name, target in split.targets.items()}
+    return Split(split.images, targets, split.ids)
 
 
 def _number(name: str, data: str, own: Sequence[str], names: Mapping[str, str]) -> int:
@@ -51,7 +52,7 @@ def _converted(name: str, target: np.ndarray, numbers: np.ndarray, own: Sequence
     match name:
         case "label":
             return numbers[target]
-        case "soft_label":
+        case "soft_label" | "labels":
             columns = np.zeros((len(target), len(own)), target.dtype)
             for number, column in zip(numbers, target.T, strict=True):
                 if number >= 0:

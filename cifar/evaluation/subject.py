@@ -13,7 +13,7 @@ from cifar.config.overrides import with_data
 from cifar.config.settings import Settings, Views
 from cifar.evaluation.classes import matched
 from cifar.evaluation.published import Published
-from cifar.interfaces import Dataset
+from cifar.interfaces import Dataset, Split
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import load_tensorflow
 from cifar.tracking import queries
@@ -118,13 +118,11 @@ def on_other(run: StoredRun, settings: Settings, other: Dataset, names: Mapping[
     if other.test.images.shape[1:] != stand_in.image_shape:
         there, here = ("×".join(map(str, shape)) for shape in (other.test.images.shape[1:], stand_in.image_shape))
         raise InputError(f"data={other.name}: images are {there}; accepted: {here}, as those of the run")
+    targets = {name: target for name, target in stand_in.train.targets.items() if name in other.test.targets}
+    stand_in = replace(stand_in, name=other.name, train=Split(stand_in.train.images, targets))
     experiment = Experiment.prepare(settings, stand_in)
-    if missing := set(experiment.task.targets) - set(other.test.targets):
-        raise InputError(
-            f"data={other.name}: its images have no {', '.join(sorted(missing))}, which the run's task needs"
-        )
     test = matched(other, stand_in.class_names, names)
-    return replace(experiment, dataset=replace(stand_in, name=other.name, test=test))
+    return replace(experiment, dataset=replace(stand_in, test=test))
 
 
 def check_prefix(prefix: str, run: StoredRun, source: Mapping[str, Any]) -> None:

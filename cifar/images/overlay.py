@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cifar.interfaces import VOID
@@ -97,6 +97,13 @@ def draw_mask(image: np.ndarray, mask: np.ndarray, class_names: Sequence[str]) -
                 left, top = int(column) + columns.start, int(row) + rows.start
                 _label(draw, class_names[value - 1], value - 1, left, top, canvas, centered=True)
     return np.asarray(picture)
+
+
+def draw_targets(image: np.ndarray, targets: Mapping[str, np.ndarray], class_names: Sequence[str]) -> np.ndarray:
+    """Draw the boxes of an image, or its mask if it has no boxes; other targets cannot be drawn."""
+    if "boxes" in targets:
+        return draw_boxes(image, targets["boxes"], targets["classes"], class_names)
+    return draw_mask(image, targets["mask"], class_names) if "mask" in targets else image
 
 
 def draw_heatmap(image: np.ndarray, heat: np.ndarray) -> np.ndarray:

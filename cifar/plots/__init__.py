@@ -4,14 +4,14 @@ Figures are built without pyplot: no window, no global state, and a figure is fr
 title states its main result.
 """
 
-from cifar.plots.comparison import COLORS, class_accuracies, overlaid_curves, svg
+from cifar.plots.comparison import COLORS, class_accuracies, overlaid_curves, png, svg
 from cifar.plots.corruptions import corruption_table
 from cifar.plots.curves import learning_curves
 from cifar.plots.detection import found_and_true, precision_recall
 from cifar.plots.evaluation import confusion_matrix, per_class_bars, reliability_change, reliability_diagram
-from cifar.plots.images import augmented_sheet, confident_mistakes, image_sheet
+from cifar.plots.images import augmented_sheet, confident_mistakes, image_sheet, wrong_labels
 from cifar.plots.masks import mask_sheet
-from cifar.plots.style import DPI, WIDTH
+from cifar.plots.style import DPI, WIDTH, short
 
 __all__ = [
     "COLORS",
@@ -28,8 +28,11 @@ __all__ = [
     "mask_sheet",
     "overlaid_curves",
     "per_class_bars",
+    "png",
     "precision_recall",
     "reliability_change",
     "reliability_diagram",
+    "short",
     "svg",
+    "wrong_labels",
 ]

@@ -11,7 +11,7 @@ from cifar.plots.images import draw_image
 from cifar.plots.style import GRAY, GRID, SMALL, TEXT, WIDTH, best_and_worst, new_figure, short
 
 CURVES = 10  # maximum number of named curves
-GAP = 0.25  # inches between images
+GAP = 0.35  # inches between images, on average
 
 
 def precision_recall(precision: np.ndarray, class_names: Sequence[str]) -> Figure:
@@ -56,7 +56,7 @@ def _mean_first(ax):
 
 
 def found_and_true(rows: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, str]]], title: str) -> Figure:
-    """Pairs of images, objects above detections: a row of pairs per key, each pair with a caption.
+    """Pairs of images, objects above detections: a row of pairs per key, each pair with a caption of two lines.
 
     Images are uint8 (height, width, 1 or 3), of any size each.
     """
@@ -72,5 +72,6 @@ def found_and_true(rows: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, str
             for ax, image in ((above, true), (below, predicted)):
                 draw_image(ax, image)
             above.set_title(f"{name}: objects" if column == 0 else "objects", fontsize=SMALL, color=GRAY, loc="left")
-            below.set_title(f"detections, {caption}", fontsize=SMALL, loc="left")
+            lines = [short(line, 34) for line in f"detections, {caption}".splitlines()]
+            below.set_title("\n".join(lines), fontsize=SMALL, loc="left")
     return figure

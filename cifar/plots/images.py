@@ -18,9 +18,10 @@ def confident_mistakes(
     predicted: np.ndarray,
     confidence: np.ndarray,
     class_names: Sequence[str],
+    ids: Sequence[str] | None = None,
     count: int = 25,
 ) -> Figure:
-    """The `count` wrong predictions of highest confidence, each titled "true → predicted, confidence".
+    """The `count` wrong predictions of highest confidence, each titled "true → predicted, confidence", and its id.
 
     `images` is uint8 (n, height, width, 1 or 3); `labels` and `predicted` are (n,) int class indices, `confidence` (n,)
     is the probability of the predicted class.
@@ -28,11 +29,43 @@ def confident_mistakes(
     wrong = np.flatnonzero(np.asarray(labels) != np.asarray(predicted))
     worst = wrong[np.argsort(-np.asarray(confidence)[wrong], kind="stable")][:count]
     names = [short(name, 13) for name in class_names]
-    titles = [f"{names[labels[i]]} → {names[predicted[i]]}\n{100 * confidence[i]:.1f} %" for i in worst]
+    titles = [f"{names[labels[i]]} → {names[predicted[i]]}\n{100 * confidence[i]:.1f} %{_file(ids, i)}" for i in worst]
     title = f"The {len(worst)} most confident of {len(wrong)} mistakes in {len(labels)} images: true → predicted"
     if len(worst) == len(wrong):
         title = f"All {len(wrong)} mistakes in {len(labels)} images: true → predicted"
     return image_sheet(images[worst], titles, title if len(wrong) else f"No mistakes in {len(labels)} images")
+
+
+def wrong_labels(
+    images: np.ndarray,
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    ids: Sequence[str] | None = None,
+    count: int = 25,
+) -> Figure:
+    """The `count` images with the most confident wrong labels, each titled by its worst one, and its id.
+
+    `images` is uint8 (n, height, width, 1 or 3); `truth` and `predicted` are bool (n, classes).
+    """
+    error = np.where(truth != predicted, np.abs(truth - probabilities), 0)
+    label, wrong = error.argmax(axis=1), np.flatnonzero(error.any(axis=1))
+    worst = wrong[np.argsort(-error.max(axis=1)[wrong], kind="stable")][:count]
+    titles = [
+        f"{short(class_names[label[i]], 13)} {'missed' if truth[i, label[i]] else 'wrong'}\n"
+        f"{100 * probabilities[i, label[i]]:.1f} %{_file(ids, i)}"
+        for i in worst
+    ]
+    title = f"The {len(worst)} most confident of {len(wrong)} images with wrong labels, of {len(truth)} images"
+    if len(worst) == len(wrong):
+        title = f"All {len(wrong)} images with wrong labels, of {len(truth)} images"
+    return image_sheet(images[worst], titles, title if len(wrong) else f"No wrong labels in {len(truth)} images")
+
+
+def _file(ids: Sequence[str] | None, i: int) -> str:
+    """A line of a title for the id of an image, shortened to the width of an image of a sheet."""
+    return "" if ids is None else f"\n{short(str(ids[i]), 34)}"
 
 
 def image_sheet(images: np.ndarray, titles: Sequence[str] | None = None, title: str = "", columns: int = 5) -> Figure:
@@ -40,7 +73,8 @@ def image_sheet(images: np.ndarray, titles: Sequence[str] | None = None, title: 
     _, height, width, _ = images.shape
     rows = max(1, math.ceil(len(images) / columns))
     cell = WIDTH / columns * height / width if len(images) else 0
-    figure, axes = new_figure(title, 0.6 + rows * (cell + 0.35), rows, columns)
+    lines = max((text.count("\n") + 1 for text in titles or ()), default=0)
+    figure, axes = new_figure(title, 0.6 + rows * (cell + max(0.35, 0.16 * lines + 0.03)), rows, columns)
     for ax in axes.flat:
         ax.axis("off")
     for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):

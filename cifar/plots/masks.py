@@ -45,7 +45,7 @@ def mask_sheet(
             ax.imshow(panel, interpolation="auto")
             ax.axis("off")
             ax.set_title(head, fontsize=SMALL)
-        row_axes[0].set_title(row_title, fontsize=SMALL, loc="left")
+        row_axes[0].set_title(short(row_title, 38), fontsize=SMALL, loc="left")
     handles = [Patch(color=color, label=label) for label, color in ERRORS.items()]
     figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), frameon=False, fontsize=TEXT)
     return figure

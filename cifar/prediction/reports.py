@@ -126,8 +126,9 @@ def as_json(answered: Answered) -> dict[str, Any]:
 
 
 def summary(answer: Sequence[Mapping[str, Any]]) -> str:
-    """Return the first entries of an answer in a line: `cat 97.1 %, dog 2.0 %`."""
-    shown = [f"{entry['class']} {_share(entry):.1%}".replace("%", " %") for entry in answer[:SHOWN]]
+    """Return the first entries of an answer in a line, those that are predicted: `cat 97.1 %, dog 2.0 %`."""
+    found = [entry for entry in answer if entry.get("predicted", True)]
+    shown = [f"{entry['class']} {_share(entry):.1%}".replace("%", " %") for entry in found[:SHOWN]]
     return ", ".join(shown) or "nothing"
 
 

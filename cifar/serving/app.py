@@ -122,7 +122,7 @@ def build(service: Service) -> FastAPI:
         about = {"model": chosen.name, "run": chosen.run.id}
         if chosen.task.is_dense:
             drawn = partial(chosen.task.draw, image, {name: values[0] for name, values in predictions.items()})
-        elif not chosen.task.is_classifier:
+        elif not chosen.task.explains_classes:
             raise HTTPException(422, f"model {chosen.name}: its task has neither classes nor positions to show")
         else:
             k = _class(class_name, chosen) if class_name is not None else int(predictions["probabilities"][0].argmax())

@@ -53,7 +53,7 @@ class Model:
             self._function(tf.zeros((size, *self.image_shape), tf.uint8))
         bounds: dict[str, Any] = {"max_size": limits.max_batch, "max_wait": limits.max_wait, "max_queue": limits.queue}
         self.batcher = Batcher(self._compute, **bounds)
-        if self.task.is_classifier:
+        if self.task.explains_classes:
             self.explainer = Batcher(explaining.explainer(network), **bounds)
 
     def columns(self, outputs: Any) -> dict[str, list[Any]]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from cifar.config.builders import ClassifierSettings
 from cifar.config.registry import LOSSES, TASKS
 from cifar.config.schema import NonNegativeFloat, Rate
-from cifar.interfaces import Dataset, Evaluation, Task
+from cifar.interfaces import Dataset, Evaluation, Split, Task
 from cifar.metrics.choices import measured
-from cifar.nn import blocks
+from cifar.nn.classifier import with_classifier
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras, np, tf
 from cifar.runtime.terminal import printable, table
@@ -70,25 +70,6 @@ def _weights(given: str | list[float], dataset: Dataset) -> list[float] | None:
     return given
 
 
-def probabilities(x: keras.KerasTensor, classes: int, settings: ClassifierSettings) -> keras.KerasTensor:
-    """Map features (n, height, width, channels) to probabilities (n, classes)."""
-    pool = {
-        "flatten": keras.layers.Flatten,
-        "average": keras.layers.GlobalAveragePooling2D,
-        "max": keras.layers.GlobalMaxPooling2D,
-    }
-    x = pool[settings.pooling]()(x)
-    for units in settings.units:
-        x = keras.layers.Dense(units, activation="relu")(x)
-        x = blocks.dropout(settings.dropout)(x)
-    if settings.scale != 1:
-        x = keras.layers.Rescaling(settings.scale, dtype="float32")(x)
-    dense = keras.layers.Dense(
-        classes, activation="softmax", use_bias=settings.bias, dtype="float32", name="probabilities"
-    )
-    return dense(x)
-
-
 class Classification(Task):
     """Targets `label` (n,) int64; outputs (n, classes) float32 probabilities."""
 
@@ -96,6 +77,7 @@ class Classification(Task):
     metric_names = ("accuracy",)
     main_metric = "accuracy"
     is_dense = False
+    explains_classes = True
     is_classifier = True
 
     def __init__(
@@ -115,9 +97,7 @@ class Classification(Task):
         self.classifier = classifier
 
     def model(self, backbone):
-        deepest = max(backbone.output, key=lambda level: int(level[1:]))
-        outputs = probabilities(backbone.output[deepest], len(self.class_names), self.classifier)
-        return keras.Model(backbone.input, outputs, name=f"{backbone.name}_classifier")
+        return with_classifier(backbone, len(self.class_names), self.classifier)
 
     def encode(self, targets):
         return tf.one_hot(targets["label"], len(self.class_names))
@@ -167,14 +147,14 @@ class Classification(Task):
             tables={
                 "classification_report.txt": "\n".join([_as_text(report), *notes]),
                 "classification_report.json": report,
-                "predictions.csv": self._rows(outputs, labels),
+                "predictions.csv": self._rows(outputs, split),
             },
             figures={
                 "confusion_matrix": lambda: plots.confusion_matrix(matrix, self.class_names),
                 "per_class": lambda: plots.per_class_bars(shown, list(shown)),
                 "reliability": lambda: plots.reliability_diagram(confidence, predicted == labels),
                 "confident_mistakes": lambda: plots.confident_mistakes(
-                    split.images, labels, predicted, confidence, self.class_names
+                    split.images, labels, predicted, confidence, self.class_names, split.ids
                 ),
             },
             notes=notes,
@@ -215,20 +195,17 @@ class Classification(Task):
                 f"{most_frequent:.4f}"
             ]
         never = [self.class_names[k] for k in np.setdiff1d(labels, predicted)]
-        return [f"never predicted: {_listed(never)}"] if never else []
+        return [f"never predicted: {listed(never)}"] if never else []
 
     def _notes(self, report: Mapping[str, Any]) -> list[str]:
-        missing = [name for name, row in report["classes"].items() if not row["support"]]
-        if not missing:
-            return []
-        count = len(self.class_names)
-        return [f"macro averages cover {count - len(missing)} of {count} classes: no test images of {_listed(missing)}"]
+        return coverage([name for name, row in report["classes"].items() if not row["support"]], len(self.class_names))
 
-    def _rows(self, outputs: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
-        predicted = outputs.argmax(axis=1)
+    def _rows(self, outputs: np.ndarray, split: Split) -> list[dict[str, Any]]:
+        labels, predicted = split.targets["label"], outputs.argmax(axis=1)
         return [
             {
                 "index": index,
+                "image": split.name(index),
                 "label": self.class_names[label],
                 "predicted": self.class_names[guess],
                 "correct": bool(label == guess),
@@ -239,7 +216,14 @@ class Classification(Task):
         ]
 
 
-def _listed(names: list[str]) -> str:
+def coverage(missing: list[str], classes: int) -> list[str]:
+    """A note about the macro averages if some of the `classes` are `missing` in the test images."""
+    if not missing:
+        return []
+    return [f"macro averages cover {classes - len(missing)} of {classes} classes: no test images of {listed(missing)}"]
+
+
+def listed(names: list[str]) -> str:
     """The first few of the names."""
     return ", ".join(map(printable, names[:MAX_NAMED])) + (", …" if len(names) > MAX_NAMED else "")
 

@@ -126,9 +126,9 @@ class TestEvaluate:
         found = {"probabilities": np.array([[0.9, 0.1], [0.25, 0.75]], "float32")}
         rows = Classification(("cat", "dog")).evaluate(found, split([0, 0])).tables["predictions.csv"]
         assert rows == [
-            {"index": 0, "label": "cat", "predicted": "cat", "correct": True, "confidence": 0.9,
+            {"index": 0, "image": "0", "label": "cat", "predicted": "cat", "correct": True, "confidence": 0.9,
              "label_probability": 0.9},
-            {"index": 1, "label": "cat", "predicted": "dog", "correct": False, "confidence": 0.75,
+            {"index": 1, "image": "1", "label": "cat", "predicted": "dog", "correct": False, "confidence": 0.75,
              "label_probability": 0.25},
         ]  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from cifar.data.splits import rarest_class
 from cifar.interfaces import VOID
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
@@ -12,16 +13,11 @@ from cifar.runtime.terminal import unescaped
 
 
 def rarest(classes: Sequence[np.ndarray], count: int) -> list[int]:
-    """Return for each image the class that occurs in the fewest images; `count` for an image without objects.
-
-    Splits stratified by it keep the proportion of rare classes, like iterative stratification, which distributes rare
-    classes first (Sechidis et al., "On the Stratification of Multi-Label Data", 2011).
-    """
+    """Return for each image the class that occurs in the fewest images; `count` for an image without objects."""
     present = np.zeros((len(classes), count), bool)
     for row, labels in enumerate(classes):
         present[row, labels] = True
-    rank = np.where(present, present.sum(axis=0), len(classes) + 1)
-    return np.where(present.any(axis=1), rank.argmin(axis=1), count).tolist()
+    return rarest_class(present).tolist()
 
 
 def checked_classes(names: Sequence[str], where: object) -> tuple[str, ...]:

@@ -13,12 +13,12 @@ def check_classes(dataset: Dataset, where: object) -> None:
     Raises `InputError` about `where` if a class has no image, or none of the classes any object or pixel; warns of
     classes without objects or pixels if others have some.
     """
-    for target, unit in (("label", "image"), ("classes", "box"), ("mask", "pixel of a mask")):
+    for target, unit in (("label", "image"), ("labels", "image"), ("classes", "box"), ("mask", "pixel of a mask")):
         if target not in dataset.train.targets:
             continue
         counts = _counts(dataset.train, target, len(dataset.class_names))
         missing = [name for name, count in zip(dataset.class_names, counts, strict=True) if not count]
-        if missing and (target == "label" or len(missing) == len(counts)):
+        if missing and (unit == "image" or len(missing) == len(counts)):
             raise InputError(
                 f"{where}: no training {unit} of {_listed(missing)}; accepted: at least one{_values(dataset, target)}"
             )
@@ -28,6 +28,8 @@ def check_classes(dataset: Dataset, where: object) -> None:
 
 def _counts(split: Split, target: str, classes: int) -> np.ndarray:
     """Number of images, objects or pixels of each class."""
+    if target == "labels":
+        return split.targets[target].sum(axis=0)
     values = split.targets[target].ravel()
     if target == "mask":
         return np.bincount(values, minlength=classes + 1)[1 : classes + 1]

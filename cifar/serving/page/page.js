@@ -68,7 +68,7 @@ function sentence(text) {
   return readable[0].toUpperCase() + readable.slice(1) + (readable.endsWith(".") ? "" : ".");
 }
 
-const isClassifier = () => model.task === "classification";
+const isClassifier = () => ["classification", "multilabel"].includes(model.task);
 const query = (more = {}) => `?${new URLSearchParams({model: model.name, ...more})}`;
 
 async function start() {
@@ -146,8 +146,10 @@ function showAnswer(answer, milliseconds) {
   const rows = answer.map((entry) => ({name: entry.class, value: entry.probability ?? entry.score ?? entry.share}))
     .filter(({name}) => isClassifier() || name !== "background");
   const names = [...new Set(rows.map(({name}) => name))].join(", ");
-  const title = isClassifier() ? rows[0].name : names || "Nothing found";
-  const detail = isClassifier() ? `${percent(rows[0].value)} confidence · ` : names && ("share" in answer[0] ? "shares of the image · " : "scores · ");
+  const predicted = answer.filter((entry) => entry.predicted).map((entry) => entry.class).join(", ");
+  const isSingle = model.task === "classification";
+  const title = isSingle ? rows[0].name : isClassifier() ? predicted || "None of the classes" : names || "Nothing found";
+  const detail = isClassifier() ? (isSingle ? `${percent(rows[0].value)} confidence · ` : "") : names && ("share" in answer[0] ? "shares of the image · " : "scores · ");
   $("said").replaceChildren(element("b", title), element("span", `${detail}answered in ${Math.max(1, Math.round(milliseconds))} ms`));
   $("classes").replaceChildren(...rows.map(row));
   $("beneath").hidden = false;

@@ -150,6 +150,10 @@ class Detection(Task):
             tables={
                 "average_precision.csv": scores.by_class(self.class_names),
                 "predictions.json": detections,
+                "images.csv": [
+                    {"index": index, "image": split.name(index), "quality": round(float(quality), 6)}
+                    for index, quality in enumerate(matches.quality)
+                ],
             },
             figures={
                 "precision_recall": lambda: plots.precision_recall(scores.precision, self.class_names),
@@ -181,7 +185,8 @@ class Detection(Task):
         rows = {
             name: [
                 (drawn(index, split.targets, ("boxes", "classes")),
-                 drawn(index, predictions, ("boxes", "classes", "scores")), f"quality {quality[index]:.2f}")
+                 drawn(index, predictions, ("boxes", "classes", "scores")),
+                 f"quality {quality[index]:.2f}\n{split.name(index)}")
                 for index in indices
             ]
             for name, indices in chosen.items()

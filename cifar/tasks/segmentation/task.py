@@ -157,7 +157,8 @@ class Segmentation(Task):
             tables={
                 "per_class.txt": table([list(rows[0]), *(map(_cell, row.values()) for row in rows)], columns=120),
                 "per_class.csv": rows,
-                "images.csv": [{"index": index, "accuracy": round(float(right), 6), "mean_iou": round(float(iou), 6)}
+                "images.csv": [{"index": index, "image": split.name(index), "accuracy": round(float(right), 6),
+                                "mean_iou": round(float(iou), 6)}
                                for index, (right, iou) in enumerate(images)],
             },
             figures={
@@ -189,7 +190,7 @@ class Segmentation(Task):
         return {
             f"masks_{name}": functools.partial(
                 plots.mask_sheet, split.images[index], split.targets["mask"][index], predicted[index],
-                self.class_names[1:], [f"test image {number}: mean IoU {iou[number]:.3f}" for number in index],
+                self.class_names[1:], [f"{split.name(number)}: mean IoU {iou[number]:.3f}" for number in index],
                 titles[name],
             )
             for name, index in chosen.items()
