@@ -5,7 +5,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header 
 MAIN := .venv/.main
 DEV := .venv/.dev
 
-.PHONY: quickstart dev test test-slow lint coverage lock wheel
+.PHONY: quickstart dev test test-slow settings lint coverage lock wheel
 
 quickstart: $(MAIN)
 	$(BIN)/python run.py experiment=quickstart
@@ -25,6 +25,11 @@ coverage: $(DEV)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage html --quiet
 	$(BIN)/coverage report --skip-covered
+
+# What is made from the settings of the code: a page of the documentation, and a schema for editors.
+settings: $(DEV)
+	$(BIN)/python -m cifar settings --markdown > docs/settings.md
+	$(BIN)/python -m cifar settings --json-schema > conf/schema.json
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -75,4 +75,9 @@ if __name__ == "__main__":
     output.drop_unread()
     with ExitCodes(), hydra_errors.one_line_errors():
         sys.argv[1:] = overrides.composable(sys.argv[1:])
-        main()
+        if {"--help", "-h", "--version"} & {*sys.argv[1:]}:
+            from cifar.reference import help
+
+            help.answer(sys.argv[1:])
+        else:
+            main()

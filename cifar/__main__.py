@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import runpy
 import sys
 
@@ -16,19 +15,16 @@ from cifar.evaluation import command as evaluation
 from cifar.export import command as exporting
 from cifar.inspection import command as inspection
 from cifar.prediction import command as prediction
+from cifar.reference import command as reference
 from cifar.reproduction import command as reproduction
 from cifar.runtime import output, paths
 from cifar.runtime.errors import ExitCodes, InputError
 from cifar.serving import command as serving
 
-SHOWN = "CIFAR_RUN"
-"""The variable from which `conf/config.yaml` has the command that `--help` shows."""
-
 
 def main() -> None:
     if sys.argv[1:2] == ["run"]:  # Hydra reads the arguments
         del sys.argv[1]
-        os.environ[SHOWN] = paths.RUN
         runpy.run_path(str(paths.ROOT / "run.py"), run_name="__main__")
         return
     output.prepare()
@@ -98,6 +94,10 @@ def argument_parser() -> argparse.ArgumentParser:
     command = add("reproduce", "train a finished run again, and compare weights and metrics")
     reproduction.add_arguments(command)
     command.set_defaults(run=reproduction.reproduce)
+
+    command = add("settings", "all settings of all choices with their meaning; or those that have to do with a word")
+    reference.add_arguments(command)
+    command.set_defaults(run=reference.settings)
 
     command = add("sync", "send the runs that were recorded here while their server was away")
     command.set_defaults(run=sync)

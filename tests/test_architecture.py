@@ -19,7 +19,7 @@ LAYERS = (
     {"runtime"},
     {"files"},
     {"config"},
-    {"interfaces"},
+    {"interfaces", "reference"},
     {"augmentation", "distributed", "images", "metrics", "optim", "search"},
     {"data", "nn", "plots"},
     {"models", "tasks"},

@@ -24,8 +24,9 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "benchmarks" / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name != "settings.md"),
 ]
+"""All but docs/settings.md, which is made from the code."""
 PLACEHOLDERS = {"DIR": "/dir", "FILE": "file", "RUN_ID": "abcd", "LAYER": "conv", "HOST": "host", "NAME": "name"}
 NO_SETTINGS = (".txt", ".json", ".h5", ".keras", ".onnx", ".tflite", ".yaml", "model.predict")
 """Ends of names of files and methods, which look like settings."""

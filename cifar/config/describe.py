@@ -1,29 +1,31 @@
 """Descriptions of settings.
 
 The text of a setting is the comment on its line of the YAML file that states it, or, where many files state the same
-record (`model.classifier`), the description of the record's field. Its type is that of the field.
+record (`model.classifier`), the description of the record's field. Its type is that of the field, or where there is no
+record, as for launchers, that of the value.
 """
 
 from __future__ import annotations
 
-import functools
+import json
 import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-import yaml
 from annotated_types import Ge, Gt, Le, Lt
-from omegaconf import OmegaConf
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from cifar.config import choices, yaml_comments
 from cifar.config.hydra_errors import SEVERAL
-from cifar.config.registry import Registry
 from cifar.config.settings import Settings
 from cifar.runtime.paths import CONF
 
 REQUIRED = "???"
+TYPES = {int: "integer", float: "number", str: "text", bool: "true/false", Any: ""}
+OWN_KEYS = ("name", "builder", "defaults", "_target_")
+"""Keys of a choice's file that are no settings."""
 
 
 class Description(NamedTuple):
@@ -37,49 +39,57 @@ class Description(NamedTuple):
     default: Any
     """As the YAML file states it; `REQUIRED` if it must be given."""
 
+    @property
+    def default_text(self) -> str:
+        """The default value as it is typed."""
+        if isinstance(self.default, str):
+            return self.default
+        return json.dumps(self.default, ensure_ascii=False, separators=(",", ":"))
+
+    @property
+    def accepted(self) -> str:
+        """Type and bounds, or the accepted names."""
+        kinds = [kind for kind in self.type.split(" or ") if kind not in ("name", "null")]
+        found = ", ".join([*self.choices, " or ".join(kinds)] if kinds else self.choices)
+        return " ".join(filter(None, [found, self.bounds, "or null" * ("null" in self.type)]))
+
 
 def of_root() -> dict[str, Description]:
     """The settings that belong to no choice of a group, by dotted key: those of `conf/config.yaml`."""
-    return _described(CONF / "config.yaml", Settings)
+    return {
+        key: one for key, one in _described(CONF / "config.yaml", Settings).items() if key.partition(".")[0] != "hydra"
+    }
 
 
-def of_choice(registry: Registry[Any], name: str) -> dict[str, Description]:
+def of_choice(group: str, name: str) -> dict[str, Description]:
     """The settings of the choice `name` of a group, by dotted key below it."""
-    above = (name,) if registry.group in SEVERAL else ()
-    return _described(CONF / registry.group / f"{name}.yaml", registry.record(name), above)
+    registry = choices.REGISTRIES.get(group)
+    if registry is None:
+        return _described(choices.path(group, name), None) if group.startswith("hydra/") else {}
+    builder = choices.builder(group, name)
+    if builder not in registry.names():
+        return {}
+    return _described(choices.path(group, name), registry.record(builder), (name,) if group in SEVERAL else ())
 
 
-def _described(path: Path, record: type[BaseModel], above: tuple[str, ...] = ()) -> dict[str, Description]:
-    text = path.read_text()
-    comments, stated = _comments(text), OmegaConf.to_container(OmegaConf.create(text))
+def key(group: choices.Group, choice: str, name: str) -> str:
+    """The dotted key, as it is typed, of the setting `name` of a choice."""
+    return ".".join([group.key, *([choice] if group.name in SEVERAL else []), name])
+
+
+def _described(path: Path, record: type[BaseModel] | None, above: tuple[str, ...] = ()) -> dict[str, Description]:
     found = {}
-    for keys, line in _leaves(yaml.compose(text, yaml.SafeLoader), ()):
-        default = functools.reduce(lambda node, key: node[key], keys, stated)
-        field = _field(record, keys[len(above) :]) if keys[: len(above)] == above else None
-        if field is not None:
-            name = ".".join(keys[len(above) :])
-            found[name] = Description(comments.get(line) or field.description or "", *_typed(field), default)
+    for keys, stated in yaml_comments.stated(path).items():
+        below = keys[len(above) :]
+        if keys[: len(above)] != above or not below or below[0] in OWN_KEYS:
+            continue
+        if record is None:
+            known = "" if stated.value is None else TYPES.get(type(stated.value), "")
+            found[".".join(below)] = Description(stated.comment, known, "", (), stated.value)
+        elif field := _field(record, below):
+            text = stated.comment or field.description or ""
+            found[".".join(below)] = Description(text, *_typed(field), stated.value)
     return found
-
-
-def _comments(text: str) -> dict[int, str]:
-    """The comments at the ends of lines of YAML, by line from 0."""
-    lines, ends = text.splitlines(), dict[int, int]()
-    for token in yaml.scan(text, yaml.SafeLoader):
-        if token.end_mark.column:
-            ends[token.end_mark.line] = max(token.end_mark.column, ends.get(token.end_mark.line, 0))
-    rest = {line: lines[line][end:].strip() for line, end in ends.items() if line < len(lines)}
-    return {line: comment.removeprefix("#").strip() for line, comment in rest.items() if comment.startswith("#")}
-
-
-def _leaves(node: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Keys and line, from 0, of each setting."""
-    for key, value in node.value:
-        keys = (*above, key.value)
-        if isinstance(value, yaml.MappingNode) and value.value:
-            yield from _leaves(value, keys)
-        else:
-            yield keys, key.start_mark.line
 
 
 def _field(record: Any, keys: tuple[str, ...]) -> FieldInfo | None:
@@ -117,8 +127,7 @@ def _name(annotation: Any) -> str:
         return f"list of {_name(arguments[0])}"
     if origin is dict:
         return "mapping"
-    known = {int: "integer", float: "number", str: "text", bool: "true or false", Any: "any value"}
-    return known.get(annotation, "settings")
+    return TYPES.get(annotation, "settings")
 
 
 def _bounds(annotation: Any, metadata: Any) -> Iterator[str]:

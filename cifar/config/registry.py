@@ -69,6 +69,10 @@ class Registry(Group, Generic[Record]):
             raise InputError(f"{where}.{key}={builder}: {message}")
         return self.record(builder).of(given, name or given.get("name", builder), where)
 
+    def builder(self, name: str) -> Builder:
+        """The builder called `name`, which is one of `names`."""
+        return self._builders[name]
+
     def literal(self) -> Any:
         """The type of a setting that is one of the names."""
         return Literal[tuple(self.registered())]

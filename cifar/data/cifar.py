@@ -73,7 +73,10 @@ def cifar10(seed: int, *, path: str | None, val_fraction: Share, limit: Positive
 
 @DATASETS.register
 def cifar100(seed: int, *, path: str | None, val_fraction: Share, limit: PositiveInt | None) -> Dataset:
-    """CIFAR-100 with its 100 fine labels, images (32, 32, 3); settings and errors are those of `cifar10`."""
+    """CIFAR-100 with its 100 fine labels, images (32, 32, 3).
+
+    Settings and errors are those of `cifar10`.
+    """
     return _dataset(CIFAR100, seed, path, val_fraction, limit)
 
 

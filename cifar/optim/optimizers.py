@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def adam(
     schedule: Schedule, *, lr: PositiveFloat, weight_decay: NonNegativeFloat, clip_norm: PositiveFloat | None
 ) -> keras.Optimizer:
-    """Kingma and Ba 2015, arXiv 1412.6980."""
+    """Adam (Kingma and Ba 2015, arXiv:1412.6980)."""
     return keras.optimizers.Adam(schedule(lr), weight_decay=weight_decay or None, global_clipnorm=clip_norm)
 
 
@@ -25,7 +25,7 @@ def adam(
 def adamw(
     schedule: Schedule, *, lr: PositiveFloat, weight_decay: NonNegativeFloat, clip_norm: PositiveFloat | None
 ) -> keras.Optimizer:
-    """Loshchilov and Hutter 2019, arXiv 1711.05101."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
     return keras.optimizers.AdamW(schedule(lr), weight_decay=weight_decay, global_clipnorm=clip_norm)
 
 
@@ -43,7 +43,10 @@ def muon(
     weight_decay: NonNegativeFloat,
     clip_norm: PositiveFloat | None,
 ) -> keras.Optimizer:
-    """Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; `head` names the last layers."""
+    """Muon: orthogonalized momentum (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon).
+
+    `head` names the last layers.
+    """
     from cifar.optim import muon as muons
 
     return muons.Muon(
@@ -63,7 +66,7 @@ def muon(
 def nadam(
     schedule: Schedule, *, lr: PositiveFloat, weight_decay: NonNegativeFloat, clip_norm: PositiveFloat | None
 ) -> keras.Optimizer:
-    """Dozat 2016, Incorporating Nesterov momentum into Adam."""
+    """Adam with Nesterov momentum (Dozat 2016)."""
     return keras.optimizers.Nadam(schedule(lr), weight_decay=weight_decay or None, global_clipnorm=clip_norm)
 
 
@@ -76,7 +79,7 @@ def rmsprop(
     weight_decay: NonNegativeFloat,
     clip_norm: PositiveFloat | None,
 ) -> keras.Optimizer:
-    """Tieleman and Hinton 2012, Coursera lecture 6.5."""
+    """RMSprop (Tieleman and Hinton 2012, Coursera lecture 6.5)."""
     return keras.optimizers.RMSprop(
         schedule(lr), momentum=momentum, weight_decay=weight_decay or None, global_clipnorm=clip_norm
     )
@@ -92,7 +95,7 @@ def sgd(
     weight_decay: NonNegativeFloat,
     clip_norm: PositiveFloat | None,
 ) -> keras.Optimizer:
-    """Stochastic gradient descent with (Nesterov's) momentum: Sutskever et al. 2013."""
+    """Stochastic gradient descent with (Nesterov's) momentum (Sutskever et al. 2013)."""
     return keras.optimizers.SGD(
         schedule(lr),
         momentum=momentum,

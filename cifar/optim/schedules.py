@@ -25,7 +25,7 @@ def constant() -> Schedule:
 
 @SCHEDULES.register
 def cosine(steps_per_epoch: int, epochs: int, *, warmup_epochs: NonNegativeFloat, final: UnitInterval) -> Schedule:
-    """Linear warmup, then cosine decay to `final` of the peak: Loshchilov and Hutter 2017, arXiv:1608.03983."""
+    """Linear warmup, then cosine decay to `final` of the peak (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
     if warmup_epochs >= epochs:
         raise InputError(
             f"schedule.warmup_epochs={warmup_epochs:g}: should be less than the number of epochs, {epochs}"
@@ -41,7 +41,7 @@ def cosine(steps_per_epoch: int, epochs: int, *, warmup_epochs: NonNegativeFloat
 def linear_warmup_decay(
     steps_per_epoch: int, epochs: int, *, warmup_fraction: Rate, initial: UnitInterval, final: UnitInterval
 ) -> Schedule:
-    """Linear warmup to the peak, then linear decay: Jordan 2024, arXiv:2404.00498."""
+    """Linear warmup to the peak, then linear decay (Jordan 2024, arXiv:2404.00498)."""
     steps = epochs * steps_per_epoch
     warmup = round(warmup_fraction * steps)
 
@@ -79,7 +79,7 @@ def exponential(steps_per_epoch: int, *, decay_rate: UnitInterval) -> Schedule:
 def onecycle(
     steps_per_epoch: int, epochs: int, *, warmup_fraction: Share, initial: UnitInterval, final: UnitInterval
 ) -> Schedule:
-    """Linear warmup to the peak, then cosine decay: Smith and Topin 2018, arXiv:1708.07120."""
+    """Linear warmup to the peak, then cosine decay (Smith and Topin 2018, arXiv:1708.07120)."""
     steps = epochs * steps_per_epoch
     warmup = max(1, round(warmup_fraction * steps))
     return lambda lr: keras.optimizers.schedules.CosineDecay(

@@ -22,7 +22,10 @@ Monitor = str
 
 @CALLBACKS.register
 def checkpoint(folder: Path, *, monitor: Monitor) -> keras.callbacks.Callback:
-    """Keeps the weights of the best epoch in `folder`; a write that fails leaves the earlier file whole."""
+    """Keep the weights of the best epoch.
+
+    They are in `folder`; a write that fails leaves the earlier file whole.
+    """
 
     class Checkpoint(keras.callbacks.ModelCheckpoint):
         best_epoch = 0
@@ -85,7 +88,7 @@ def reduce_lr(
 
 @CALLBACKS.register
 def csv_logger(folder: Path) -> keras.callbacks.Callback:
-    """Keeps `history.csv` in `folder`, a line an epoch."""
+    """Write `history.csv`, a line an epoch, to `folder`, from where it becomes an artifact of the run."""
     path = folder / "history.csv"
 
     def write(epoch, logs):
@@ -114,9 +117,9 @@ def terminate_on_nan() -> keras.callbacks.Callback:
 
 @CALLBACKS.register
 def prune(*, monitor: Monitor) -> keras.callbacks.Callback:
-    """Tells the trial that this run is of each epoch's value, and ends the run when its sweep's pruner says so.
+    """End a job of a search when its pruner says so.
 
-    In a run that is no job of such a sweep it does nothing.
+    It tells the trial of each epoch's value. In a run that is no job of such a sweep it does nothing.
     """
     if not (own := trial.current()):
         return keras.callbacks.Callback()

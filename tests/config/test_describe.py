@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cifar.config import describe
+from cifar.config import choices, describe
 from cifar.config.builders import parameters_of
 from cifar.config.describe import Description
-from cifar.config.registry import ALL, AUGMENTATIONS, DATASETS, MODELS, OPTIMIZERS, TASKS
+from cifar.config.registry import ALL
 
 BUILDERS = [
     pytest.param(registry, name, id=f"{registry.group}-{name}") for registry in ALL for name in registry.names()
@@ -18,9 +18,23 @@ COMPOSED = {"source"}
 
 @pytest.mark.parametrize(("registry", "name"), BUILDERS)
 def test_every_setting_of_a_builder_is_described(registry, name):
-    found = describe.of_choice(registry, name)
+    found = describe.of_choice(registry.group, name)
     assert {key.partition(".")[0] for key in found} >= {*parameters_of(registry.record(name).builder)[1]} - COMPOSED
-    assert [key for key, one in found.items() if not one.text] == []
+
+
+def test_every_group_choice_and_setting_is_described():
+    for group in choices.groups().values():
+        assert group.text
+        assert {*group.defaults} <= {*choices.names(group.name)}
+        for name in choices.names(group.name):
+            assert choices.text(group.name, name), name
+            assert [key for key, one in describe.of_choice(group.name, name).items() if not one.text] == []
+
+
+def test_choice_that_builds_on_another_has_its_settings_and_says_what_differs():
+    assert choices.text("model", "resnet110") == "resnet with depth=110"
+    assert describe.of_choice("model", "resnet18")["filters"].default == [64, 128, 256, 512]
+    assert describe.of_choice("model", "resnet18")["attention"] == describe.of_choice("model", "resnet")["attention"]
 
 
 def test_every_root_setting_is_described():
@@ -39,18 +53,19 @@ def test_every_root_setting_is_described():
 
 
 @pytest.mark.parametrize(
-    ("registry", "name", "key", "expected"),
+    ("group", "name", "key", "expected"),
     [
-        (OPTIMIZERS, "adam", "lr", ("number", "> 0", (), 0.006)),
-        (OPTIMIZERS, "adam", "clip_norm", ("number or null", "> 0", (), None)),
-        (TASKS, "classification", "loss", ("name", "", ("cross_entropy", "focal"), "cross_entropy")),
-        (DATASETS, "folder", "path", ("text", "", (), describe.REQUIRED)),
-        (AUGMENTATIONS, "flip", "horizontal", ("true or false", "", (), True)),
-        (MODELS, "cnn3", "classifier.pooling", ("name", "", ("flatten", "average", "max"), "flatten")),
-        (MODELS, "cnn3", "filters", ("list of integer", "> 0", (), [32, 64, 128])),
+        ("optimizer", "adam", "lr", ("number", "> 0", (), 0.006)),
+        ("optimizer", "adam", "clip_norm", ("number or null", "> 0", (), None)),
+        ("task", "classification", "loss", ("name", "", ("cross_entropy", "focal"), "cross_entropy")),
+        ("data", "folder", "path", ("text", "", (), describe.REQUIRED)),
+        ("augmentation", "flip", "horizontal", ("true/false", "", (), True)),
+        ("model", "cnn3", "classifier.pooling", ("name", "", ("flatten", "average", "max"), "flatten")),
+        ("model", "cnn3", "filters", ("list of integer", "> 0", (), [32, 64, 128])),
+        ("hydra/launcher", "process", "n_jobs", ("integer", "", (), 1)),
     ],
 )
-def test_type_bounds_choices_and_default(registry, name, key, expected):
-    found = describe.of_choice(registry, name)[key]
+def test_type_bounds_choices_and_default(group, name, key, expected):
+    found = describe.of_choice(group, name)[key]
     assert isinstance(found, Description)
     assert found[1:] == expected

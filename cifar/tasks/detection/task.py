@@ -44,12 +44,13 @@ def detection(
     max_detections: Annotated[int, Field(ge=1, le=100)],
     score_threshold: Annotated[float, Field(ge=MIN_SCORE, lt=1)],
 ) -> Task:
-    """Detect any number of objects (`fcos`: `FCOSHead`) or one object per image (`box`: `SingleObjectHead`).
+    """A box and a class for each object: any number of them (`head=fcos`), or one in each image (`head=box`).
 
-    `levels` are those of the feature pyramid, where level n has stride 2ⁿ, of which `box` takes the first. All its maps
-    have `fpn_channels`, and `head_depth` counts the convolutions before each output. Focal loss, `nms_iou_threshold`
-    and `max_detections` are of `fcos` alone. Detections with a score of at least `score_threshold` are drawn, returned
-    as answers and counted in the confusion matrix. Raises `InputError` where the data or the levels do not fit.
+    The heads are `FCOSHead` and `SingleObjectHead`. `levels` are those of the feature pyramid, where level n has stride
+    2ⁿ, of which `box` takes the first. All its maps have `fpn_channels`, and `head_depth` counts the convolutions
+    before each output. Focal loss, `nms_iou_threshold` and `max_detections` are of `fcos` alone. Detections with a
+    score of at least `score_threshold` are drawn, returned as answers and counted in the confusion matrix. Raises
+    `InputError` where the data or the levels do not fit.
     """
     dataset.require_targets(*Detection.targets)
     if levels != sorted({*levels}):

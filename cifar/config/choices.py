@@ -1,0 +1,80 @@
+"""The groups of `conf/` and their choices, each with its description.
+
+A choice is described by the first line of its builder's docstring, or by the comment at the top of its YAML file where
+it is no builder's name; a group by the comment on the line of the file that makes its default choice.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cifar.config import yaml_comments
+from cifar.config.registry import ALL, Registry
+from cifar.runtime.paths import CONF
+
+DEFAULTS = {"config.yaml": "", "hydra/default/grid.yaml": "", "hydra/sweeper/optuna.yaml": "hydra/sweeper/"}
+"""The files that make the default choices, and what the names of their groups are relative to."""
+REGISTRIES: dict[str, Registry[Any]] = {registry.group: registry for registry in ALL}
+
+
+class Group(NamedTuple):
+    """A group of choices."""
+
+    name: str
+    text: str
+    defaults: tuple[str, ...]
+    """The choices that are made by default; none, one, or several where they are put together."""
+
+    @property
+    def key(self) -> str:
+        """The dotted key of its settings."""
+        return self.name.replace("/", ".")
+
+
+def groups() -> dict[str, Group]:
+    """All groups by name, in the order in which `conf/config.yaml` composes them."""
+    found = {}
+    for file, above in DEFAULTS.items():
+        for relative, stated in yaml_comments.defaults(CONF / file).items():
+            name = f"{above}{relative}"
+            if (CONF / name).is_dir() and name != "hydra/default":
+                chosen = stated.value if isinstance(stated.value, list) else [stated.value]
+                found[name] = Group(name, stated.comment, tuple(one for one in chosen if one != "null"))
+    return found
+
+
+def names(group: str) -> list[str]:
+    """The choices of a group, sorted."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def path(group: str, name: str) -> Path:
+    """The YAML file of a choice."""
+    return CONF / group / f"{name}.yaml"
+
+
+def text(group: str, name: str) -> str:
+    """The description of a choice, in one line without a period at its end."""
+    registry = REGISTRIES.get(group)
+    if registry and name in registry.names():
+        found = (inspect.getdoc(registry.builder(name)) or "").splitlines()[0]
+    else:
+        found = yaml_comments.headline(path(group, name)) or _difference(path(group, name))
+    return found.removesuffix(".")
+
+
+def builder(group: str, name: str) -> str:
+    """The name of the builder of a choice, which is its own unless its file, or one that it builds on, has another."""
+    stated = yaml_comments.stated(path(group, name))
+    for key in ("builder", "name"):
+        if (key,) in stated:
+            return str(stated[key,].value)
+    return name
+
+
+def _difference(file: Path) -> str:
+    """What a choice without a description states beyond the file that it builds on."""
+    (base,), stated = yaml_comments.difference(file)
+    return f"{base} with " + ", ".join(f"{key}={value}" for key, value in stated.items())
