@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from cifar import __version__
 from cifar.config import choices
@@ -54,7 +55,7 @@ def _of_choices(given: Sequence[str]) -> Iterator[str]:
         key, _, value = argument.lstrip("+~").partition("=")
         group = groups.get(key) or next((one for one in groups.values() if key.startswith(f"{one.key}.")), None)
         if key in root:
-            yield texts.section(sections.root()._replace(settings={key: root[key]}))
+            yield texts.section(replace(sections.root(), settings={key: root[key]}))
         elif not group:
             raise InputError(
                 f"{argument}: {unknown_setting(key, {*groups, *(name.partition('.')[0] for name in root)})}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 from cifar.config import choices, describe, yaml_comments
 from cifar.config.describe import Description
 
 
-class Section(NamedTuple):
+@dataclass(frozen=True)
+class Section:
     """A choice of a group with its settings by dotted key, as they are typed; or the settings of the root."""
 
     group: str
@@ -58,12 +60,14 @@ def matching(word: str) -> Iterator[Section]:
         if section.group and word in f"{section.title} {section.text}".casefold():
             yield section
         elif found:
-            yield section._replace(settings=found)
+            yield replace(section, settings=found)
 
 
 def as_plain(section: Section) -> dict[str, Any]:
     """What JSON can hold of a section."""
     settings = [
-        {"setting": key, **one._asdict(), "choices": list(one.choices)} for key, one in section.settings.items()
-    ]
+        {"setting": key, "text": one.text, "type": one.type, "bounds": one.bounds, "choices": [*one.choices],
+         "default": one.default}
+        for key, one in section.settings.items()
+    ]  # fmt: skip
     return {"group": section.group, "choice": section.choice, "text": section.text, "settings": settings}

@@ -42,6 +42,11 @@ def settings(capsys):
     return run
 
 
+@pytest.fixture(scope="module")
+def schema():
+    return json_schema.schema()
+
+
 class TestHelp:
     def test_overview_has_each_choice_and_each_root_setting_with_its_default(self, shown):
         text = shown("--help")
@@ -110,10 +115,6 @@ def test_page_is_current():
 
 
 class TestSchema:
-    @pytest.fixture(scope="class")
-    def schema(self):
-        return json_schema.schema()
-
     def test_file_is_current(self, schema):
         assert json.loads((CONF / "schema.json").read_text()) == json.loads(json.dumps(schema)), STALE
 
