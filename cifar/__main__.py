@@ -112,7 +112,7 @@ def refuse_run(_: argparse.Namespace) -> None:
 
 def ui(arguments: argparse.Namespace) -> None:
     """Serve MLflow's page until Ctrl-C."""
-    address = serving.listening_socket("127.0.0.1", arguments.port)
+    address = serving.bound_socket("127.0.0.1", arguments.port)
     from cifar import tracking
 
     tracking.serve_page(arguments.tracking_uri, address)

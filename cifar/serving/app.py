@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
+import cifar
 from cifar.images import io, overlay
 from cifar.runtime.errors import did_you_mean
-from cifar.serving import decoding, page, schemas
-from cifar.serving.service import Service
+from cifar.serving import mlflow_scoring, open_inference, openapi, page, schemas, tensorflow_serving
+from cifar.serving.service import Service, check_type
 
 if TYPE_CHECKING:
     from cifar.serving.models import Model
@@ -25,20 +25,37 @@ if TYPE_CHECKING:
 DRAWN = 768
 """Maximum side in pixels of the picture of an answer."""
 INTRODUCTION = (
-    "Models of finished runs. `/predict` takes an image file and returns a decoded answer; `/v1/models/NAME:predict` "
-    "has the REST API of TensorFlow Serving for the exported SavedModel. `/v1/models` lists the models."
+    "Models of finished runs. `/predict` takes an image file and returns a decoded answer; `/v1/models` lists the "
+    "models. `/v1/models/NAME:predict` has the REST API of TensorFlow Serving, `/v2` the Open Inference Protocol of "
+    "KServe, and `/invocations` that of `mlflow models serve`. Bodies may be packed by gzip."
 )
 
 
-def build(service: Service) -> FastAPI:
+class Application(FastAPI):
+    """FastAPI with a description that has examples, and the token that requests need."""
+
+    def __init__(self, needs_token: bool, **more: Any):
+        super().__init__(**more)
+        self._needs_token = needs_token
+
+    def openapi(self) -> dict[str, Any]:
+        if not self.openapi_schema:
+            self.openapi_schema = openapi.completed(super().openapi(), self._needs_token)
+        return self.openapi_schema
+
+
+def build(service: Service, needs_token: bool = False) -> FastAPI:
     """Build the application, without `RequestMiddleware`."""
-    app = FastAPI(
+    app = Application(
+        needs_token,
         title="cifar",
+        version=cifar.__version__,
         description=INTRODUCTION,
+        servers=[{"url": "/"}],
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        responses=schemas.DEFAULT_ERROR,
+        responses=openapi.DEFAULT_ERROR,
         exception_handlers={HTTPException: _refused, RequestValidationError: _invalid, Exception: _failed},
     )
 
@@ -48,10 +65,9 @@ def build(service: Service) -> FastAPI:
         return JSONResponse({"status": "alive"})
 
     @app.get("/readyz", summary="Readiness for requests", response_description="ready",
-             response_model=schemas.Status, responses=schemas.errors(503))  # fmt: skip
+             response_model=schemas.Status, responses=openapi.errors(503))  # fmt: skip
     async def readyz() -> Response:
-        if service.is_draining:
-            raise HTTPException(503, "the service is shutting down")
+        service.check_ready()
         return JSONResponse({"status": "ready"})
 
     @app.get("/metrics", summary="Metrics for Prometheus", response_description="metrics",
@@ -60,47 +76,15 @@ def build(service: Service) -> FastAPI:
         return Response(service.metrics.text(), media_type=service.metrics.content_type)
 
     @app.get("/v1/models", summary="The models and their runs", response_description="the models",
-             response_model=schemas.Models)  # fmt: skip
+             response_model=schemas.Models, responses=openapi.errors(503))  # fmt: skip
     async def models() -> Response:
+        service.model(None)
         return JSONResponse({"models": [_about(model) for model in service.models.values()]})
-
-    # Registered before the next route, which would also match this address.
-    @app.post(
-        "/v1/models/{name}:predict", summary="Predictions in TensorFlow Serving's format",
-        response_model=schemas.Predictions | schemas.Outputs, responses=schemas.errors(),
-        response_description="`predictions` in rows for `instances`, `outputs` in columns for `inputs`",
-        openapi_extra=schemas.PREDICT_BODY,
-    )  # fmt: skip
-    async def predict_rows(name: str, request: Request) -> Response:
-        model = service.model(name)
-        _check_type(request, schemas.JSON_TYPES)
-        form, values = decoding.given(decoding.document(await request.body()))
-        if len(values) > service.limits.max_batch:
-            raise HTTPException(413, f"{form}: {len(values)} images; accepted: {service.limits.max_batch}")
-        contents = decoding.files(values)
-        if contents is None:
-            batch = decoding.pixels(values, model.image_shape)
-        else:
-            batch = np.stack([photo.image for photo in await service.photos(model, contents)])
-        columns = model.columns(await service.outputs(model.batcher, batch, request))
-        if form == "inputs":
-            return JSONResponse({"outputs": columns})
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return JSONResponse({"predictions": rows})
-
-    @app.get(
-        "/v1/models/{name}", summary="A model's state in TensorFlow Serving's format",
-        response_model=schemas.ModelState, responses=schemas.errors(404), response_description="the state",
-    )  # fmt: skip
-    async def state(name: str) -> Response:
-        service.model(name)
-        status = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
-        return JSONResponse({"model_version_status": [status]})
 
     @app.post(
         "/predict", summary="A model's answer to an image file", response_model=schemas.Answer,
         response_description="the answer of the model's task",
-        responses=schemas.errors(), openapi_extra=schemas.UPLOAD_BODY,
+        responses=openapi.errors(), openapi_extra=openapi.UPLOAD_BODY,
     )  # fmt: skip
     async def predict_file(request: Request, model: str | None = None) -> Response:
         chosen = service.model(model)
@@ -110,7 +94,7 @@ def build(service: Service) -> FastAPI:
 
     @app.post(
         "/explain", summary="A picture of the answer: boxes, masks, or a heat map of a class",
-        response_model=schemas.Explanation, responses=schemas.errors(), openapi_extra=schemas.UPLOAD_BODY,
+        response_model=schemas.Explanation, responses=openapi.errors(), openapi_extra=openapi.UPLOAD_BODY,
         response_description="`picture`, a PNG file in base64; for a classifier also `class`, by default the most "
         "probable one, and `heat`, its Grad-CAM heat map from 0 to 1",
     )  # fmt: skip
@@ -132,6 +116,8 @@ def build(service: Service) -> FastAPI:
         picture = await service.threaded(lambda: base64.b64encode(io.encode_png(drawn())).decode())
         return JSONResponse({**about, "picture": {"b64": picture}})
 
+    for protocol in (tensorflow_serving, open_inference, mlflow_scoring):
+        app.include_router(protocol.router(service))
     page.mount(app, service)
     return app
 
@@ -145,7 +131,7 @@ def _class(name: str, model: Model) -> int:
 
 async def _upload(request: Request) -> bytes:
     """Return the request's body, or the file `image` of its form; raises `HTTPException`."""
-    kind = _check_type(request, schemas.UPLOAD_TYPES)
+    kind = check_type(request, schemas.UPLOAD_TYPES)
     if kind != "multipart/form-data":
         return await request.body()
     async with request.form(max_files=1, max_fields=1) as form:
@@ -153,17 +139,6 @@ async def _upload(request: Request) -> bytes:
         if not isinstance(file, UploadFile):
             raise HTTPException(400, "the form should have a file named image")
         return await file.read()
-
-
-def _check_type(request: Request, accepted: Sequence[str]) -> str:
-    """Return the content type of a request; raises `HTTPException` unless it is `accepted`."""
-    kind = request.headers.get("content-type", accepted[0]).partition(";")[0].strip().lower()
-    if kind not in accepted:
-        raise HTTPException(415, f"content-type {kind[:100]}: accepted: {', '.join(accepted)}")
-    coding = request.headers.get("content-encoding", "identity")
-    if coding != "identity":
-        raise HTTPException(415, f"content-encoding {coding[:100]}: accepted: none")
-    return kind
 
 
 def _about(model: Model) -> dict[str, Any]:
@@ -175,7 +150,8 @@ def _about(model: Model) -> dict[str, Any]:
         "task": model.task_name,
         "class_names": model.class_names,
         "image_shape": model.image_shape,
-        "metrics": model.run.metrics,
+        "main_metric": model.task.main_metric,
+        "metrics": {name: value if math.isfinite(value) else None for name, value in model.run.metrics.items()},
     }
 
 

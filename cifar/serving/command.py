@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
+import ipaddress
+import re
+import signal
 import socket
 from pathlib import Path
 
 from cifar.config.arguments import number, port
 from cifar.runtime import extras, output
-from cifar.runtime.errors import InputError
+from cifar.runtime.errors import InputError, warn
 from cifar.serving.limits import Limits
+from cifar.serving.tokens import VARIABLE, Tokens
 
-TOKEN = "CIFAR_TOKEN"
-"""Environment variable of the token, used without a token file."""
+ORIGIN = re.compile(r"\*|https?://[^/\s]+")
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -25,7 +27,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
     add("--port", type=port, default=8501, help="0: any free port (default: 8501)")
     add("--token-file", type=Path, metavar="FILE",
-        help=f"file with the bearer token that requests need (default: the variable {TOKEN}, if set)")  # fmt: skip
+        help="file with the bearer tokens that requests need, one a line, read again at SIGHUP (default: the variable "
+        f"{VARIABLE}, if set)")  # fmt: skip
+    add("--token", type=_refused_token, help=argparse.SUPPRESS)
+    add("--cors", type=_origin, metavar="ORIGIN", action="append", default=[],
+        help="let web pages of this origin use the service, such as https://example.org, or *; repeatable")  # fmt: skip
+    add("--access-log", action="store_true", help="a line of JSON on stdout for each request")
     add("--max-batch", type=number(int, 1), default=Limits.max_batch, metavar="N",
         help="maximum number of images in a batch, and in a request (default: %(default)s)")  # fmt: skip
     add("--max-wait", type=number(float, 0, 1000), default=Limits.max_wait, metavar="MS",
@@ -37,48 +44,52 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("--max-pixels", type=number(int, 1), default=Limits.max_pixels, metavar="N",
         help="maximum number of pixels in a request's images, before resizing (default: %(default)s)")  # fmt: skip
     add("--timeout", type=number(float, 0.1, 3600), default=Limits.timeout, metavar="S",
-        help="time limit for receiving a request's head, and for its body (default: %(default)s)")  # fmt: skip
+        help="time limit for receiving a request's head, for its body, for decoding it, and for reading each part of "
+        "the answer (default: %(default)s)")  # fmt: skip
 
 
 def serve(arguments: argparse.Namespace) -> None:
     """Serve until a signal arrives; raises `InputError`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])  # it waits until the server handles it
     extras.require("serve", "serve", "httptools", "uvloop", "python_multipart", "prometheus_client")
     if not (arguments.runs or arguments.best):
         raise InputError("serve: a RUN or --best EXPERIMENT METRIC is needed")
     limits = Limits(**{name: getattr(arguments, name) for name in Limits.__dataclass_fields__})
     if limits.queue < limits.max_batch:
         raise InputError(f"--queue={limits.queue}: should be at least --max-batch={limits.max_batch}")
-    secret = token(arguments.token_file)
-    listener = listening_socket(arguments.host, arguments.port)
-    from cifar.serving import process, sources
+    tokens = Tokens(arguments.token_file)
+    listener = bound_socket(arguments.host, arguments.port)
+    if not tokens and not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
+        warn(f"--host={arguments.host}: whoever reaches this address can use the models; --token-file restricts it")
+    from cifar.serving import access_log, process, service, sources
 
     output.drop_unread()
     chosen = [*map(sources.named, arguments.runs), *(sources.best_of(*best) for best in arguments.best)]
     runs = sources.find_current(chosen, arguments.tracking_uri)
-    process.serve(chosen, runs, arguments.tracking_uri, limits, secret, listener)
+    models = process.Models(chosen, arguments.tracking_uri, service.Service(limits))
+    log = access_log.AccessLog() if arguments.access_log else None
+    process.serve(models, runs, tokens, listener, origins=arguments.cors, log=log)
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
-    """Return a socket listening_socket to the address, before models are loaded; raises `InputError`."""
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Return a socket with this address, which nobody can reach yet; raises `InputError`."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen()  # connections from now on wait until the models are loaded
     except OSError as error:
         raise InputError(f"--host={host} --port={port}: {error.strerror}") from None
     return listener
 
 
-def token(path: Path | None) -> str | None:
-    """Return the token that requests need, or None; raises `InputError`."""
-    if path is None:
-        return os.environ.get(TOKEN) or None
-    try:
-        content = path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--token-file={path}: {error}") from None
-    if not content:
-        raise InputError(f"--token-file={path}: the file is empty")
-    return content
+def _origin(given: str) -> str:
+    """Parse the origin of a web page, for argparse."""
+    if not ORIGIN.fullmatch(given):
+        raise argparse.ArgumentTypeError(f"{given}: should be * or like https://example.org, without a path")
+    return given
+
+
+def _refused_token(given: str) -> None:
+    """Refuse a token among the arguments, which all users of the machine can read, without repeating it."""
+    raise argparse.ArgumentTypeError(f"tokens are taken from a file, by --token-file, or from the variable {VARIABLE}")

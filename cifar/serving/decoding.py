@@ -1,11 +1,13 @@
-"""Decoding of request bodies to images; errors are `HTTPException`."""
+"""Decoding of images in requests, in the event loop or in a worker; errors are `HTTPException`."""
 
 from __future__ import annotations
 
 import binascii
+import dataclasses
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -13,24 +15,78 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from starlette.exceptions import HTTPException
 
+from cifar.images import photos, untrusted
 from cifar.images.io import PixelsError, open_image
+from cifar.images.photos import Photo
 from cifar.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SIGNATURES = {"serving_default": "image", "serving_bytes": "image_bytes"}
-"""The signatures of an exported SavedModel, with the names of their inputs."""
-TYPES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
-"""First bytes of accepted files, with their content types."""
+SHORT_BYTES, SHORT_PIXELS = 2**16, 2**16
+"""Maximum size of a body, and of its images, that are decoded in the event loop: a few milliseconds."""
+URL_SAFE = str.maketrans("-_", "+/")
 
 Shape = tuple[int, int, int]
+
+
+class Long(Exception):  # noqa: N818, it is no error
+    """Images have more pixels than are decoded in the event loop."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What images become: those of a model of this shape, whose task is dense or not, within limits."""
+
+    shape: Shape
+    is_dense: bool
+    max_images: int
+    max_pixels: int
+    is_here: bool = False
+    """True in the event loop, where more than `SHORT_PIXELS` raise `Long`."""
+
+    @property
+    def here(self) -> Target:
+        return dataclasses.replace(self, is_here=True)
+
+
+def photo(content: bytes, target: Target, max_side: int | None = None) -> Photo:
+    """Decode a file; raises `HTTPException`. Without `max_side`, `pixels` of a dense task are left out."""
+    (found,) = _photos([content], target, max_side)
+    return found if max_side else dataclasses.replace(found, pixels=found.image)
+
+
+def images(values: Sequence[Any], target: Target, where: str) -> np.ndarray:
+    """Convert nested lists or files, `{"b64": …}`, to images (n, height, width, channels); raises `HTTPException`."""
+    check_count(len(values), target, where)
+    if not any(isinstance(value, dict) for value in values):
+        return pixels(values, target.shape)
+    contents = []
+    for number, value in enumerate(values):
+        encoded = value.get("b64") if isinstance(value, dict) and len(value) == 1 else None
+        if not isinstance(encoded, str):
+            raise HTTPException(422, f"image {number}: should be {{'b64': TEXT}}, like the others")
+        contents.append(base64_bytes(encoded, number))
+    return files(contents, target)
+
+
+def files(contents: Sequence[bytes], target: Target) -> np.ndarray:
+    """Decode PNG and JPEG files to images (n, height, width, channels); raises `HTTPException`."""
+    return np.stack([found.image for found in _photos(contents, target)])
+
+
+def check_count(images: int, target: Target, where: str) -> None:
+    """Raise `HTTPException` for no image, or too many."""
+    if not images:
+        raise HTTPException(422, f"{where}: should have at least one image")
+    if images > target.max_images:
+        raise HTTPException(413, f"{where}: {images} images; accepted: {target.max_images}")
 
 
 def document(body: bytes) -> dict[str, Any]:
     """Parse the JSON object in `body`; raises `HTTPException`."""
     try:
-        content = json.loads(body.decode())
+        content = json.loads(body.decode("utf-8-sig"))
     except RecursionError:
         raise HTTPException(400, "the body is JSON nested too deeply") from None
     except ValueError as error:  # invalid UTF-8, invalid JSON, or integers with thousands of digits
@@ -38,28 +94,6 @@ def document(body: bytes) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise HTTPException(400, "the body is not a JSON object")
     return content
-
-
-def given(content: dict[str, Any]) -> tuple[str, list[Any]]:
-    """Return the format of a TensorFlow Serving request, `instances` or `inputs`, and one value per image.
-
-    Raises `HTTPException`.
-    """
-    signature = content.get("signature_name", "serving_default")
-    if not isinstance(signature, str) or signature not in SIGNATURES:
-        raise HTTPException(400, f"signature_name: unknown; known: {', '.join(SIGNATURES)}")
-    names = [name for name in ("instances", "inputs") if name in content]
-    if len(names) != 1:
-        raise HTTPException(400, "the body should have either instances or inputs")
-    (form,) = names
-    values = content[form]
-    if form == "inputs":
-        values = _unnamed(values)
-    if not isinstance(values, list):
-        raise HTTPException(422, f"{form}: should be a list with one entry for each image")
-    if not values:
-        raise HTTPException(422, f"{form}: should have at least one image")
-    return form, [_unnamed(value) for value in values] if form == "instances" else values
 
 
 def pixels(values: Sequence[Any], shape: Shape) -> np.ndarray:
@@ -72,6 +106,11 @@ def pixels(values: Sequence[Any], shape: Shape) -> np.ndarray:
         if {list} != set(map(type, values)) or {size} != set(map(len, values)):
             raise HTTPException(422, f"wrong shape, or ragged: {expected}")
         values = list(chain.from_iterable(values))
+    return numbers(list(values), expected).reshape(-1, *shape)
+
+
+def numbers(values: list[Any], expected: str) -> np.ndarray:
+    """Convert whole numbers from 0 to 255 to uint8 (n,); raises `HTTPException`."""
     kinds = set(map(type, values))
     if kinds == {int, float} or kinds == {float}:
         if not all(map(math.isfinite, values)):
@@ -82,53 +121,44 @@ def pixels(values: Sequence[Any], shape: Shape) -> np.ndarray:
     elif kinds != {int}:
         raise HTTPException(422, f"no number: {expected}")
     try:
-        flat = bytes(values)
+        return np.frombuffer(bytes(values), np.uint8)
     except ValueError:
         raise HTTPException(422, f"out of range: {expected}") from None
-    return np.frombuffer(flat, np.uint8).reshape(-1, *shape)
 
 
-def files(values: Sequence[Any]) -> list[bytes] | None:
-    """Decode the files in `values` of the form `{"b64": …}`; None if there are none; raises `HTTPException`."""
-    if not any(isinstance(value, dict) for value in values):
-        return None
-    contents = []
-    for number, value in enumerate(values):
-        encoded = value.get("b64") if isinstance(value, dict) and len(value) == 1 else None
-        if not isinstance(encoded, str):
-            raise HTTPException(422, f"image {number}: should be {{'b64': TEXT}}, like the others")
-        try:
-            contents.append(binascii.a2b_base64(encoded, strict_mode=True))
-        except ValueError as error:
-            raise HTTPException(422, f"image {number}: b64: {error}") from None
-    return contents
+def base64_bytes(encoded: str, number: int) -> bytes:
+    """Decode base64 of RFC 4648, also URL-safe or without padding, or of RFC 2045, with line breaks.
 
-
-def opened(contents: Sequence[bytes], max_pixels: int) -> list[Image]:
-    """Open image files by reading their headers; raises `HTTPException`.
-
-    No image is decoded before the declared sizes of all are checked.
+    Raises `HTTPException` about image `number`.
     """
-    images, declared = [], 0
-    for number, content in enumerate(contents):
-        if not content.startswith(tuple(TYPES)):
-            raise HTTPException(415, f"image {number}: neither PNG nor JPEG")
-        try:
-            image = open_image(io.BytesIO(content), f"image {number}")
-        except PixelsError as error:
-            raise HTTPException(413, str(error)) from None
-        except InputError as error:
-            raise HTTPException(422, str(error)) from None
-        declared += image.width * image.height
-        if declared > max_pixels:
-            raise HTTPException(413, f"image {number}: the images have {declared} pixels; accepted: {max_pixels}")
-        images.append(image)
-    return images
+    try:
+        plain = re.sub(r"[ \t\r\n]+", "", encoded).rstrip("=").translate(URL_SAFE)
+        return binascii.a2b_base64(plain + "=" * (-len(plain) % 4), strict_mode=True)
+    except ValueError as error:
+        raise HTTPException(422, f"image {number}: b64: {error}") from None
 
 
-def _unnamed(value: Any) -> Any:
-    """Unwrap the value of an input given by its name."""
-    if isinstance(value, dict) and len(value) == 1:
-        (name,) = value
-        return value[name] if name in SIGNATURES.values() else value
-    return value
+def _photos(contents: Sequence[bytes], target: Target, max_side: int | None = None) -> list[Photo]:
+    opened = [_opened(content, f"image {number}") for number, content in enumerate(contents)]
+    declared = sum(file.width * file.height for file in opened)
+    if declared > target.max_pixels:
+        raise HTTPException(413, f"the images have {declared} pixels; accepted: {target.max_pixels}")
+    if target.is_here and declared > SHORT_PIXELS:
+        raise Long
+    try:
+        return [photos.prepare(file, target.shape, target.is_dense, f"image {number}", max_side)
+                for number, file in enumerate(opened)]  # fmt: skip
+    except InputError as error:
+        raise HTTPException(422, str(error)) from None
+
+
+def _opened(content: bytes, where: str) -> Image:
+    """Open a file by reading its header; raises `HTTPException`."""
+    if not content.startswith((untrusted.PNG, untrusted.JPEG)):
+        raise HTTPException(415, f"{where}: neither PNG nor JPEG")
+    try:
+        return open_image(io.BytesIO(untrusted.bounded(content, where)), where)
+    except PixelsError as error:
+        raise HTTPException(413, str(error)) from None
+    except InputError as error:
+        raise HTTPException(422, str(error)) from None

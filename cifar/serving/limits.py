@@ -20,9 +20,13 @@ class Limits:
     max_pixels: int = 2**25
     """Pixels in all images of a request, before resizing; they determine the cost of decoding."""
     timeout: float = 10.0
-    """Seconds to receive a request's head, and then its body."""
+    """Seconds to receive a request's head, then its body, to decode its images, and to read each part of an answer."""
 
     @property
-    def bodies(self) -> int:
-        """Bytes of all requests in flight."""
+    def memory(self) -> int:
+        """Bytes of all requests and answers in flight."""
         return 16 * self.max_body
+
+
+MAX_NUMBERS = 2**22
+"""Numbers in an answer to several images: about 80 MB of JSON."""

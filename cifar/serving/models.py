@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 import time
 from collections.abc import Callable
@@ -42,6 +43,10 @@ class Model:
         self.task_name = settings.task.name
         self.examples = tracking.examples(self.run)
         self._output_names = list(network.output) if isinstance(network.output, dict) else network.output_names
+        self.outputs = {name: (output.dtype, output.shape) for name, output in self.named(network.output).items()}
+        """The data type and the shape (None, …) of each output, by name."""
+        self.numbers = sum(math.prod(shape[1:]) for _, shape in self.outputs.values())
+        """Numbers in the outputs of an image."""
         self._function = tf.function(
             lambda images: network(images, training=False),
             input_signature=[tf.TensorSpec((None, *self.image_shape), tf.uint8)],
@@ -56,13 +61,10 @@ class Model:
         if self.task.explains_classes:
             self.explainer = Batcher(explaining.explainer(network), **bounds)
 
-    def columns(self, outputs: Any) -> dict[str, list[Any]]:
-        """Return outputs of images like the exported SavedModel: by name, with the names of the classes."""
-        arrays = tf.nest.flatten(outputs) if not isinstance(outputs, dict) else outputs.values()
-        named = dict(zip(self._output_names, arrays, strict=True))
-        images = len(next(iter(named.values())))
-        columns = {name: array.tolist() for name, array in named.items()}
-        return {**columns, "class_names": [list(self.class_names)] * images}
+    def named(self, outputs: Any) -> dict[str, Any]:
+        """Return the outputs of images by name, as the exported files do."""
+        tensors = outputs.values() if isinstance(outputs, dict) else tf.nest.flatten(outputs)
+        return dict(zip(self._output_names, tensors, strict=True))
 
     def _compute(self, requests: list[np.ndarray]) -> list[Any]:
         """Compute the outputs for the images of each request in one batch."""

@@ -66,7 +66,7 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, timeout: float, **more: Any):
         super().__init__(*arguments, **more)
-        self.parser = Parser(self)
+        self.parser = Parser(self)  # type: ignore[assignment]
         self._timeout = timeout
         self.is_new = True
         """False from the first request on."""

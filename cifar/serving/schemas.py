@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi.openapi.constants import REF_TEMPLATE
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
 JSON_TYPES = ("application/json", "application/x-www-form-urlencoded")
@@ -57,15 +56,15 @@ class Upload(BaseModel):
 
 
 class Predictions(BaseModel):
-    """The outputs of each of the `instances`, by the output's name."""
+    """The outputs for each image, by the output's name if there are several."""
 
-    predictions: list[dict[str, Any]]
+    predictions: list[Any] | dict[str, list[Any]]
 
 
 class Outputs(BaseModel):
-    """Each output of the model, for all `inputs`."""
+    """The outputs for all `inputs`, by the output's name if there are several."""
 
-    outputs: dict[str, list[Any]]
+    outputs: list[Any] | dict[str, list[Any]]
 
 
 class Answer(BaseModel):
@@ -108,7 +107,8 @@ class ModelInfo(BaseModel):
     task: str
     class_names: list[str]
     image_shape: tuple[int, int, int] = Field(description="height, width, channels")
-    metrics: dict[str, float]
+    main_metric: str | None = Field(description="the test metric by which the task judges a model")
+    metrics: dict[str, float | None]
 
 
 class Models(BaseModel):
@@ -138,40 +138,74 @@ class ModelState(BaseModel):
     model_version_status: list[Version]
 
 
-_ERRORS = {
-    400: "malformed JSON or form, or a missing field",
-    401: "missing or wrong token",
-    404: "unknown model",
-    408: "timeout while receiving the body",
-    413: "too many images, bytes or pixels",
-    415: "content type or image format not accepted",
-    422: "invalid images: wrong shape, out of range, corrupt",
-    503: "too many waiting images or requests, or the service is shutting down",
-}
+class Metadata(BaseModel):
+    """The signatures of a model in TensorFlow Serving's format."""
+
+    model_spec: dict[str, str]
+    metadata: dict[str, Any]
 
 
-def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """Return a route's `responses`: an `Error` for each of these codes, by default for all."""
-    return {code: {"model": Error, "description": _ERRORS[code]} for code in codes or _ERRORS}
+class Tensor(BaseModel):
+    """A tensor of the Open Inference Protocol."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[Any] = Field(description="numbers, flat or nested; for BYTES, files in base64")
 
 
-DEFAULT_ERROR: dict[int | str, dict[str, Any]] = {"default": {"model": Error, "description": "any other error"}}
+class Infer(BaseModel):
+    """Images in the Open Inference Protocol."""
+
+    id: str | None = None
+    inputs: Annotated[list[Tensor], Field(min_length=1, max_length=1)]
+    outputs: list[dict[str, Any]] | None = None
 
 
-def one_of(*models: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON schema of a body that is one of the `models`; nested models are components of the document."""
-    schemas = [model.model_json_schema(ref_template=REF_TEMPLATE) for model in models]
-    for schema in schemas:
-        schema.pop("$defs", None)
-    return {"oneOf": schemas} if len(schemas) > 1 else schemas[0]
+class Inferred(BaseModel):
+    """Outputs in the Open Inference Protocol."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[Tensor]
 
 
-def body(content: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return `openapi_extra` of a route that reads its body itself; `content` has a schema per content type."""
-    schemas = {kind: {"schema": schema} for kind, schema in content.items()}
-    return {"requestBody": {"required": True, "content": schemas}}
+class TensorInfo(BaseModel):
+    """The type of an input or output, -1 being the number of images."""
+
+    name: str
+    datatype: str
+    shape: list[int]
 
 
-_FILE = {"type": "string", "format": "binary"}
-PREDICT_BODY = body({"application/json": one_of(Instances, Inputs)})
-UPLOAD_BODY = body({"multipart/form-data": one_of(Upload), "image/png": _FILE, "image/jpeg": _FILE})
+class Model(BaseModel):
+    """A model in the Open Inference Protocol."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
+    parameters: dict[str, Any]
+
+
+class Server(BaseModel):
+    """The server in the Open Inference Protocol."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class Live(BaseModel):
+    """Liveness in the Open Inference Protocol."""
+
+    live: bool
+
+
+class Ready(BaseModel):
+    """Readiness in the Open Inference Protocol."""
+
+    name: str | None = None
+    ready: bool

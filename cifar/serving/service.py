@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -12,20 +13,20 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from cifar.images import photos
-from cifar.images.photos import Photo
-from cifar.runtime.errors import InputError, did_you_mean
-from cifar.serving import decoding
+from cifar.runtime.errors import did_you_mean
+from cifar.serving import decoding, encoding
 from cifar.serving.batching import Batcher, QueueFull
-from cifar.serving.limits import Limits
+from cifar.serving.limits import MAX_NUMBERS, Limits
+from cifar.serving.memory import Memory
 from cifar.serving.metrics import Metrics
+from cifar.serving.workers import Workers
 
 if TYPE_CHECKING:
     from cifar.serving.models import Model
 
-MAX_LOOP_PIXELS = 2**16
-"""Maximum number of pixels decoded in the event loop; more are decoded in a thread, so as not to block it."""
-DECODERS = 2
+THREADS = 2
+VERSION = "1"
+"""The version of each model in the protocols that have versions."""
 
 
 class Service:
@@ -34,47 +35,81 @@ class Service:
     def __init__(self, limits: Limits):
         self.limits = limits
         self.models: dict[str, Model] = {}
+        """Empty until the first models are loaded."""
+        self.memory = Memory(limits.memory)
         self.metrics = Metrics(lambda: self.models)
         self.is_draining = False
-        self._decoders = ThreadPoolExecutor(DECODERS, "decoder")
+        self.workers = Workers(limits.timeout)
+        self._threads = ThreadPoolExecutor(THREADS, "service")
 
-    def model(self, name: str | None) -> Model:
+    def check_ready(self) -> None:
+        """Raise `HTTPException` while the models are loading, and during the shutdown."""
+        if self.is_draining:
+            raise HTTPException(503, "the service is shutting down")
+        if not self.models:
+            raise HTTPException(503, "the models are loading", {"Retry-After": "1"})
+
+    def model(self, name: str | None, version: str = VERSION) -> Model:
         """Return the model of this name; raises `HTTPException`."""
+        if not self.models:
+            self.check_ready()
         if name is None:
             return next(iter(self.models.values()))
         if name not in self.models:
             raise HTTPException(404, f"model {name[:100]}: unknown; {did_you_mean(name, self.models)}")
+        if version != VERSION:
+            raise HTTPException(404, f"version {version[:100]}: unknown; known: {VERSION}")
         return self.models[name]
 
-    async def photos(self, model: Model, contents: Sequence[bytes], max_side: int | None = None) -> list[Photo]:
-        """Decode PNG and JPEG files for a model; raises `HTTPException`."""
-        opened = decoding.opened(contents, self.limits.max_pixels)
+    async def decoded(self, decode: Callable[..., Any], model: Model, content: bytes, *arguments: Any) -> Any:
+        """Call a function that decodes a model's input: here if `content` is short, else in a worker.
 
-        def prepared(number: int) -> Photo:
-            return photos.prepare(opened[number], model.image_shape, model.task.is_dense, f"image {number}", max_side)
+        Raises `HTTPException`.
+        """
+        limits = self.limits
+        target = decoding.Target(model.image_shape, model.task.is_dense, limits.max_batch, limits.max_pixels)
+        if len(content) <= decoding.SHORT_BYTES:
+            with contextlib.suppress(decoding.Long):
+                return decode(content, target.here, *arguments)
+        return await self.workers.run(decode, content, target, *arguments)
 
-        try:
-            if sum(image.width * image.height for image in opened) <= MAX_LOOP_PIXELS:
-                return [prepared(number) for number in range(len(opened))]
-            return await asyncio.gather(*(self.threaded(prepared, number) for number in range(len(opened))))
-        except InputError as error:
-            raise HTTPException(422, str(error)) from None
+    async def tensors(
+        self, model: Model, parse: Callable[..., tuple[Any, np.ndarray]], request: Request, *arguments: Any
+    ) -> tuple[Any, dict[str, np.ndarray]]:
+        """Return the outputs, by name, for the images that `parse` finds in a request, and what else it finds.
+
+        Raises `HTTPException`.
+        """
+        found, images = await self.decoded(parse, model, await request.body(), *arguments)
+        numbers = len(images) * model.numbers
+        if len(images) > 1 and numbers > MAX_NUMBERS:
+            raise HTTPException(413, f"the answer would have {numbers} numbers; accepted: {MAX_NUMBERS}, or one image")
+        return found, model.named(await self.outputs(model.batcher, images, request))
+
+    async def encoded(self, encode: Callable[..., str], outputs: Mapping[str, np.ndarray]) -> str:
+        """Encode outputs as JSON, in a thread if there are many."""
+        if sum(values.size for values in outputs.values()) <= encoding.PART:
+            return encode(outputs)
+        return await self.threaded(encode, outputs)
 
     async def predict(
         self, model: Model, content: bytes, request: Request, max_side: int | None = None
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return the pixels of the photo in a file and the model's predictions as a batch of one.
 
-        For dense prediction, they are in pixels of the whole photo, which is scaled down to at most `max_side` pixels a
-        side; otherwise the pixels are the model's input. Raises `HTTPException`.
+        For dense prediction, predictions are in pixels of the whole photo. With `max_side`, it is scaled down to at
+        most as many pixels a side, and its pixels are returned; otherwise the model's input is. Raises `HTTPException`.
         """
-        (photo,) = await self.photos(model, [content], max_side)
+        photo = await self.decoded(decoding.photo, model, content, max_side)
         outputs = await self.outputs(model.batcher, photo.image[None], request)
-        return photo.pixels, await self.threaded(lambda: photo.located(model.task.predictions(outputs)))
+        predictions = model.task.predictions(outputs)
+        if photo.position:
+            predictions = await self.threaded(photo.located, predictions)
+        return photo.pixels, predictions
 
     def threaded(self, function: Callable[..., Any], *arguments: Any) -> asyncio.Future:
-        """Run `function` in a thread for decoding and drawing."""
-        return asyncio.get_running_loop().run_in_executor(self._decoders, function, *arguments)
+        """Run `function` in a thread for answers and pictures."""
+        return asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     async def outputs(self, batcher: Batcher, batch: np.ndarray | list[Any], request: Request) -> Any:
         """Compute outputs; raises `HTTPException`, and `ClientDisconnect` if the client disconnects."""
@@ -91,3 +126,17 @@ class Service:
         finally:
             disconnect.cancel()
             outputs.cancel()
+
+
+def check_type(request: Request, accepted: Sequence[str]) -> str:
+    """Return the content type of a request; raises `HTTPException` unless it is `accepted`."""
+    kind = request.headers.get("content-type", accepted[0]).partition(";")[0].strip().lower()
+    if kind not in accepted:
+        raise HTTPException(415, f"content-type {kind[:100]}: accepted: {', '.join(accepted)}")
+    return kind
+
+
+def version_of(request: Request) -> str:
+    """Return the version in the path of a request."""
+    version: str = request.path_params.get("version", VERSION)
+    return version

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import re
 import signal
 import socket
 import time
 from types import SimpleNamespace
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cifar.runtime.paths import ROOT
@@ -18,6 +18,7 @@ from cifar.serving import service as services
 from cifar.serving.app import build
 from cifar.serving.limits import Limits
 from cifar.serving.middleware import RequestMiddleware
+from cifar.serving.tokens import VARIABLE, Tokens
 from helpers.processes import wait_for, warm_server
 from helpers.warm import Completed
 
@@ -26,23 +27,32 @@ BODY = 200_000
 
 
 class Service:
-    """A service that has been started, on a port of its own."""
+    """A service that has been started, on a port of its own, with its models unless it `is_loaded` later."""
 
-    def __init__(self, uri: str, *arguments: str):
-        command = ("-m", "cifar", "--tracking-uri", uri, "serve", "--port", "0", *arguments)
+    def __init__(self, uri: str, *arguments: str, is_loaded: bool = True):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        command = ("-m", "cifar", "--tracking-uri", uri, "serve", "--port", str(self.port), *arguments)
         self.process = warm_server().start(*command, cwd=ROOT)
         self._ended: Completed | None = None
-        wait_for(lambda: self._serving() or not self.process.is_alive())
-        assert self._serving(), self.output()
-        self.port = int(self._serving()[1])
+        started = self._serving if is_loaded else self._answers
+        wait_for(lambda: started() or not self.process.is_alive())
+        assert not is_loaded or self._serving(), self.output()
 
     def output(self) -> str:
         if self._ended:
             return self._ended.stdout + self._ended.stderr
         return self.process.stdout() + self.process.stderr()
 
-    def _serving(self) -> re.Match[str] | None:
-        return re.search(r"serving at \S+:(\d+)\n", self.output())
+    def _serving(self) -> bool:
+        return f"serving at http://127.0.0.1:{self.port}\n" in self.output()
+
+    def _answers(self) -> bool:
+        try:
+            return self.ask("GET", "/livez").code == 200
+        except ConnectionRefusedError:
+            return False
 
     def ask(self, method: str, path: str, body: bytes | str | None = None, **headers: str) -> SimpleNamespace:
         """The answer on a connection of its own: code, headers, and content, as JSON if it is."""
@@ -111,10 +121,15 @@ async def asked(
 
     await app(scope, receive, send)
     answered = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], answered, json.loads(b"".join(message["body"] for message in sent[1:]))
+    content = b"".join(message["body"] for message in sent[1:])
+    return sent[0]["status"], answered, json.loads(content) if content.strip() else {}
 
 
-def guarded(token: str | None = None, **limits) -> tuple[services.Service, RequestMiddleware]:
+def guarded(token: str = "", **limits) -> tuple[services.Service, RequestMiddleware]:
+    """A service with a model that computes nothing, and its application."""
     service = services.Service(Limits(**limits))
-    service.models = {"none": SimpleNamespace(image_shape=(2, 2, 1))}
-    return service, RequestMiddleware(build(service), service, token)
+    service.models = {"none": SimpleNamespace(name="none", image_shape=(2, 2, 1), task=SimpleNamespace(is_dense=False))}
+    with pytest.MonkeyPatch.context() as variables:
+        variables.setenv(VARIABLE, token)
+        tokens = Tokens(None)
+    return service, RequestMiddleware(build(service, bool(token)), service, tokens)

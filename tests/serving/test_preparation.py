@@ -59,7 +59,7 @@ def test_same_image_by_all_ways(size, kind, is_dense):
         batcher = Batcher(compute, max_size=8, max_wait=0, max_queue=8)
         service.models = {"none": SimpleNamespace(
             name="none", run=SimpleNamespace(id="0"), task=Channels(is_dense), image_shape=SHAPE, batcher=batcher,
-            columns=lambda outputs: {"image": outputs.tolist()},
+            named=lambda outputs: {"image": outputs}, numbers=1,
         )}  # fmt: skip
         body = json.dumps({"instances": [{"b64": base64.b64encode(content).decode()}]}).encode()
         for path, sent, form in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import socket
@@ -15,7 +16,12 @@ import numpy as np
 import pytest
 from mlflow.entities import Metric, RunTag
 
-from helpers.processes import error_line, slowdown, wait_for
+from cifar.runtime.errors import InputError
+from cifar.serving.limits import Limits
+from cifar.serving.process import Models
+from cifar.serving.service import Service as Serving
+from cifar.serving.sources import named
+from helpers.processes import slowdown, wait_for
 from helpers.serving import Service
 
 IMAGE = np.zeros((1, 8, 8, 1), int).tolist()
@@ -132,7 +138,30 @@ def test_best_run_is_found_again_and_the_end_waits_for_all(store, quickstart):
     assert "Traceback" not in service.output()
 
 
-def test_weights_are_not_read_before_their_hash_is_checked(store, quickstart, command, monkeypatch):
+def test_weights_are_not_read_before_their_hash_is_checked(store, quickstart, monkeypatch):
     other = copied(store, quickstart.id, 0.5, b"other weights")
     monkeypatch.setattr("keras.Model.load_weights", lambda *_: pytest.fail("read"))
-    assert "the SHA-256 of its model.weights.h5 is" in error_line(command(store, "serve", "--port", "0", other))
+    with pytest.raises(InputError, match=r"the SHA-256 of its model\.weights\.h5 is"):
+        Models([named(other)], store, Serving(Limits())).load()
+
+
+def test_first_models_that_cannot_be_loaded_end_it(store, quickstart):
+    other = copied(store, quickstart.id, 0.5, b"other weights")
+    service = Service(store, other, is_loaded=False)
+    assert service.wait() == 2
+    assert re.fullmatch(rf"error: run {other}: the SHA-256 of its model\.weights\.h5 is .*\n", service.output())
+
+
+def test_signal_while_it_loads(store, quickstart):
+    """`livez` answers before the models are there, and SIGHUP neither ends it nor is lost."""
+    service = Service(store, f"digits={quickstart.id}", is_loaded=False)
+    try:
+        service.process.signal(signal.SIGHUP)
+        early = service.predict({"instances": IMAGE})
+        assert early.code == 200 or early.content == {"error": "the models are loading"}
+        wait_for(lambda: service.output().count(f"digits is run {quickstart.id}") == 2)
+        assert service.ask("GET", "/readyz").code == 200
+        service.process.signal(signal.SIGTERM)
+        assert service.wait() == 0
+    finally:
+        service.end()

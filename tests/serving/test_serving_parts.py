@@ -8,6 +8,7 @@ import json
 import socket
 import threading
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,7 +22,7 @@ from starlette.requests import ClientDisconnect
 from cifar import tracking
 from cifar.config.compose import resolve
 from cifar.interfaces import Dataset
-from cifar.serving import decoding
+from cifar.serving import decoding, mlflow_scoring, open_inference, openapi, tensorflow_serving
 from cifar.serving.batching import Batcher, QueueFull
 from cifar.serving.middleware import HEADERS
 from cifar.serving.models import batch_sizes
@@ -173,15 +174,19 @@ class TestDecoding:
                         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))  # fmt: skip
     @settings(max_examples=60, deadline=None)
     def test_any_json_is_taken_or_refused(self, value):
+        target = decoding.Target((2, 2, 1), False, 8, 100)
         for body in (value, {"instances": value}, {"inputs": value}, {"instances": [value, ROWS]}):
-            try:
-                _, values = decoding.given(decoding.document(json.dumps(body).encode()))
-                found = decoding.files(values)
-                found = decoding.pixels(values, (2, 2, 1)) if found is None else decoding.opened(found, 100)
-            except HTTPException as error:
-                assert 400 <= error.status_code < 500
-            else:
-                assert len(found) == len(values)
+            for parse in (
+                tensorflow_serving.parse,
+                mlflow_scoring.parse,
+                partial(open_inference.parse, json_size=None),
+            ):
+                try:
+                    _, found = parse(json.dumps(body).encode(), target)
+                except HTTPException as error:
+                    assert 400 <= error.status_code < 500
+                else:
+                    assert found.shape[1:] == (2, 2, 1)
 
 
 class TestMiddleware:
@@ -191,10 +196,16 @@ class TestMiddleware:
             code, headers, answer = asyncio.run(asked(app, "GET", path, b""))
             assert (code, headers["www-authenticate"]) == (401, "Bearer")
             assert answer == {"error": "a bearer token is required"}
-        for wrong in ("secret", "Bearer secre", "Bearer secret2", "Bearer sécret"):
-            assert asyncio.run(asked(app, "GET", "/v1/models/none", authorization=wrong))[0] == 401
-        assert asyncio.run(asked(app, "GET", "/v1/models/none", authorization="Bearer secret"))[0] == 200
-        assert asyncio.run(asked(app, "GET", "/livez"))[0] == 200
+        for wrong in ("secret", "Bearer secre", "Bearer secret2", "Bearer sécret", "Basic secret"):
+            code, headers, answer = asyncio.run(asked(app, "GET", "/v1/models/none", authorization=wrong))
+            assert (code, headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')
+            assert answer == {"error": "the bearer token is not valid"}
+        for scheme in ("Bearer", "bearer", "BEARER"):
+            assert asyncio.run(asked(app, "GET", "/v1/models/none", authorization=f"{scheme} secret"))[0] == 200
+        for path in openapi.OPEN - {"/ping"}:
+            assert asyncio.run(asked(app, "GET", path))[0] == 200
+        document = asyncio.run(asked(app, "GET", "/openapi.json", authorization="Bearer secret"))[2]
+        assert document["security"] and not document["paths"]["/livez"]["get"]["security"]
 
     def test_headers_and_counting_of_every_answer(self):
         service, app = guarded()
@@ -216,20 +227,25 @@ class TestMiddleware:
         assert asyncio.run(asked(app, "GET", "/livez"))[0] == 200
 
     def test_bodies_in_flight_have_a_limit_and_a_time(self):
-        _, app = guarded(max_body=100, timeout=0.3)
+        """What has arrived counts, and not what is declared."""
+        service, app = guarded(max_body=100, timeout=0.3)
         upload = {"content_type": "image/png", "transfer_encoding": "chunked"}
 
-        async def main():
-            slow = [asyncio.create_task(asked(app, "POST", "/predict", b"x", False, **upload)) for _ in range(16)]
+        async def main(size: int):
+            slow = [
+                asyncio.create_task(asked(app, "POST", "/predict", b"x" * size, False, **upload)) for _ in range(16)
+            ]
             await asyncio.sleep(0)
-            refused = await asked(app, "POST", "/predict", b"x", content_length="1", content_type="image/png")
-            return refused, await asyncio.gather(*slow)
+            another = await asked(app, "POST", "/predict", b"x", content_length="1", content_type="image/png")
+            return another, await asyncio.gather(*slow)
 
-        for _ in range(2):  # the second time finds what the first has given back
-            (code, headers, _), late = asyncio.run(main())
-            assert (code, headers["retry-after"]) == (503, "1")
+        for size, expected in ((100, 503), (100, 503), (99, 415)):  # each finds what the one before has given back
+            (code, headers, _), late = asyncio.run(main(size))
+            assert code == expected
+            assert "retry-after" in headers or code == 415
             assert {answer[0] for answer in late} == {408}
             assert {answer[1]["connection"] for answer in late} == {"close"}
+            assert service.memory.used == 0
 
     @pytest.mark.parametrize("sized", [True, False])
     def test_body_that_is_too_large(self, sized):
@@ -315,10 +331,22 @@ class TestCommand:
             assert (done.code, done.stdout) == (2, "")
             assert wrong[0] in done.stderr
 
-    def test_token_file(self, serve, tmp_path):
-        assert serve("--token-file", tmp_path / "none", "x").startswith(f"--token-file={tmp_path / 'none'}: ")
-        (tmp_path / "empty").write_text("\n")
-        assert serve("--token-file", tmp_path / "empty", "x") == f"--token-file={tmp_path / 'empty'}: the file is empty"
+    def test_tokens(self, serve, command, uri, tmp_path, monkeypatch):
+        file = tmp_path / "token"
+        assert serve("--token-file", file, "x").startswith(f"--token-file={file}: ")
+        for content, message in (("\n", "the file is empty"), ("a\nsécret", "token 2 has other characters"),
+                                 ("two words", "token 1 has other characters")):  # fmt: skip
+            file.write_text(content)
+            assert serve("--token-file", file, "x").startswith(f"--token-file={file}: {message}")
+        for option in (("--token", "hidden"), ("--token=hidden",)):
+            line = error_line(command(uri, "serve", "x", *option))
+            assert "tokens are taken from a file, by --token-file" in line and "hidden" not in line
+        monkeypatch.setenv("CIFAR_TOKEN", "\n")
+        assert serve("x") == "CIFAR_TOKEN: is blank"
+
+    def test_origins(self, command, uri):
+        for wrong in ("example.org", "https://example.org/page", "null"):
+            assert "should be * or like https://example.org" in command(uri, "serve", "x", "--cors", wrong).stderr
 
 
 @pytest.mark.parametrize("chosen", [
@@ -345,11 +373,11 @@ class Marks:
         return {"boxes": np.array([[[0.0, 5.0, 10.0, 15.0]]]), "mask": mask}
 
 
-@pytest.mark.parametrize(("max_side", "size"), [(None, (400, 800)), (100, (50, 100))])
+@pytest.mark.parametrize(("max_side", "size"), [(None, (150, 300)), (100, (50, 100))])
 def test_places_are_pixels_of_the_photo(max_side, size):
     service, _ = guarded()
     content = io.BytesIO()
-    Image.new("RGB", (800, 400), "red").save(content, "PNG")  # in the model's image from row 5 to 15
+    Image.new("RGB", (300, 150), "red").save(content, "PNG")  # in the model's image from row 5 to 15
 
     async def main():
         batcher = Batcher(lambda requests: requests, max_size=1, max_wait=0, max_queue=1)
@@ -359,7 +387,7 @@ def test_places_are_pixels_of_the_photo(max_side, size):
 
     photo, found = asyncio.run(main())
     height, width = size
-    assert photo.shape == (height, width, 1)
+    assert photo.shape == ((height, width, 1) if max_side else (20, 20, 1))
     np.testing.assert_allclose(found["boxes"], [[[0, 0, width / 2, height]]])
     assert found["mask"].shape == (1, height, width)
     assert (found["mask"][0, :, : width // 2] == 1).all()

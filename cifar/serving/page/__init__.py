@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from cifar.images.io import encode_png
-from cifar.serving import schemas
+from cifar.serving import openapi, schemas
 from cifar.serving.service import Service
 
 FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
@@ -28,7 +28,7 @@ def mount(app: FastAPI, service: Service) -> None:
 
     @app.get(
         "/examples", summary="Test images that a model's run recorded", response_model=schemas.Examples,
-        responses=schemas.errors(404), response_description="PNG files, in base64",
+        responses=openapi.errors(404), response_description="PNG files, in base64",
     )  # fmt: skip
     async def examples(model: str | None = None) -> Response:
         files = await service.threaded(list, map(encode_png, service.model(model).examples))

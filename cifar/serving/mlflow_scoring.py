@@ -1,0 +1,47 @@
+"""The REST API of `mlflow models serve`: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally."""
+
+from __future__ import annotations
+
+import numpy as np
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+
+from cifar.serving import decoding, encoding, openapi, schemas
+from cifar.serving.service import Service, check_type
+from cifar.serving.tensorflow_serving import image_values
+
+FORMS = ("inputs", "instances")
+
+
+def router(service: Service) -> APIRouter:
+    routes = APIRouter(tags=["MLflow"])
+
+    @routes.get("/ping", summary="Readiness for requests", response_class=PlainTextResponse,
+                responses=openapi.errors(503), response_description="ready")  # fmt: skip
+    async def ping() -> Response:
+        service.check_ready()
+        return PlainTextResponse("\n")
+
+    @routes.post(
+        "/invocations", summary="Predictions in MLflow's format", response_model=schemas.Predictions,
+        responses=openapi.errors(), openapi_extra=openapi.PREDICT_BODY, response_description="the predictions",
+    )  # fmt: skip
+    async def invocations(request: Request, model: str | None = None) -> Response:
+        chosen = service.model(model)
+        check_type(request, ("application/json",))
+        _, outputs = await service.tensors(chosen, parse, request)
+        content = await service.encoded(encoding.columns, outputs)
+        return Response(f'{{"predictions":{content}}}', media_type="application/json")
+
+    return routes
+
+
+def parse(body: bytes, target: decoding.Target) -> tuple[str, np.ndarray]:
+    """Return the format of a request, and its images; raises `HTTPException`."""
+    content = decoding.document(body)
+    forms = [form for form in FORMS if form in content]
+    if len(forms) != 1:
+        raise HTTPException(400, "the body should have either inputs or instances; data frames are no images")
+    (form,) = forms
+    return form, decoding.images(image_values(content, form), target, form)
