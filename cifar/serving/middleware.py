@@ -7,6 +7,7 @@ import re
 import time
 import uuid
 import zlib
+from typing import Any
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
@@ -115,7 +116,7 @@ class Body:
         await self._count(len(message.get("body", b"")))
         return message
 
-    def _unpack(self, stream: zlib._Decompress, part: bytes) -> bytes:
+    def _unpack(self, stream: Any, part: bytes) -> bytes:
         try:
             content = stream.decompress(part, self._limits.max_body - self.size + 1)
         except zlib.error as error:
