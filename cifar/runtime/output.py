@@ -1,4 +1,4 @@
-"""Standard output and error that take any character, and that may be closed."""
+"""Output of a command: standard streams that take any character and may be closed, and pictures without a display."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ class Lossy(io.FileIO):
 
 
 def prepare() -> None:
-    """Make the standard streams safe to use: call this first in a process.
+    """Make the standard streams safe to use: call this first in a process of a command.
 
     A stream that is closed becomes `os.devnull`, since the next file to be opened, such as a database, would get its
     descriptor and with it what is printed. A character that the encoding lacks is printed as `?`. What standard error
     cannot take is dropped.
     """
+    # Notebooks set one of their own for all that they start, where matplotlib, which Keras imports, may not find it.
+    os.environ["MPLBACKEND"] = "agg"
     for descriptor in range(len(STREAMS)):
         try:
             os.fstat(descriptor)

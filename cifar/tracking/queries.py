@@ -146,6 +146,12 @@ def settings(run: StoredRun) -> Settings:
         return read(Path(mlflow.artifacts.download_artifacts(run_id=run.id, artifact_path=CONFIG)).read_text())
 
 
+def files(run: StoredRun) -> Path:
+    """The folder of a run's artifacts; a copy where the store is elsewhere."""
+    with _told(f"run {run.id}, its files"):
+        return Path(mlflow.artifacts.download_artifacts(run_id=run.id, artifact_path=""))
+
+
 def predictions(run: StoredRun) -> Predictions:
     """The table of a run's answers on its test images; raises `InputError` for a run that did not get there."""
     with _told(f"run {run.id} is {run.status}, its predictions on the test images"):

@@ -99,6 +99,17 @@ def connect_existing(uri: str | None) -> None:
         _select(uri)
 
 
+@contextmanager
+def opened(uri: str | None) -> Iterator[None]:
+    """Inside the `with`, `uri` is the store of runs, as by `connect_existing`; afterwards MLflow's own is as before."""
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else ""
+    try:
+        connect_existing(uri)
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
 def exists(uri: str | None) -> bool:
     """False for a SQLite store that has not been created yet; raises `InputError` where its file is something else."""
     uri = addresses.chosen(uri)

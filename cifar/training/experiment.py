@@ -153,6 +153,21 @@ class Experiment:
             tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(self.settings.seed)
         keras.config.set_dtype_policy(_policy(self.settings))
+        return self._backbone(start, **changed)
+
+    def blank_model(self) -> keras.Model:
+        """The model with weights of no meaning, to load others into.
+
+        Keras's dtype policy, seed and determinism stay what they are in this process.
+        """
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(_policy(self.settings))
+        try:
+            return self.task.model(self._backbone())
+        finally:
+            keras.config.set_dtype_policy(before)
+
+    def _backbone(self, start: Callable[[str], Path] | None = None, **changed: Any) -> keras.Model:
         settings = self.settings.model.changed(**changed) if changed else self.settings.model
         return settings.build(
             start=start,
