@@ -11,7 +11,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from cifar.config import hydra_errors, overrides
+from cifar.config import extensions, hydra_errors, overrides
 from cifar.runtime import interrupts, output
 from cifar.runtime.errors import ExitCodes
 
@@ -75,6 +75,7 @@ if __name__ == "__main__":
     output.drop_unread()
     with ExitCodes(), hydra_errors.one_line_errors():
         sys.argv[1:] = overrides.composable(sys.argv[1:])
+        extensions.load_command(sys.argv[1:])
         if {"--help", "-h", "--version"} & {*sys.argv[1:]}:
             from cifar.reference import help
 

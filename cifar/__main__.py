@@ -9,6 +9,7 @@ import sys
 from cifar import __version__
 from cifar.analysis import command as analysis
 from cifar.audit import command as auditing
+from cifar.config import extensions
 from cifar.config.arguments import port
 from cifar.config.command_parser import CommandParser
 from cifar.evaluation import command as evaluation
@@ -19,6 +20,7 @@ from cifar.reference import command as reference
 from cifar.reproduction import command as reproduction
 from cifar.runtime import output, paths
 from cifar.runtime.errors import ExitCodes, InputError
+from cifar.scaffold import command as scaffold
 from cifar.serving import command as serving
 
 
@@ -30,6 +32,10 @@ def main() -> None:
     output.prepare()
     with ExitCodes():
         arguments = argument_parser().parse_args(sys.argv[1:])
+        if "extensions" in arguments:  # of a command that reads the settings of runs
+            extensions.load_installed()
+            if arguments.extensions:
+                extensions.load(arguments.extensions)
         arguments.run(arguments)
 
 
@@ -59,6 +65,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
     command = add("compare", "runs against each other, in the terminal and as a page")
     analysis.add_compare_arguments(command)
+    extensions.add_argument(command)
     command.set_defaults(run=analysis.compare)
 
     command = add("ui", "open MLflow's page on the recorded runs")
@@ -71,28 +78,34 @@ def argument_parser() -> argparse.ArgumentParser:
 
     command = add("audit", "check a data set: duplicates, wrong labels, outliers, invalid files")
     auditing.add_arguments(command)
+    extensions.add_argument(command)
     command.set_defaults(run=auditing.audit)
 
     command = add("evaluate", "evaluate finished runs again, also on other data")
     evaluation.add_arguments(command)
+    extensions.add_argument(command)
     command.set_defaults(run=evaluation.evaluate)
 
     command = add("predict", "a finished run's answers for image files and folders of them")
     prediction.add_arguments(command)
+    extensions.add_argument(command)
     command.set_defaults(run=prediction.predict)
 
     command = add("export", "a finished run's model as files that other programs take; "
                                   "data.path=DIR: where its data are now")  # fmt: skip
     exporting.add_arguments(command)
+    extensions.add_argument(command)
     command.set_defaults(run=exporting.export)
 
     command = add("serve", "finished runs as a web service, until Ctrl-C or SIGTERM; at SIGHUP "
                                   "it looks for the runs again")  # fmt: skip
     serving.add_arguments(command)
+    extensions.add_argument(command)
     command.set_defaults(run=serving.serve)
 
     command = add("reproduce", "train a finished run again, and compare weights and metrics")
     reproduction.add_arguments(command)
+    extensions.add_argument(command)
     command.set_defaults(run=reproduction.reproduce)
 
     command = add("settings", "all settings of all choices with their meaning; or those that have to do with a word")
@@ -101,6 +114,10 @@ def argument_parser() -> argparse.ArgumentParser:
 
     command = add("sync", "send the runs that were recorded here while their server was away")
     command.set_defaults(run=sync)
+
+    command = add("new", "write a start of your own model, data set, …, with its test")
+    scaffold.add_arguments(command)
+    command.set_defaults(run=scaffold.new)
 
     return parser
 

@@ -25,10 +25,10 @@ LAYERS = (
     {"models", "tasks"},
     {"tracking"},
     {"training"},
-    {"analysis", "export", "prediction", "reproduction", "sweep"},
+    {"analysis", "export", "prediction", "reproduction", "scaffold", "sweep"},
     {"audit", "inspection"},
     {"evaluation"},
-    {"serving"},
+    {"api", "serving"},
     {"__main__"},
 )
 """The rooms of the package, the lowest layer first; a room imports only from itself and from lower layers."""

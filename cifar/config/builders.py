@@ -121,6 +121,8 @@ def settings_of(builder: Callable[..., Any], base: type[Record], group: str) -> 
         annotation = parameter.annotation
         if isinstance(annotation, str):
             annotation = eval(annotation, inspect.unwrap(builder).__globals__)
+        if hasattr(annotation, "literal"):  # a registry: any of the names that it has by now
+            annotation = annotation.literal()
         fields[name] = (annotation, ... if parameter.default is parameter.empty else parameter.default)
     record = create_model(builder.__name__, __base__=base, **fields)
     record.builder, record.group = staticmethod(builder), group

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
+from cifar.config import extensions
 from cifar.config.command_line import readable
 from cifar.config.hydra_errors import explain
 from cifar.config.renamed import translated
@@ -48,6 +49,10 @@ def resolve(config: DictConfig) -> Settings:
 
 
 def read(text: str) -> Settings:
-    """Settings from the text of a recorded run's `config.yaml`, which may have old names."""
+    """Settings from the text of a recorded run's `config.yaml`, which may have old names.
+
+    Raises `InputError` where the run was made with extensions that this process has not loaded.
+    """
     plain: Any = OmegaConf.to_container(OmegaConf.create(text))
+    extensions.require(plain.get("extensions"))
     return resolve(OmegaConf.create(translated(plain)))

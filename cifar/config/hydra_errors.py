@@ -15,7 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError, safe_load
 
-from cifar.config import command_line, options
+from cifar.config import command_line, options, search_path
 from cifar.config.renamed import new_group, unknown_choice, unknown_setting
 from cifar.runtime.errors import InputError
 from cifar.runtime.paths import CONF
@@ -58,7 +58,7 @@ def explain(error: Exception) -> InputError:
         return InputError(f"{ambiguous[1]}: several values; write {command_line.forms(ambiguous[1])}")
     if missing := getattr(error, "missing_cfg_file", None):
         group, _, choice = str(missing).rpartition("/")
-        choices = [path.stem for path in (CONF / group).glob("*.yaml")]
+        choices = search_path.choices(group)
         return InputError(f"{group or '--config-name'}={choice}: {unknown_choice(group, choice, choices)}")
     if given := next(filter(_is_no_choice, sys.argv[1:]), None):
         return InputError(f"{given}: should be one of the choices{', or a list of them' * _takes_several(given)}")

@@ -8,9 +8,10 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from cifar.config.builders import BuilderSettings, DataSettings, ModelSettings, OptimizerSettings
+from cifar.config.extensions import as_recorded
 from cifar.config.registry import (
     AUGMENTATIONS,
     AVERAGING,
@@ -102,6 +103,7 @@ class Settings(Strict):
         default_factory=lambda: AVERAGING.parse({"name": "none"})
     )
     callbacks: Annotated[dict[str, BuilderSettings], Entries(CALLBACKS)] = Field({})
+    extensions: Annotated[dict[str, str] | None, BeforeValidator(as_recorded)] = None
 
     @property
     def split_seed(self) -> int:
@@ -150,6 +152,8 @@ def flatten(settings: Settings) -> dict[str, Any]:
 def identity(settings: Settings) -> str:
     """SHA-256, in hexadecimal, of the settings that decide a run, with the path of its data as it was given."""
     fixed = {key: value for key, value in oldest(flatten(settings)).items() if key.partition(".")[0] not in MAY_CHANGE}
+    if settings.extensions is None:  # as before there were any
+        del fixed["extensions"]
     return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
 
@@ -157,9 +161,10 @@ def may_change(key: str) -> bool:
     """True for a setting, by its dotted key, that a resumed run may have otherwise than it was started with.
 
     The location of the data and of a list of excluded images may differ: the fingerprint of the data identifies them.
+    Files may be added to extensions: those of the run have been compared when its record was read.
     """
     parts = key.split(".")
-    return parts[0] in MAY_CHANGE or (parts[0] == "data" and parts[-1] in LOCATIONS)
+    return parts[0] in (*MAY_CHANGE, "extensions") or (parts[0] == "data" and parts[-1] in LOCATIONS)
 
 
 def located(settings: Settings) -> Settings:

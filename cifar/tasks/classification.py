@@ -19,7 +19,7 @@ from cifar.runtime.terminal import printable, table
 if TYPE_CHECKING:
     Loss = str
 else:
-    Loss = LOSSES["classification"].literal()
+    Loss = LOSSES["classification"]
 
 SCORES = ("precision", "recall", "f1-score")
 """Names of a class's scores and their averages, as in scikit-learn's `classification_report`."""

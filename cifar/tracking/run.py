@@ -23,6 +23,7 @@ from mlflow.models import ModelSignature
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.types import Schema, TensorSpec
 
+from cifar.config import extensions
 from cifar.config.compose import read
 from cifar.config.settings import Settings, TrackingSettings, flatten, identity, located
 from cifar.files import hashing
@@ -119,6 +120,12 @@ class Run:
                 if key not in self._params]  # fmt: skip
         self._try(lambda client: client.log_batch(self._id, params=rows))
         self.log_text(yaml.safe_dump(settings.model_dump(), sort_keys=False), CONFIG)
+
+    def log_extensions(self) -> None:
+        """The files of the extensions that this process has loaded from a folder, in `extensions/`."""
+        if loaded := extensions.named():
+            for name in loaded.files:
+                self._keep_file(loaded.folder / name, f"extensions/{Path(name).parent}")
 
     def log_described(self) -> None:
         """Tell that all is recorded that does not change any more; a run that is resumed before is described again."""
@@ -272,8 +279,8 @@ class Run:
         for path in sorted(path for path in self.folder.iterdir() if _is_to_keep(path)):
             self._keep_file(path)
 
-    def _keep_file(self, path: Path) -> None:
-        self._try(lambda client: client.log_artifact(self._id, str(path)))
+    def _keep_file(self, path: Path, folder: str | None = None) -> None:
+        self._try(lambda client: client.log_artifact(self._id, str(path), folder))
 
     def end(self, status: str, reason: str = "") -> None:
         self._try(lambda client: client.set_terminated(self._id, recorded_status(status)))

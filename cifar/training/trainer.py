@@ -37,6 +37,7 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
     if run.is_described:
         return
     run.log_settings(experiment.settings)
+    run.log_extensions()
     run.log_dataset(data)
     run.log_tags(
         {"precision": keras.config.dtype_policy().name, "devices": devices.device_count(experiment.settings.distribute)}

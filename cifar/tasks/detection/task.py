@@ -20,7 +20,7 @@ from cifar.tasks.detection.single_object import SingleObjectHead
 if TYPE_CHECKING:
     BoxLoss = str
 else:
-    BoxLoss = LOSSES["detection"].literal()
+    BoxLoss = LOSSES["detection"]
 
 SAME = 0.7
 """IoU above which detections of different classes are duplicates; the one with the highest score is kept."""

@@ -17,7 +17,7 @@ from cifar.tasks.segmentation import decoders
 if TYPE_CHECKING:
     Loss = str
 else:
-    Loss = LOSSES["segmentation"].literal()
+    Loss = LOSSES["segmentation"]
 SHOWN = 5
 """Number of images in a figure of the best, the worst or random images."""
 
