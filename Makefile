@@ -5,7 +5,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header 
 MAIN := .venv/.main
 DEV := .venv/.dev
 
-.PHONY: quickstart dev test test-slow settings lint coverage lock wheel
+.PHONY: quickstart dev test test-slow settings lint coverage docs lock wheel
 
 quickstart: $(MAIN)
 	$(BIN)/python run.py experiment=quickstart
@@ -35,6 +35,10 @@ lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages of docs/ as a site in site/.
+docs: $(DEV)
+	$(BIN)/mkdocs build --strict --quiet
 
 # The versions that are installed, for Python 3.11 to 3.13. Those that still fit stay: remove the files to have the newest.
 lock: .venv/.pip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -13,10 +15,12 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from cifar.__main__ import argument_parser
-from cifar.config import command_line, registry
+from cifar.api.overrides import written
+from cifar.config import command_line, extensions, registry
 from cifar.config.builders import ModelSettings
 from cifar.config.registry import MODELS, Registry
 from cifar.runtime.paths import ROOT
+from helpers import extending
 from helpers.runs import composed
 
 CONF = ROOT / "conf"
@@ -24,7 +28,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "benchmarks" / "README.md",
-    *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name != "settings.md"),
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name != "settings.md"),
 ]
 """All but docs/settings.md, which is made from the code."""
 PLACEHOLDERS = {"DIR": "/dir", "FILE": "file", "RUN_ID": "abcd", "LAYER": "conv", "HOST": "host", "NAME": "name"}
@@ -82,11 +86,15 @@ def settings() -> set[str]:
 
 
 @pytest.mark.parametrize("words", commands("python run.py", [*PAGES, *sorted(CONF.rglob("*.yaml"))]), ids=shlex.join)
-def test_training_command_composes(words):
+def test_training_command_composes(words, tmp_path):
     if "model=tiny" in words:
         pytest.skip("the page shows how to write this model")
-    arguments = [word for word in command_line.readable(words) if not word.startswith("--") and word != "job"]
-    composed(*(first_job(word) for word in arguments if "glob(" not in word))
+    given = [word for word in words if not word.startswith("--") and word != "job"]
+    with extending.forgotten():
+        if any(word.startswith("extensions=") for word in given):
+            extensions.load(folder := extending.write(tmp_path))
+            given = [f"extensions={folder}" if word.startswith("extensions=") else word for word in given]
+        composed(*(first_job(word) for word in command_line.readable(given) if "glob(" not in word))
 
 
 @pytest.mark.parametrize("words", commands("python -m cifar", PAGES), ids=shlex.join)
@@ -106,9 +114,40 @@ def test_links_exist(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_every_page_is_linked_from_the_readme():
-    readme = (ROOT / "README.md").read_text()
-    assert [page.name for page in sorted((ROOT / "docs").glob("*.md")) if f"(docs/{page.name})" not in readme] == []
+def test_every_page_is_linked_from_the_index_and_in_the_navigation():
+    docs = ROOT / "docs"
+    index, navigation = (docs / "index.md").read_text(), (ROOT / "mkdocs.yml").read_text()
+    pages = [page.relative_to(docs).as_posix() for page in docs.rglob("*.md") if page.name != "index.md"]
+    assert [page for page in pages if f"({page})" not in index or f": {page}\n" not in navigation] == []
+    assert "(docs/index.md)" in (ROOT / "README.md").read_text()
+
+
+def python_code() -> Iterator[tuple[str, str]]:
+    """(name of the page, code) of each block of Python in the pages, and of the cells of the notebooks."""
+    for page in PAGES:
+        yield from ((page.name, code) for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+    for path in (ROOT / "examples").glob("*.ipynb"):
+        cells = json.loads(path.read_text())["cells"]
+        yield from ((path.name, "".join(cell["source"])) for cell in cells if cell["cell_type"] == "code")
+
+
+def trainings() -> Iterator[tuple[str, list[str]]]:
+    """(name of the page, settings) of each call of `cifar.run`."""
+    for page, code in python_code():
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "cifar.run":
+                named = {}
+                for keyword in node.keywords:
+                    value = ast.literal_eval(keyword.value)
+                    named |= {keyword.arg: value} if keyword.arg else value
+                yield page, written([ast.literal_eval(argument) for argument in node.args], named)
+
+
+def test_trainings_in_python_compose():
+    found = list(trainings())
+    assert {"python.md", "quickstart.ipynb"} <= {page for page, _ in found}
+    for _, settings in found:
+        composed(*command_line.readable(settings))
 
 
 def test_paths_exist():

@@ -10,7 +10,7 @@ import inspect
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cifar.config import yaml_comments
+from cifar.config import search_path, yaml_comments
 from cifar.config.registry import ALL, Registry
 from cifar.runtime.paths import CONF
 
@@ -47,12 +47,12 @@ def groups() -> dict[str, Group]:
 
 def names(group: str) -> list[str]:
     """The choices of a group, sorted."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    return sorted(search_path.choices(group))
 
 
 def path(group: str, name: str) -> Path:
     """The YAML file of a choice."""
-    return CONF / group / f"{name}.yaml"
+    return search_path.file(f"{group}/{name}.yaml")
 
 
 def text(group: str, name: str) -> str:

@@ -22,3 +22,8 @@ def add(folder: Path) -> None:
 def choices(group: str) -> list[str]:
     """The names of the choices of a group."""
     return [path.stem for folder in _folders for path in sorted((folder / group).glob("*.yaml"))]
+
+
+def file(name: str) -> Path:
+    """The file of this relative name, in the first folder that has it."""
+    return next((folder / name for folder in _folders if (folder / name).is_file()), CONF / name)
