@@ -74,6 +74,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
     command = add("data", "what a data set has: counts, sizes, and examples as a picture")
     inspection.add_arguments(command)
+    extensions.add_argument(command)
     command.set_defaults(run=inspection.describe)
 
     command = add("audit", "check a data set: duplicates, wrong labels, outliers, invalid files")

@@ -18,7 +18,7 @@ from cifar.tasks.classification import coverage, listed
 if TYPE_CHECKING:
     Loss = str
 else:
-    Loss = LOSSES["multilabel"].literal()
+    Loss = LOSSES["multilabel"]
 
 SHOWN = 5
 """Minimum number of classes in an answer."""
