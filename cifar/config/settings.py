@@ -103,7 +103,7 @@ class Settings(Strict):
         default_factory=lambda: AVERAGING.parse({"name": "none"})
     )
     callbacks: Annotated[dict[str, BuilderSettings], Entries(CALLBACKS)] = Field({})
-    extensions: Annotated[dict[str, str] | None, BeforeValidator(as_recorded)] = None
+    extensions: Annotated[str | dict[str, str] | None, BeforeValidator(as_recorded)] = None
 
     @property
     def split_seed(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cifar import __version__
-from cifar.config import choices
+from cifar.config import choices, extensions
 from cifar.config.renamed import unknown_choice, unknown_setting
 from cifar.reference import sections, texts
 from cifar.runtime.errors import InputError
@@ -35,7 +35,7 @@ options
 
 def answer(arguments: Sequence[str]) -> None:
     """Print the version or the help that the arguments ask for; raises `InputError`."""
-    given = [argument for argument in arguments if not argument.startswith("-")]
+    given = [argument for argument in arguments if not argument.startswith(("-", extensions.SETTING))]
     if "--version" in arguments:
         print(f"cifar {__version__}")
     else:
