@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from cifar.inspection import photos
 from cifar.interfaces import Dataset, Split
 from cifar.runtime import terminal
 
@@ -15,9 +16,9 @@ MAX_MESSAGES = 20
 """Number of messages about invalid files that are listed."""
 
 
-def as_text(dataset: Dataset, invalid: Sequence[str], columns: int) -> str:
-    """Format what was found, in lines of at most `columns` characters where that can be."""
-    parts = [*_facts(dataset), "", terminal.table(_counts(dataset), columns), *_invalid(invalid)]
+def as_text(dataset: Dataset, invalid: Sequence[str], columns: int, path: str | None = None) -> str:
+    """Format what was found at `path`, in lines of at most `columns` characters where that can be."""
+    parts = [*_facts(dataset, path), "", terminal.table(_counts(dataset), columns), *_invalid(invalid)]
     return "\n".join(parts)
 
 
@@ -27,12 +28,14 @@ def _splits(dataset: Dataset) -> dict[str, Split]:
     return {name: split for name, split in splits.items() if len(split)}
 
 
-def _facts(dataset: Dataset) -> Iterable[str]:
+def _facts(dataset: Dataset, path: str | None) -> Iterable[str]:
     splits = _splits(dataset)
     height, width, channels = dataset.image_shape
     images = sum(map(len, splits.values()))
     size = sum(array.nbytes for split in splits.values() for array in (split.images, *split.targets.values()))
     yield f"{dataset.name}: {images:,} images of {len(dataset.class_names):,} classes"
+    if found := photos.description(path, splits.values()):
+        yield f"photos: {found}"
     yield f"size: {width}×{height} pixels, {channels} channel{'s' if channels > 1 else ''}"
     yield f"targets: {', '.join(dataset.test.targets)}"
     yield f"memory: {size / 1e6:,.1f} MB"

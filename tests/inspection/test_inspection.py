@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -74,6 +76,7 @@ def test_the_command_prints_and_draws_and_overwrites_its_own_file_only(tmp_path,
     settings = ["data=coco", f"data.path={root}", "data.size=16", "data.val_fraction=0.25"]
     done = command(sqlite(tmp_path), "data", *settings, "--sheet", picture)
     assert done.code == 0, done
+    assert re.search(r"photos: .*; \d+×\d+ to \d+×\d+ pixels, median", done.stdout), done.stdout
     assert "size: 16×16 pixels, 3 channels" in done.stdout and f"{picture} has examples" in done.stdout
     assert is_own(picture) and picture.read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "mlflow.db").exists()
