@@ -19,13 +19,14 @@ from cifar.runtime import interrupts
 from cifar.runtime.errors import Interrupted
 from cifar.runtime.paths import ROOT
 from cifar.training.experiment import Experiment
-from helpers import stores
+from helpers import drawing, stores
 from helpers.processes import Completed, run_warm
 from helpers.runs import Recorded, composed, sqlite
 
 # A shell starts what runs in its background with SIGINT ignored, and all processes inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 stores.replace_migrations()
+drawing.leave_out()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -166,6 +167,8 @@ def undisturbed_and_resumed():
 def quickstart(tmp_path_factory) -> Recorded:
     """The recipe of the quickstart, cut to three epochs."""
     store = tmp_path_factory.mktemp("quickstart")
-    process = run_warm(ROOT / "run.py", "experiment=quickstart", "epochs=3", f"tracking.uri={sqlite(store)}", cwd=store)
+    process = run_warm(
+        ROOT / "run.py", "experiment=quickstart", "epochs=3", f"tracking.uri={sqlite(store)}", cwd=store, DRAWS="1"
+    )
     assert process.code == 0, process.stderr
     return Recorded(process, sqlite(store), process.stdout.split()[1].rstrip(":"))

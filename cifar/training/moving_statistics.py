@@ -73,7 +73,7 @@ def _on_tensorflow(model, variables):
         model(images, training=True)
         return [tf.convert_to_tensor(variable.value) for variable in variables]
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def of_batch(images):
         values = strategy.run(replica, (images,))  # each device computes the whole batch
         return [strategy.experimental_local_results(value)[0] for value in values]

@@ -3,6 +3,8 @@
 The batch at (epoch, step) is a pure function of (seed, epoch, step): its order comes from a stateless permutation, its
 augmentation from stateless random numbers. Nothing else decides what the model sees, so a resumed run sees what
 an uninterrupted one would have seen.
+
+Nothing here needs AutoGraph, whose conversion of all the code of an augmentation takes seconds.
 """
 
 from __future__ import annotations
@@ -51,13 +53,18 @@ def training_batches(
     steps = steps_per_epoch(len(split), batch_size)
     take, rows_of = _taker(split, task), _reader(len(split), batch_size, shard)
 
+    @tf.autograph.experimental.do_not_convert
     def positions(epoch):
         order = permutation(len(split), seed, epoch)
         first = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
-        return tf.data.Dataset.range(first, steps).map(
-            lambda step: (epoch, step, order[step * batch_size : (step + 1) * batch_size])
-        )
 
+        @tf.autograph.experimental.do_not_convert
+        def position(step):
+            return epoch, step, order[step * batch_size : (step + 1) * batch_size]
+
+        return tf.data.Dataset.range(first, steps).map(position)
+
+    @tf.autograph.experimental.do_not_convert
     def training_batch(epoch, step, index):
         rows = rows_of(index)
         # What an image is mixed with may be one that another process reads.
@@ -84,6 +91,7 @@ def evaluation_batches(split: Split, task: Task, batch_size: int, shard: Shard =
     """
     take, rows_of = _taker(split, task), _reader(len(split), batch_size, shard)
 
+    @tf.autograph.experimental.do_not_convert
     def evaluation_batch(step):
         first = step * batch_size
         index = tf.range(first, tf.minimum(first + batch_size, len(split)))

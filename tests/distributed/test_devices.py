@@ -59,6 +59,7 @@ run("refused", "distribute=mirrored", "batch_size=25")
 run("refused", "distribute=mirrored", "batch_size=34")
 """
 
+    @pytest.mark.slow
     def test_two_devices_train_as_one_does(self, tmp_path):
         done = run_python("-c", self.TWO_DEVICES, tmp_path, *DIGITS, "epochs=2", PYTHONPATH="tests")
         assert done.code == 0, done.stderr
@@ -136,6 +137,7 @@ class TestJax:
         assert {name: list(values) for name, values in metric_history(tmp_path).items()} == {
             name: list(values) for name, values in metric_history(undisturbed).items()}  # fmt: skip
 
+    @pytest.mark.slow
     def test_two_processes_train_as_one_does(self, undisturbed, tmp_path, cache):
         first, second = ended(start_two(tmp_path, *ON_JAX, **cache))
         assert (first.code, first.stderr, second) == (0, "", Completed(0, "", ""))

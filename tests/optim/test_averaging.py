@@ -81,6 +81,7 @@ def trainable(model) -> list[np.ndarray]:
     return [variable.numpy() for variable in model.trainable_variables]
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("callbacks", ["[checkpoint]", "none", "[early_stopping]"])
 def test_averages_are_what_is_validated_saved_and_returned(fitted, callbacks, monkeypatch):
     validated, trained_with = [], []
@@ -103,6 +104,7 @@ def test_averages_are_what_is_validated_saved_and_returned(fitted, callbacks, mo
     assert all(map(np.array_equal, trainable(saved), trainable(trained)))
 
 
+@pytest.mark.usefixtures("eager")
 def test_ema_changes_nothing_in_how_the_weights_are_trained(fitted):
     plain, _ = fitted("callbacks=none")
     averaged, _ = fitted("callbacks=none", "weight_averaging=ema")
@@ -110,6 +112,7 @@ def test_ema_changes_nothing_in_how_the_weights_are_trained(fitted):
     assert all(map(np.array_equal, trainable(plain), trainable(averaged)))
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("averages", ["weight_averaging=ema", "weight_averaging=lookahead"])
 def test_stopped_within_an_epoch_and_resumed_it_ends_the_same(compose, averages, undisturbed_and_resumed):
     overrides = ("model.filters=[4,8]", "epochs=3", "augmentation=[alternating_flip,mixup,cutmix]", averages)
@@ -118,6 +121,7 @@ def test_stopped_within_an_epoch_and_resumed_it_ends_the_same(compose, averages,
     assert resumed == undisturbed
 
 
+@pytest.mark.usefixtures("eager")
 def test_lookahead_starts_from_the_initial_weights(fitted, compose):
     initial = Experiment.prepare(compose(*TINY, "model.filters=[4,8]")).model()
     slow, _ = fitted("callbacks=none", "weight_averaging=lookahead", "weight_averaging.sync_period=1000")
