@@ -14,12 +14,14 @@ from omegaconf import DictConfig
 from cifar.config import extensions, hydra_errors, overrides
 from cifar.runtime import interrupts, output
 from cifar.runtime.errors import ExitCodes
+from cifar.runtime.status import status
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 @ExitCodes()
 def main(composed: DictConfig) -> None:
     # MLflow and TensorFlow load late, so that a mistake is answered at once: each import stands where it is needed.
+    from cifar.config import run_name
     from cifar.config.compose import resolve
     from cifar.distributed import devices
     from cifar.training import experiment as experiments
@@ -33,16 +35,18 @@ def main(composed: DictConfig) -> None:
 
         settings, unfinished = tracking.find_resumable(composed, given)
     else:
-        settings = resolve(composed)
+        settings = run_name.with_name(resolve(composed), given)
     experiments.check(settings)
     is_first = devices.processes(settings).process_index == 0  # of those that train together, this one keeps the record
     if settings.model.name == "from_run":
         from cifar import tracking
 
         settings = tracking.with_model_of_run(settings)
-    experiment = experiments.Experiment.prepare(settings)
+    with status(f"loading data={settings.data.name}"):
+        experiment = experiments.Experiment.prepare(settings)
 
-    from cifar import tracking
+    with status("loading MLflow"):
+        from cifar import tracking
 
     if unfinished:
         unfinished.check_data(experiment.dataset)
@@ -50,11 +54,12 @@ def main(composed: DictConfig) -> None:
         tracking.check(settings.tracking)
         if settings.resume == "auto":
             unfinished = tracking.newest_unfinished(settings, experiment.dataset)
-    devices.start(settings, experiment.dataset)
+    with status(f"loading Keras on {settings.backend}"):
+        devices.start(settings, experiment.dataset)
+        from cifar.training import dry_run, trainer
 
-    from cifar.training import dry_run, trainer
-
-    model = experiment.compiled_model(start=None if unfinished else tracking.weights_of)
+    with status(f"building model={settings.model.name}"):
+        model = experiment.compiled_model(start=None if unfinished else tracking.weights_of)
     if settings.dry_run:
         dry_run.show_costs(experiment, model)
         return

@@ -135,12 +135,11 @@ class TestQuickstart:
     def test_piped_output_has_one_line_an_epoch(self, quickstart):
         lines = quickstart.process.stdout.splitlines()
         assert [line.split("  ")[0] for line in lines[1:4]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
-        assert re.fullmatch(
-            r"epoch 3/3  train/loss [\d.]+  train/accuracy [\d.]+  val/loss [\d.]+  val/accuracy [\d.]+  "
-            r"[\d,]+ images/s  \d+:\d\d  0:00 left(  best)?", lines[3])  # fmt: skip
+        assert re.fullmatch(r"epoch 3/3  train/loss [\d.]+  val/loss [\d.]+  val/accuracy [\d.]+(  best)?", lines[3])
+        assert all(len(line) <= 80 for line in lines[1:-1])
         assert not set("\r\x1b\b") & set(quickstart.process.stdout)
         assert quickstart.process.stderr == ""
-        assert lines[4].startswith("test: loss ")
+        assert re.match(r"test: accuracy  +[\d.]+   loss ", lines[4])
         assert quickstart.id in lines[-1]
 
     def test_logged_model_predicts_without_the_project_what_the_weights_do(self, quickstart, artifact, tmp_path):

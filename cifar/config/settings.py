@@ -49,6 +49,9 @@ class TrackingSettings(Strict):
     experiment: Annotated[str, Field(min_length=1)]
     name: str
     parent: str | None
+    tags: dict[str, Any] = Field({})
+    note: str = ""
+    system_metrics: bool = False
 
 
 class StateSettings(Strict):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 GAP = "  "
+COLUMN_GAP = "   "
+"""Between columns of which each has a name and a value."""
 NARROWEST = 8
 """Characters that a column keeps however narrow the terminal is."""
 NUMBER = re.compile(r"[\[<]? ?[-−+]?\d[-−+\d.,:e±\[\] ]*|—?")
@@ -16,6 +18,11 @@ NUMBER = re.compile(r"[\[<]? ?[-−+]?\d[-−+\d.,:e±\[\] ]*|—?")
 def width() -> int:
     """Columns of the terminal, or what COLUMNS says; more than any table has where the output goes elsewhere."""
     return shutil.get_terminal_size((10_000, 0)).columns
+
+
+def line_width() -> int:
+    """Columns of a line of text: of the terminal, or what COLUMNS says, else 80."""
+    return shutil.get_terminal_size().columns
 
 
 def table(
@@ -41,6 +48,14 @@ def table(
         widths[widest] -= 1
     right = are_numbers(cells)
     return "\n".join(GAP.join(map(_padded, row, widths, right)).rstrip() for row in cells)
+
+
+def in_columns(values: Mapping[str, str], columns: int) -> list[str]:
+    """Names with their `values` in lines of at most `columns` characters, as many aligned pairs a line as fit."""
+    name_width, value_width = max(map(len, values)), max(map(len, values.values()))
+    pairs = [f"{name:{name_width}} {value:>{value_width}}" for name, value in values.items()]
+    in_line = max(1, (columns + len(COLUMN_GAP)) // (len(pairs[0]) + len(COLUMN_GAP)))
+    return [COLUMN_GAP.join(pairs[start : start + in_line]) for start in range(0, len(pairs), in_line)]
 
 
 def are_numbers(rows: Sequence[Sequence[str]]) -> list[bool]:

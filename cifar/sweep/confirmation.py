@@ -54,6 +54,8 @@ class Confirmation:
 class Confirmed:
     """A `source` of jobs, and the source of those that confirm the best of its settings once all have ended."""
 
+    seeks_best = False
+
     def __init__(self, source: Source, options: Options, metric: str, settings_of: Callable[[Sequence[str]], Settings]):
         """`metric` is the objective; `settings_of` composes the settings that overrides make."""
         self.name, self.key = source.name, source.key

@@ -14,7 +14,7 @@ from cifar import tracking
 from cifar.config.settings import TrackingSettings
 from cifar.runtime import interrupts
 from cifar.runtime.errors import Interrupted, TrainingError, warn
-from cifar.sweep import results
+from cifar.sweep import next_step, results
 from cifar.sweep.console import Console
 from cifar.sweep.jobs import Job, Options, Outcome, Process, Slot
 
@@ -38,6 +38,10 @@ class Source(Protocol):
     @property
     def experiments(self) -> Sequence[str]:
         """Where the jobs are recorded."""
+
+    @property
+    def seeks_best(self) -> bool:
+        """True if the best job is the result; else `conclude` prints what is."""
 
     def begin(self, parent: tracking.SweepRun) -> None:
         """Get ready; `parent` is the run whose children the jobs become."""
@@ -69,6 +73,7 @@ def run(source: Source, settings: TrackingSettings, objectives: list[str], optio
         jobs = "" if source.total is None else f", {source.total} jobs"
         print(f"sweep {parent.id}: {source.name}{jobs}, {options.n_jobs} at a time", flush=True)
         source.begin(parent)
+        parent.log_note()
         sweep = Sweep(source, parent, objectives, options)
         sweep.execute()
         with optional(parent, "the table over the seeds"):
@@ -78,8 +83,13 @@ def run(source: Source, settings: TrackingSettings, objectives: list[str], optio
             pictures.record(parent, sweep.searched, objectives)
         with optional(parent, "the printed table"):
             print("\n" + results.report(sweep.searched, objectives), flush=True)
+        with optional(parent, "the description"):
+            parent.log_note(results.table(sweep.searched, objectives))
         with optional(parent, "the conclusion"):
             source.conclude()
+        if source.seeks_best:
+            with optional(parent, "the best job"):
+                print("\n" + next_step.lines(sweep.searched, objectives, parent.id, parent.commands), flush=True)
         if failed := [outcome.job.name for outcome in sweep.outcomes if outcome.status == "FAILED"]:
             raise TrainingError(f"{len(failed)} of {len(sweep.outcomes)} jobs failed: {'; '.join(failed)}")
     return sweep.outcomes

@@ -26,6 +26,8 @@ class Grid:
     A finished job is not run again; one that ended otherwise before this sweep began is resumed.
     """
 
+    seeks_best = True
+
     def __init__(self, name: str, key: str, jobs: Mapping[Job, Settings]):
         self.name, self.key = name, key
         self.total = len(jobs)

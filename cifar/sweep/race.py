@@ -41,6 +41,7 @@ class Race:
     """
 
     total = None
+    seeks_best = False
 
     def __init__(self, options: Options, contenders: Mapping[str, tuple[Sequence[str], Settings]]):
         """`contenders` have, by name, the overrides that make them, without a seed, and their settings."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -17,8 +18,10 @@ from cifar.sweep.jobs import Outcome
 
 DRAWN = tuple(f"{key}=" for key in DRAWS)
 """How the overrides begin that choose the random draws of a job."""
-OPTIONAL = ("reason", "seconds", "best/epoch")
+OPTIONAL = ("reason", "time", "best/epoch")
 """Columns that a narrow terminal does not show, the first of them first."""
+OWN = ("job", "settings", "runs", "status", "seconds", "time", "run", "reason", "epoch", "left")
+"""Columns that are no settings."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +58,23 @@ def repetitions(outcomes: Iterable[Outcome]) -> list[list[Outcome]]:
 
 
 def rows(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each outcome: the job, how it ended, its metrics (see `metrics`), seconds, run and reason."""
+    """A row for each outcome: job, settings, how it ended, its metrics (see `metrics`), seconds, run and reason.
+
+    A column of a setting has the last part of its key, as in `setting_columns`.
+    """
     names = metrics(outcomes, objectives)
+    settings = setting_columns([outcome.job.name for outcome in outcomes])
     return [
         {
             "job": outcome.job.name,
+            **{key: value for key, value in zip(settings[0], own, strict=True) if key != "job"},
             "status": outcome.status,
             **{name: outcome.metrics.get(name, "") for name in names},
             "seconds": round(outcome.seconds, 1),
             "run": outcome.run_id,
             "reason": outcome.reason,
         }
-        for outcome in outcomes
+        for outcome, own in zip(outcomes, settings[1:], strict=True)
     ]
 
 
@@ -91,20 +99,28 @@ def columns(values: Mapping[str, Aggregate]) -> dict[str, float]:
 
 def report(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> str:
     """All outcomes, ranked, and what the seeds say together, as the terminal shows them."""
-    jobs = rows(ranked(outcomes, objectives[0]), objectives)
-    shown = [key for key in jobs[0] if key != "job" and any(row[key] != "" for row in jobs)]
-    names = setting_columns([row["job"] for row in jobs])
-    cells = ([*name, *(_cell(key, row[key]) for key in shown)] for name, row in zip(names[1:], jobs, strict=True))
-    parts = [terminal.table([[*names[0], *shown], *cells], terminal.width(), optional=OPTIONAL)]
+    parts = [terminal.table(table(outcomes, objectives), terminal.width(), optional=OPTIONAL)]
     if groups := over_seeds(outcomes, objectives):
         names, metrics_shown = setting_columns([group.settings for group in groups]), list(groups[0].metrics)
         cells = (
             [*name, str(group.runs), *(formatted(group.metrics[metric]) for metric in metrics_shown)]
             for name, group in zip(names[1:], groups, strict=True)
         )
-        table = terminal.table([[*names[0], "runs", *metrics_shown], *cells], terminal.width())
-        parts.append(f"mean ± standard deviation over seeds, cuts and folds [95 % interval, Student's]\n{table}")
+        shown = terminal.table([[*names[0], "runs", *metrics_shown], *cells], terminal.width())
+        parts.append(f"mean ± standard deviation over seeds, cuts and folds [95 % interval, Student's]\n{shown}")
     return "\n\n".join(parts)
+
+
+def table(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> list[list[str]]:
+    """A header, and a row for each outcome, ranked, with a column for each setting."""
+    jobs = rows(ranked(outcomes, objectives[0]), objectives)
+    names = setting_columns([row["job"] for row in jobs])
+    shown = [key for key in jobs[0] if key not in ("job", *names[0]) and any(row[key] != "" for row in jobs)]
+    cells = (
+        [*name, *(_cell(key, row[key]) for key in shown)]
+        for name, row in zip(without_common_folder(names[1:]), jobs, strict=True)
+    )
+    return [[*names[0], *("time" if key == "seconds" else key for key in shown)], *cells]
 
 
 def setting_columns(names: Sequence[str]) -> list[list[str]]:
@@ -112,8 +128,18 @@ def setting_columns(names: Sequence[str]) -> list[list[str]]:
     rows = [_parts(name) for name in names]
     keys = list(dict.fromkeys(key for row in rows for key in row)) or ["job"]
     last = Counter(key.rpartition(".")[2] for key in keys)
-    header = [short if last[short := key.rpartition(".")[2]] == 1 else key for key in keys]
+    is_clear = {key: last[short := key.rpartition(".")[2]] == 1 and short not in OWN for key in keys}
+    header = [key.rpartition(".")[2] if is_clear[key] else key for key in keys]
     return [header, *([row.get(key, "") for key in keys] for row in rows)]
+
+
+def without_common_folder(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """`rows` in which a column of paths in one folder has `…/` in its place, so that a table shows their ends."""
+    columns = []
+    for column in zip(*rows, strict=True):
+        folder = _common_folder(column) if len(set(column)) > 1 else ""
+        columns.append([f"…{value[len(folder) :]}" if folder else value for value in column])
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def metrics(outcomes: Iterable[Outcome], objectives: Sequence[str]) -> list[str]:
@@ -128,6 +154,12 @@ def metrics(outcomes: Iterable[Outcome], objectives: Sequence[str]) -> list[str]
 def label(outcomes: Sequence[Outcome]) -> str:
     """The setting of repetitions, as the names of their jobs have it."""
     return " ".join(setting_of(outcomes[0].job.name.split(" "))) or "all"
+
+
+def _common_folder(paths: Iterable[str]) -> str:
+    """The folder that all of the `paths` are in; empty if there is none."""
+    folders = zip(*(path.split("/")[:-1] for path in paths), strict=False)
+    return "/".join(names[0] for names in itertools.takewhile(lambda names: len(set(names)) == 1, folders))
 
 
 def _group(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> Group:

@@ -33,6 +33,8 @@ class Trials:
     A job whose sweep was killed is resumed; one that failed is resumed when the sweep is started again.
     """
 
+    seeks_best = True
+
     def __init__(
         self, study: Study, key: str, settings: Settings, *, space: Space, options: Options, epochs: int,
         overrides: Overrides,

@@ -12,7 +12,7 @@ import warnings
 
 import mlflow
 
-from cifar.tracking import addresses, store
+from cifar.tracking import addresses, store, view
 
 
 def serve(uri: str | None, place: socket.socket) -> None:
@@ -28,5 +28,18 @@ def serve(uri: str | None, place: socket.socket) -> None:
         from mlflow.server.fastapi_app import app
 
     host, port = place.getsockname()[:2]
-    print(f"http://{host}:{port} shows the runs in {addresses.shown(address)}, until Ctrl-C", flush=True)
+    print(
+        f"http://{host}:{port}/{newest_runs()}\nshows the runs in {addresses.shown(address)}, until Ctrl-C", flush=True
+    )
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[place])
+
+
+def newest_runs() -> str:
+    """The part of the address that opens the experiment of the newest run; empty where there is none."""
+    client = mlflow.MlflowClient()
+    experiments = {one.experiment_id: one for one in client.search_experiments()}
+    runs = client.search_runs(list(experiments), order_by=["attributes.start_time DESC"], max_results=1)
+    if not runs:
+        return ""
+    experiment = experiments[runs[0].info.experiment_id]
+    return view.fragment(experiment.experiment_id, view.TAG in experiment.tags)

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import shlex
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +35,7 @@ from cifar.runtime.lazy import keras
 from cifar.runtime.paths import COMMAND, RUN, WEIGHTS
 from cifar.runtime.quiet import silenced
 from cifar.runtime.terminal import unescaped
-from cifar.tracking import addresses, environment, locks, starts, store
+from cifar.tracking import addresses, environment, locks, notes, starts, store, view
 from cifar.tracking.names import (
     CONFIG,
     DATASET,
@@ -69,6 +70,7 @@ class Run:
         self._tags: dict[str, str] = {}
         self._warnings: list[str] = []
         self._params: frozenset[str] = frozenset()
+        self._command = notes.shown(sys.orig_argv)
         self._id = run_id or self._try(self._create)
         self.id = self._id
         self.folder = addresses.folder(uri) / self.id / "work"
@@ -91,6 +93,11 @@ class Run:
         shown = addresses.shown(self._uri)
         return "" if shown == addresses.LOCAL else f"; recorded in {shown}"
 
+    @property
+    def commands(self) -> str:
+        """How a command line on the runs of this store begins."""
+        return COMMAND if not self.store else f"{COMMAND} --tracking-uri {shlex.quote(addresses.shown(self._uri))}"
+
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Record `metrics` at `step`, an epoch counted from 1, in one call; at 0 what a resumed run lacks of them.
 
@@ -103,6 +110,7 @@ class Run:
         now = int(time.time() * 1000)
         if step == 0:
             values = {name: value for name, value in values.items() if value != self._final.get(name)}
+            self._final |= values
         rows = [Metric(name, value, now, step) for name, value in values.items()]
         self._try(lambda client: client.log_batch(self._id, rows))
         self.last_step = max(self.last_step, step)
@@ -152,6 +160,12 @@ class Run:
         found = [*earlier, starts.start(epoch, step, code, diff, machine, changes)]
         self.log_text(json.dumps(found, indent=2), STARTS)
         self.log_tags({CODE: starts.code(found)})
+        self._command = notes.shown(found[0].get("command", found[-1]["command"]))
+        self.log_note()
+
+    def log_note(self) -> None:
+        """Describe the run for MLflow's page: the note of the settings, the command, and the scores so far."""
+        self.log_tags({notes.NOTE: notes.of_run(self._settings.note, self._command, self._final)})
 
     def _log_changes(self, settings: Settings, epoch: int) -> dict[str, tuple[Any, Any]]:
         """Record the settings that differ from the recorded ones, and give them as (before, now)."""
@@ -282,6 +296,12 @@ class Run:
     def _keep_file(self, path: Path, folder: str | None = None) -> None:
         self._try(lambda client: client.log_artifact(self._id, str(path), folder))
 
+    def finish(self) -> None:
+        """End the run as FINISHED, with its scores in its description and in the columns of MLflow's page."""
+        self.log_note()
+        self._try(lambda client: view.ensure(client, client.get_run(self._id).info.experiment_id, self._final))
+        self.end("FINISHED")
+
     def end(self, status: str, reason: str = "") -> None:
         self._try(lambda client: client.set_terminated(self._id, recorded_status(status)))
         job_report.report(status=status, reason=reason)
@@ -302,7 +322,8 @@ class Run:
         return lock
 
     def _create(self, client: mlflow.MlflowClient) -> str:
-        tags = {PROCESS: processes.this_process()}
+        tags = {unescaped(name): unescaped(str(value)) for name, value in self._settings.tags.items()}
+        tags |= {PROCESS: processes.this_process(), notes.NOTE: notes.of_run(self._settings.note, self._command, {})}
         if self._settings.parent:
             tags["mlflow.parentRunId"] = self._settings.parent
         experiment = store.experiment_id(self._uri, unescaped(self._settings.experiment))

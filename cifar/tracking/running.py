@@ -57,7 +57,7 @@ def start(settings: TrackingSettings, unfinished: Unfinished | None = None) -> I
     lock = unfinished.lock if unfinished else run.claim_itself()
     assert lock
     try:
-        with recorded(run), _system_metrics(run):
+        with recorded(run), _system_metrics(run, settings.system_metrics):
             yield run
         lock.end()
     finally:
@@ -65,10 +65,10 @@ def start(settings: TrackingSettings, unfinished: Unfinished | None = None) -> I
 
 
 @contextmanager
-def _system_metrics(run: Run) -> Iterator[None]:
-    """Inside the `with`, MLflow records the use of this machine, where its own environment variable asks for that."""
+def _system_metrics(run: Run, is_wanted: bool) -> Iterator[None]:
+    """Inside the `with`, MLflow records the use of this machine, if that or its own variable asks for it."""
     monitor = None
-    if MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING.get():
+    if is_wanted or MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING.get():
         with run.optional("system metrics"):
             from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor  # needs psutil
 
@@ -105,7 +105,7 @@ def recorded(run: Run) -> Iterator[Run]:
         if status == "PRUNED":
             ownership.remove_folder(run.folder)
         raise
-    run.end("FINISHED")
+    run.finish()
     ownership.remove_folder(run.folder)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from cifar.files import ownership
 from cifar.runtime import interrupts, processes
 from cifar.runtime.errors import InputError, TrainingError
 from cifar.runtime.terminal import unescaped
-from cifar.tracking import addresses, locks, queries, store
+from cifar.tracking import addresses, locks, notes, queries, store
 from cifar.tracking.names import FAILURE, PROCESS, SWEEP
 from cifar.tracking.run import INTERRUPTIONS, Run, recorded_status
 from cifar.tracking.running import recorded
@@ -109,6 +109,14 @@ class SweepRun(Run):
         """The sole right to the child of this `name`; `None` while another process has it."""
         with store.reported(TrainingError, f"run {self.id}", self._uri):
             return locks.lock(self._uri, f"{self.id}/{hashlib.sha256(name.encode()).hexdigest()}")
+
+    def finish(self) -> None:
+        """End the sweep as FINISHED."""
+        self.end("FINISHED")
+
+    def log_note(self, rows: Sequence[Sequence[str]] = ()) -> None:
+        """Describe the sweep for MLflow's page: note, command, and the `rows` of a table, the first the header."""
+        self.log_tags({notes.NOTE: notes.of_sweep(self._settings.note, self._command, rows)})
 
     how_to_resume = "the same command resumes the sweep"
 

@@ -78,9 +78,13 @@ class Loop(keras.callbacks.Callback):
         return self._keeper.best_epoch + 1 if self._keeper else None
 
     def __str__(self) -> str:
+        epochs = self._experiment.settings.total_epochs
         if self.step:
-            return f"in epoch {self.epoch + 1}, after step {self.step} of {self._steps}"
-        return f"after epoch {self.epoch}" if self.epoch else "from the start, since no state was saved"
+            return f"in epoch {self.epoch + 1} of {epochs}, after step {self.step} of {self._steps}"
+        if not self.epoch:
+            return "at the start: no checkpoint was saved"
+        is_over = self._stopped or self.epoch >= epochs
+        return f"after the last epoch, {self.epoch}" if is_over else f"at epoch {self.epoch + 1} of {epochs}"
 
     def train(self) -> None:
         """Run the phases that are left."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import keras
@@ -18,7 +18,9 @@ from cifar.files.safe_io import refusing
 from cifar.interfaces import Evaluation
 from cifar.nn import layers
 from cifar.runtime import interrupts
-from cifar.runtime.paths import COMMAND, WEIGHTS
+from cifar.runtime.paths import WEIGHTS
+from cifar.runtime.status import status
+from cifar.runtime.terminal import in_columns, line_width
 from cifar.tracking import Run
 from cifar.training import calibration, diagnosis, flops, pipeline, tta
 from cifar.training.callbacks import keeper
@@ -26,6 +28,7 @@ from cifar.training.experiment import EVALUATION_BATCH, Experiment
 from cifar.training.loop import Loop
 
 PREVIEW_IMAGES, PREVIEW_VERSIONS = 8, 9
+TEST = "test: "
 Change = Callable[[np.ndarray, int], np.ndarray]
 """Changes a batch of images, the first of which has this number in its split."""
 
@@ -42,18 +45,20 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
     run.log_tags(
         {"precision": keras.config.dtype_policy().name, "devices": devices.device_count(experiment.settings.distribute)}
     )
-    rows = flops.costs(on_one_device(experiment, model))
+    with status("counting the model's operations"):
+        rows = flops.costs(on_one_device(experiment, model))
     run.log_metrics({"model/parameters": model.count_params(), **flops.sums(rows)})
     run.log_text(flops.table(rows), "model.txt")
-    originals, augmented = pipeline.preview(
-        data.train,
-        experiment.task,
-        experiment.augmentation(),
-        seed=experiment.settings.seed,
-        rows=PREVIEW_IMAGES,
-        versions=PREVIEW_VERSIONS,
-    )
-    run.log_figures({"augmentation": lambda: plots.augmented_sheet(originals, augmented)})
+    with status("drawing augmented images"):
+        originals, augmented = pipeline.preview(
+            data.train,
+            experiment.task,
+            experiment.augmentation(),
+            seed=experiment.settings.seed,
+            rows=PREVIEW_IMAGES,
+            versions=PREVIEW_VERSIONS,
+        )
+        run.log_figures({"augmentation": lambda: plots.augmented_sheet(originals, augmented)})
     run.log_described()
 
 
@@ -111,26 +116,36 @@ def finish(experiment: Experiment, model: keras.Model, run: Run) -> None:
     else:
         print(
             "test: not evaluated (evaluate.test=false; the default in a sweep's jobs); "
-            f"`{COMMAND} evaluate {run.id}` evaluates the run on the test images"
+            f"`{run.commands} evaluate {run.id}` evaluates the run on the test images"
         )
-    with run.optional("MLflow model"):
+    with run.optional("MLflow model"), status("recording the model"):
         portable = calibration.calibrated(layers.portable(model), experiment.settings, temperatures)
         run.log_model(portable, experiment.dataset.val.images[:4])
-    print(f"{COMMAND} ui shows run {run.id} with its pictures, tables and model")
+    print(f"{run.commands} ui shows run {run.id} with its pictures, tables and model")
 
 
 def evaluate(experiment: Experiment, model: keras.Model, run: Run, temperature: float | None = None) -> None:
     """Evaluate `model` on the test split; show and record that, then the pictures, which may fail."""
     run.log_look(experiment.dataset.test_fingerprint)
-    evaluation = test(experiment, model, temperature)
-    print("test:", "  ".join(f"{name} {value:.4f}" for name, value in evaluation.metrics.items()))
+    with status(f"evaluating on {len(experiment.dataset.test):,} test images"):
+        evaluation = test(experiment, model, temperature)
+    print(test_lines(evaluation.metrics), flush=True)
     for note in evaluation.notes:
         print(note)
     run.log_evaluation(evaluation, "test")
     if experiment.settings.total_epochs >= diagnosis.LEAST_EPOCHS:
         for warning in evaluation.warnings:
             run.log_warning(warning)
-    run.log_figures(evaluation.figures)
+    with status("drawing pictures"):
+        run.log_figures(evaluation.figures)
+
+
+def test_lines(metrics: Mapping[str, float]) -> str:
+    """The metrics of the test images in columns: first the main one of the task, then the loss, then the others."""
+    main = next(name for name in metrics if name != "loss")
+    ordered = {main: metrics[main], "loss": metrics["loss"], **metrics}
+    lines = in_columns({name: f"{value:.4f}" for name, value in ordered.items()}, line_width() - len(TEST))
+    return TEST + f"\n{' ' * len(TEST)}".join(lines)
 
 
 def test(

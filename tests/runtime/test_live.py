@@ -11,18 +11,21 @@ import pytest
 from cifar.runtime import live
 from cifar.runtime.errors import ExitCodes, warn
 from cifar.runtime.live import LiveLines
-from cifar.runtime.terminal import fitted, text_width
+from cifar.runtime.status import status
+from cifar.runtime.terminal import fitted, in_columns, text_width
 from cifar.sweep.console import Console
 from cifar.sweep.jobs import Job, Outcome
-from cifar.sweep.results import report, setting_columns
+from cifar.sweep.results import report, setting_columns, without_common_folder
 from cifar.training.progress import Progress
 from helpers.terminals import Terminal
 
 METRICS = {"train/loss": 1.5, "train/accuracy": 0.5, "val/loss": 2.5, "val/accuracy": 0.25, "lr": 0.1,
            "images_per_second": 3692.4}  # fmt: skip
-NAMED = (
-    "train/loss 1.5000  train/accuracy 0.5000  val/loss 2.5000  val/accuracy 0.2500  3,692 images/s  0:00  0:00 left"
-)
+NAMED = {
+    80: "train/loss 1.5000  val/loss 2.5000  val/accuracy 0.2500",
+    120: "train/loss 1.5000  train/accuracy 0.5000  val/loss 2.5000  val/accuracy 0.2500  0:00  0:00 left",
+}
+"""What a line without a terminal holds, by its width."""
 
 
 @pytest.fixture
@@ -89,10 +92,12 @@ class TestTraining:
             ["epoch", "train/loss"], ["1/1", "1.5000"], ["epoch", "val/loss"], ["1/1", "2.5000"]
         ]  # fmt: skip
 
-    def test_without_a_terminal_lines_name_their_values(self, monkeypatch):
+    @pytest.mark.parametrize("columns", NAMED)
+    def test_without_a_terminal_lines_name_the_values_that_fit(self, columns, monkeypatch):
+        monkeypatch.setenv("COLUMNS", str(columns))
         stream = io.StringIO()
         train(stream)
-        assert stream.getvalue() == f"epoch 1/2  {NAMED}  best\nepoch 2/2  {NAMED}  best\n"
+        assert stream.getvalue() == f"epoch 1/2  {NAMED[columns]}  best\nepoch 2/2  {NAMED[columns]}  best\n"
 
     def test_nothing_is_rewritten_where_the_terminal_cannot(self, terminal, clock, monkeypatch):
         stream = terminal(80)
@@ -112,11 +117,22 @@ class TestTraining:
     def test_compilation_in_the_first_step_does_not_count(self, terminal, monkeypatch):
         stream, times = terminal(80), iter([0.0, 100.0, 101.0])
         progress = Progress(batch_size=128, steps=10, epochs=1, stream=stream)
+        monkeypatch.setattr("time.monotonic", itertools.count().__next__)
         monkeypatch.setattr("time.perf_counter", lambda: next(times))
         progress.begin(0, 0)
         progress.step_done(1, {"loss": 1.5})
         progress.step_done(2, {"loss": 1.5})
         assert "128 images/s  0:08 left" in stream.getvalue()
+
+    def test_it_does_not_count_in_later_epochs_either(self, terminal, monkeypatch):
+        stream, times = terminal(80), iter([0.0, 100.0, 110.0])
+        progress = Progress(batch_size=128, steps=2, epochs=3, stream=stream)
+        monkeypatch.setattr("time.perf_counter", lambda: next(times))
+        progress.begin(0, 0)
+        assert stream.rows() == ["epoch 1/3  compiling the first step …"]
+        progress.step_done(1, {"loss": 1.5})
+        progress.epoch_done(METRICS, is_best=False)
+        assert stream.rows()[-2].split()[-2:] == ["1:50", "0:20"]
 
     def test_message_at_ctrl_c_has_a_line_of_its_own(self, terminal, clock, monkeypatch):
         stream = terminal(80)
@@ -140,6 +156,20 @@ class TestTraining:
         warn("something")
         progress.step_done(4, {"loss": 1.5})
         assert [row[:18] for row in stream.rows()] == ["warning: something", "epoch 1/1  step 4/"]
+
+
+class TestStatus:
+    def test_is_shown_while_it_lasts(self, terminal, monkeypatch):
+        stream = terminal(80)
+        monkeypatch.setattr(sys, "stdout", stream)
+        with status("loading"):
+            assert stream.rows() == ["loading …"]
+        assert stream.rows() == [""]
+
+    def test_is_a_terminals_alone(self, capsys):
+        with status("loading"):
+            pass
+        assert capsys.readouterr() == ("", "")
 
 
 class TestLines:
@@ -192,12 +222,25 @@ class TestSweep:
             (["trial 3 optimizer.lr=0.1"], [["trial", "lr"], ["3", "0.1"]]),
             (["model=cnn3", "model=resnet depth=8"], [["model", "depth"], ["cnn3", ""], ["resnet", "8"]]),
             (["model.filters=[8, 16] data.path=a b"], [["filters", "path"], ["[8, 16]", "a b"]]),
+            (["data.path=a task.status=b"], [["path", "task.status"], ["a", "b"]]),
             (["all"], [["job"], ["all"]]),
             ([], [["job"]]),
         ],
     )
     def test_a_column_for_each_setting(self, names, columns):
         assert setting_columns(names) == columns
+
+
+def test_paths_of_one_folder_are_shown_by_their_ends():
+    rows = [["/data/photos/a", "1"], ["/data/photos/b/c", "2"]]
+    assert without_common_folder(rows) == [["…/a", "1"], ["…/b/c", "2"]]
+    assert without_common_folder(rows[:1]) == rows[:1]
+
+
+def test_pairs_in_as_many_columns_as_fit():
+    values = {"accuracy": "0.9", "loss": "12.5", "ece": "0.1"}
+    assert in_columns(values, 29) == ["accuracy  0.9   loss     12.5", "ece       0.1"]
+    assert in_columns(values, 5) == ["accuracy  0.9", "loss     12.5", "ece       0.1"]
 
 
 @pytest.mark.parametrize(("text", "width"), [("abc", 3), ("图像", 4), ("e\u0301x", 2), ("👍", 2), ("한글", 4)])

@@ -62,6 +62,7 @@ class TestSweep:
         assert {row["job"] for row in sweep.results} == {"optimizer.lr=0.001", "optimizer.lr=0.01"}
         for row in sweep.results:
             child = sweep.children[row["job"]]
+            assert row["job"] == f"optimizer.lr={row['lr']}"
             assert (row["run"], row["status"], row["reason"]) == (child.info.run_id, "FINISHED", "")
             assert float(row["best/accuracy"]) == child.data.metrics["best/accuracy"]
             assert not [name for name in (*row, *child.data.metrics) if name.startswith("test/")]
@@ -71,8 +72,12 @@ class TestSweep:
         assert "job 1/2: optimizer.lr=0.001\n" in out
         assert "job 2/2: optimizer.lr=0.01\n" in out
         best = sorted(sweep.children, key=lambda name: sweep.children[name].data.metrics["best/loss"])
-        last = [line.split()[0] for line in out.rstrip().splitlines()[-3:]]
-        assert last == ["lr", *(name.partition("=")[2] for name in best)]
+        table, end = out.split("\n\n")[-2:]
+        assert [line.split()[0] for line in table.splitlines()] == ["lr", *(name.partition("=")[2] for name in best)]
+        first = sweep.children[best[0]]
+        assert end.startswith(f"best: {best[0]}, val/loss {first.data.metrics['best/loss']:.4f} in epoch 1\nnext: `")
+        assert f"--tracking-uri {sweep.uri} evaluate {first.info.run_id[:8]}`" in end
+        assert f" compare --sweep {sweep.parent.info.run_id[:8]}`" in end
 
     def test_keeps_the_console_of_each_job(self, sweep):
         for child in sweep.children.values():

@@ -1,0 +1,44 @@
+"""What MLflow's page shows as the description of a run, in Markdown: the user's note, the command, the scores."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from cifar.runtime.paths import ROOT
+from cifar.runtime.terminal import number, redact
+
+NOTE = "mlflow.note.content"
+"""The tag that MLflow shows as a description."""
+SCORES = ("test/", "best/")
+"""How the metrics begin that a description has."""
+MOST_ROWS = 30
+
+
+def shown(command: Sequence[str]) -> str:
+    """A command line as one types it: `command` are Python's own arguments, the program first."""
+    _, *arguments = command
+    return shlex.join(["python", *(redact(argument).removeprefix(f"{ROOT}/") for argument in arguments)])
+
+
+def of_run(note: str, command: str, metrics: Mapping[str, float]) -> str:
+    """The description of a single run; of the `metrics`, those of the test images and of the best epoch are shown."""
+    rows = [[name, number(metrics[name])] for start in SCORES for name in metrics if name.startswith(start)]
+    return _joined(note, f"```\n{command}\n```", markdown([["metric", "value"], *rows]) if rows else "")
+
+
+def of_sweep(note: str, command: str, rows: Sequence[Sequence[str]]) -> str:
+    """The description of a sweep: `rows` are the table of its jobs, the first of which is the header."""
+    shown = list(rows[: MOST_ROWS + 1])
+    rest = f"{len(rows) - len(shown)} more in results.csv" if len(rows) > len(shown) else ""
+    return _joined(note, f"```\n{command}\n```", markdown(shown) if len(shown) > 1 else "", rest)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table; its first row is the header."""
+    lines = [" | ".join(cell.replace("|", r"\|") for cell in row) for row in rows]
+    return "\n".join(f"| {line} |" for line in [lines[0], " | ".join("---" for _ in rows[0]), *lines[1:]])
+
+
+def _joined(*parts: str) -> str:
+    return "\n\n".join(part for part in parts if part)
