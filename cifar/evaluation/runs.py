@@ -51,7 +51,8 @@ def record(subject: Subject, evaluation: Evaluation) -> None:
         print(f"recorded under {subject.prefix}/; `{COMMAND} compare` shows it")
     elif subject.run.status == "FINISHED" and not subject.run.is_evaluated:
         run.log_evaluation(evaluation, OWN)
-        run.log_figures(evaluation.figures)
+        data = subject.experiment.dataset
+        run.log_figures(evaluation.figures, f"{data.name}, {len(data.test):,} test images")
         print(f"recorded under {OWN}/")
 
 

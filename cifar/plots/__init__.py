@@ -4,14 +4,14 @@ Figures are built without pyplot: no window, no global state, and a figure is fr
 title states its main result.
 """
 
-from cifar.plots.comparison import COLORS, class_accuracies, overlaid_curves, png, svg
+from cifar.plots.comparison import class_accuracies, overlaid_curves, png, svg
 from cifar.plots.corruptions import corruption_table
 from cifar.plots.curves import learning_curves
 from cifar.plots.detection import found_and_true, precision_recall
 from cifar.plots.evaluation import confusion_matrix, per_class_bars, reliability_change, reliability_diagram
 from cifar.plots.images import augmented_sheet, confident_mistakes, image_sheet, wrong_labels
 from cifar.plots.masks import mask_sheet
-from cifar.plots.style import DPI, WIDTH, short
+from cifar.plots.style import COLORS, DPI, WIDTH, finish, short
 
 __all__ = [
     "COLORS",
@@ -22,6 +22,7 @@ __all__ = [
     "confident_mistakes",
     "confusion_matrix",
     "corruption_table",
+    "finish",
     "found_and_true",
     "image_sheet",
     "learning_curves",

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from cifar.plots.style import short
 
 Column = Sequence[float] | Sequence[str]
-WIDE = 30
+WIDE = 8
 """Minimum ratio of the greatest to the smallest positive number for a logarithmic axis."""
 
 
@@ -81,6 +81,10 @@ def _is_text(column: Column) -> bool:
 
 
 def _is_wide(numbers: Column) -> bool:
-    """True if most of the positive numbers would be crowded at the lower end of a linear axis."""
+    """True if the positive numbers are spread more evenly on a logarithmic axis than on a linear one."""
     low, high = min(numbers), max(numbers)
-    return low > 0 and high > WIDE * low and np.median(numbers) < low + 0.2 * (high - low)
+    if low <= 0 or high <= WIDE * low:
+        return False
+    middle = np.median(numbers)
+    linear, logarithmic = (middle - low) / (high - low), np.log(middle / low) / np.log(high / low)
+    return abs(logarithmic - 0.5) < abs(linear - 0.5)

@@ -21,7 +21,7 @@ def corruption_table(accuracy: Mapping[str, Sequence[float]], severities: Sequen
     values = np.hstack([values, values.mean(axis=1, keepdims=True)])
     title = f"Accuracy {values[-1, -1]:.3f} under corruption"
     title += f"; best: {_name(kinds[0])} {values[0, -1]:.3f}, worst: {_name(kinds[-1])} {values[-2, -1]:.3f}"
-    figure, axes = new_figure(title, 1.6 + 0.38 * len(values))
+    figure, axes = new_figure(title, 1.2 + 0.28 * len(values))
     ax = axes[0, 0]
     ax.imshow(values, cmap=COLORS, vmin=0, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(values):

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from cifar.plots.style import BLUE, GRAY, GREEN, GRID, ORANGE, SMALL, TEXT, new_figure
+from cifar.plots.style import BLUE, GRAY, GREEN, GRID, ORANGE, SMALL, TEXT, cut_outliers, new_figure
 
 
 def learning_curves(history: Mapping[str, Sequence[float]], best_epoch: int | None = None) -> Figure:
@@ -26,10 +26,10 @@ def learning_curves(history: Mapping[str, Sequence[float]], best_epoch: int | No
     if "lr" in history:
         panels["learning rate"] = {"lr": history["lr"]}
     epochs = max([1, *map(len, history.values())])
-    columns = 2 if len(panels) in (2, 4) else min(3, max(1, len(panels)))
+    columns = min(2, max(1, len(panels)))
     rows = max(1, math.ceil(len(panels) / columns))
     title = f"Best epoch: {best_epoch} of {epochs}" if best_epoch else f"Learning curves, epochs: {epochs}"
-    figure, axes = new_figure(title, 4.2 * rows, rows, columns)
+    figure, axes = new_figure(title, 2.9 * rows, rows, columns)
     for ax in axes.flat[len(panels) :]:
         ax.remove()
     for ax, (name, series) in zip(axes.flat, panels.items(), strict=False):
@@ -50,6 +50,7 @@ def _curves(ax: Axes, name: str, series: Mapping[str, Sequence[float]], best_epo
             markersize=4,
         )
     title = name
+    outliers = "" if "lr" in series else cut_outliers(ax, [value for values in series.values() for value in values])
     if best_epoch:
         ax.axvline(best_epoch, color=ORANGE, linestyle=":", linewidth=1.5, label="best epoch")
         at_best = {label: values[best_epoch - 1] for label, values in series.items() if best_epoch <= len(values)}
@@ -66,7 +67,7 @@ def _curves(ax: Axes, name: str, series: Mapping[str, Sequence[float]], best_epo
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
         ax.legend(frameon=False, fontsize=SMALL)
-    ax.set_title(title, fontsize=TEXT, loc="left")
+    ax.set_title(f"{title}\n{outliers}" if outliers else title, fontsize=TEXT, loc="left")
     ax.set_xlabel("epoch", fontsize=TEXT)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     ax.grid(color=GRID)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cifar.plots.images import draw_image
-from cifar.plots.style import GRAY, GRID, SMALL, TEXT, WIDTH, best_and_worst, new_figure, short
+from cifar.plots.style import GRAY, GRID, SMALL, TEXT, WIDTH, best_and_worst, new_figure, short, style_of
 
 CURVES = 10  # maximum number of named curves
 GAP = 0.35  # inches between images, on average
@@ -25,14 +25,14 @@ def precision_recall(precision: np.ndarray, class_names: Sequence[str]) -> Figur
     mean = precision[:, known].mean(axis=1) if len(known) else np.zeros(len(recall))
     ends = best_and_worst([class_names[k] for k in ranked], precision[:, ranked].mean(axis=0))
     title = f"Mean average precision {mean.mean():.3f} at IoU 0.5{ends}"
-    figure, axes = new_figure(title, 8)
+    figure, axes = new_figure(title, 6)
     ax = axes[0, 0]
     named = ranked if len(ranked) <= CURVES else np.concatenate([ranked[: CURVES // 2], ranked[-(CURVES // 2) :]])
     for k in ranked:
         place = np.flatnonzero(named == k)
-        color = f"C{place[0]}" if len(place) else GRID
-        label = f"{short(class_names[k])}  {precision[:, k].mean():.3f}" if len(place) else None
-        ax.plot(recall, precision[:, k], color=color, linewidth=1.2, label=label, zorder=2 + bool(len(place)))
+        style = style_of(place[0]) if len(place) else {"color": GRID}
+        label = f"{short(class_names[k], 24)}  {precision[:, k].mean():.3f}" if len(place) else None
+        ax.plot(recall, precision[:, k], linewidth=1.2, label=label, zorder=2 + bool(len(place)), **style)
     label = f"mean of {len(known)} classes  {mean.mean():.3f}"
     ax.plot(recall, mean, color="black", linewidth=3, label=label, zorder=4)
     ax.set(xlim=(0, 1), ylim=(0, 1.02))
@@ -41,7 +41,8 @@ def precision_recall(precision: np.ndarray, class_names: Sequence[str]) -> Figur
     ax.grid(color=GRID)
     figure.legend(
         *_mean_first(ax),
-        loc="outside right upper",
+        loc="outside lower left",
+        ncols=3,
         frameon=False,
         fontsize=SMALL,
         title="average precision",

@@ -7,67 +7,94 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 
 from cifar.metrics.calibration import calibration_bins, expected_calibration_error
-from cifar.plots.style import BLUE, GRAY, GRID, ORANGE, SKY, SMALL, TEXT, TITLE, best_and_worst, new_figure, short
+from cifar.metrics.confusion import Confused, confused_pairs
+from cifar.plots.style import BLUE, GRAY, GRID, ORANGE, SKY, SMALL, TEXT, best_and_worst, new_figure, short
 
 ANNOTATED = 15  # maximum number of classes with numbers in the cells of a confusion matrix
+LISTED = 20  # maximum number of mistakes in the list of a confusion matrix
+LABEL_HEIGHT = 0.15  # inches
+FEW = 10
+"""Images of a bin below which its bar in a reliability diagram is pale."""
 
 
 def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], counted: str = "images") -> Figure:
-    """Confusion matrix as counts of `counted` things and as percent of the true class.
+    """Confusion matrix with counts of `counted` things, and with percent of the true class, which is the color.
 
     `matrix` is (k, k) int, rows true, columns predicted. Right answers (blue) and mistakes (orange) have a color scale
-    each, so that the diagonal does not drown the mistakes.
+    each, so that the diagonal does not drown the mistakes. Of more than 15 classes, the cells have no numbers, and the
+    most frequent mistakes are listed.
     """
     counts = np.asarray(matrix)
-    names = [short(name) for name in class_names]
-    diagonal = np.eye(len(counts), dtype=bool)
-    mistakes = np.where(diagonal, 0, counts)
+    names = [short(name, 24) for name in class_names]
+    pairs = confused_pairs(counts, LISTED)
     title = f"{100 * np.trace(counts) / max(1, counts.sum()):.1f} % correct"
-    if mistakes.any():
-        true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
-        title += f"; most frequent mistake: {names[true]} predicted as {names[predicted]}, {mistakes.max():,} times"
-    height = 6.75 + 0.055 * max(map(len, names)) + (0 if len(counts) <= ANNOTATED else 1)
-    figure, axes = new_figure(title, height, 1, 2, "compressed")
-    rates = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    _heatmap(axes[0, 0], counts, diagonal, names, counted)
-    _heatmap(axes[0, 1], rates, diagonal, names, "percent of the true class")
-    axes[0, 0].set_ylabel("true class", fontsize=TEXT)
-    axes[0, 1].set_yticks([])
+    if pairs:
+        label, predicted, count, _ = pairs[0]
+        title += f"; most frequent mistake: {names[label]} predicted as {names[predicted]}, {count:,} times"
+    if len(counts) <= ANNOTATED:
+        side = 2.5 + 0.3 * len(counts)
+        figure, axes = new_figure(title, side + 0.08 * max(map(len, names)), layout="compressed")
+        rates = _matrix(axes[0, 0], counts, names, side)
+        for (row, column), rate in np.ndenumerate(rates):
+            count = _count(counts[row, column])
+            text = f"{count}\n{rate:.0f} %" if count else ""
+            axes[0, 0].text(column, row, text, ha="center", va="center", fontsize=SMALL)
+        axes[0, 0].set_xlabel(f"predicted class ({counted}, and percent of the true class)", fontsize=TEXT)
+        return figure
+    listed = 0.6 + 0.2 * len(pairs)
+    figure, axes = new_figure(title, 8.4 + listed, 2, 1, height_ratios=[8.4, listed])
+    rates = _matrix(axes[0, 0], counts, names, 5.6)
+    _mistakes_scale(figure, axes[0, 0], rates)
+    axes[0, 0].set_xlabel("predicted class", fontsize=TEXT)
+    _list_pairs(axes[1, 0], pairs, [short(name, 32) for name in class_names], counted)
     return figure
 
 
-def _heatmap(ax: Axes, values: np.ndarray, diagonal: np.ndarray, names: Sequence[str], title: str) -> None:
-    annotated = len(values) <= ANNOTATED
-    texts = np.array([[_count(value) for value in row] for row in values])
-    for color, mask in ((SKY, ~diagonal), (ORANGE, diagonal)):
-        sns.heatmap(
-            values,
-            mask=mask,
-            cmap=sns.light_palette(color, as_cmap=True),
-            vmin=0,
-            vmax=max(1, values[~mask].max(initial=0)),
-            square=True,
-            ax=ax,
-            xticklabels=False,
-            yticklabels=False,
-            annot=texts if annotated else None,
-            fmt="",
-            linewidths=1 if annotated else 0,
-            annot_kws={"color": "black", "fontsize": SMALL if len(values) > 5 else TITLE},
-            cbar=not annotated and color == ORANGE,
-            cbar_kws={"location": "bottom", "shrink": 0.6, "aspect": 40, "label": f"mistakes, {title}"},
-        )
-    ticks = np.arange(0, len(values), math.ceil(len(values) / 25))
-    crowded = len(ticks) * max(map(len, names)) > 60  # characters in a line below the panel
-    ax.set_xticks(ticks + 0.5, [names[int(tick)] for tick in ticks], rotation=90 if crowded else 0)
-    ax.set_yticks(ticks + 0.5, [names[int(tick)] for tick in ticks], rotation=0)
-    ax.set_title(title, fontsize=TEXT)
-    ax.set_xlabel("predicted class", fontsize=TEXT)
+def _matrix(ax: Axes, counts: np.ndarray, names: Sequence[str], side: float) -> np.ndarray:
+    """Draw the colors of a confusion matrix `side` inches high, with its classes; return percent of the true class."""
+    rates = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    diagonal = np.eye(len(counts), dtype=bool)
+    base = np.where(diagonal[..., None], to_rgb(SKY), to_rgb(ORANGE))
+    greatest = np.where(diagonal, rates[diagonal].max(initial=0) or 1, _greatest_mistake(rates))
+    ax.imshow(1 - (rates / greatest)[..., None] * (1 - base))
+    step = math.ceil(len(counts) * LABEL_HEIGHT / side)
+    ticks = np.arange(0, len(counts), step)
+    shown = [names[tick] for tick in ticks]
+    crowded = sum(map(len, shown)) * 0.08 > side
+    ax.set_xticks(ticks, shown, rotation=90 if crowded else 0)
+    ax.set_yticks(ticks, shown)
+    ax.set_ylabel("true class", fontsize=TEXT)
+    return rates
+
+
+def _greatest_mistake(rates: np.ndarray) -> float:
+    return float(np.where(np.eye(len(rates), dtype=bool), 0, rates).max()) or 1.0
+
+
+def _mistakes_scale(figure: Figure, ax: Axes, rates: np.ndarray) -> None:
+    colors = LinearSegmentedColormap.from_list("mistakes", ["white", ORANGE])
+    scale = ScalarMappable(Normalize(0, _greatest_mistake(rates)), colors)
+    bar = figure.colorbar(scale, ax=ax, location="bottom", shrink=0.6, aspect=40)
+    bar.set_label("mistakes, percent of the true class", fontsize=TEXT)
+    bar.ax.tick_params(labelsize=SMALL)
+
+
+def _list_pairs(ax: Axes, pairs: Sequence[Confused], names: Sequence[str], counted: str) -> None:
+    """Draw the most frequent mistakes as bars with their names, the most frequent on top."""
+    ax.barh(range(len(pairs)), [pair.count for pair in pairs], color=ORANGE, alpha=0.35, height=0.8)
+    for row, pair in enumerate(pairs):
+        text = f"{names[pair.label]} → {names[pair.predicted]}:  {pair.count:,}, {100 * pair.share:.0f} %"
+        ax.text(0, row, f" {text}", va="center", fontsize=SMALL)
+    ax.set_yticks([])
+    ax.set_ylim(max(len(pairs), 1) - 0.4, -0.6)
+    ax.set_xlabel(counted, fontsize=TEXT)
+    ax.set_title("Most frequent mistakes: true → predicted", fontsize=TEXT, loc="left")
 
 
 def _count(value: float) -> str:
@@ -97,7 +124,7 @@ def per_class_bars(
     shown = ranked[:20] + ranked[-20:] if cut else ranked
     title = f"Macro {label} {macro:.3f}{best_and_worst(ranked, [report[name][score] for name in ranked])}"
     title += f" (the 20 best and 20 worst of {len(ranked)} classes)" if cut else ""
-    figure, axes = new_figure(title, 1.8 + 0.32 * len(shown))
+    figure, axes = new_figure(title, 1.1 + 0.24 * len(shown))
     ax = axes[0, 0]
     y = np.array([rank + (cut and rank >= 20) for rank in range(len(shown))])
     f1, precision, recall, support = (
@@ -109,12 +136,12 @@ def per_class_bars(
     ax.axvline(macro, color=GRAY, linestyle="--", linewidth=1.2, label=f"macro average of {label}")
     for row, value, images in zip(y, f1, support, strict=True):
         ax.text(1.02, row, f"{value:.3f}", va="center", fontsize=SMALL, fontweight="bold")
-        ax.text(1.09, row, f"{images:,.0f} {counted}", va="center", fontsize=SMALL, color=GRAY)
+        ax.text(1.15, row, f"{images:,.0f} {counted}", va="center", fontsize=SMALL, color=GRAY)
     if cut:
         ax.text(0.01, 20, f"⋮  {len(ranked) - 40} more between", va="center", fontsize=SMALL, color=GRAY)
-    ax.set_yticks(y, [short(name, 24) for name in shown])
+    ax.set_yticks(y, [short(name, 28) for name in shown])
     ax.set_ylim(y[-1] + 0.6, -0.6)
-    ax.set_xlim(0, 1.18)
+    ax.set_xlim(0, 1.36)
     ax.set_xticks(np.linspace(0, 1, 6))
     ax.spines["bottom"].set_bounds(0, 1)
     ax.grid(axis="x", color=GRID)
@@ -134,8 +161,8 @@ def reliability_diagram(confidence: np.ndarray, correct: np.ndarray, bins: int =
     )
     figure, axes = _reliability_axes(title, 1)
     _reliability(axes[:, 0], confidence, correct, bins)
-    axes[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=TEXT)
-    axes[1, 0].legend(frameon=False, fontsize=TEXT)
+    axes[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=SMALL)
+    axes[1, 0].legend(frameon=False, fontsize=SMALL)
     return figure
 
 
@@ -151,15 +178,15 @@ def reliability_change(
     figure, axes = _reliability_axes(f"{title}calibrated {100 * errors[1]:.1f} %", 2)
     for column, (name, confidence) in enumerate((("before", before), ("calibrated", after))):
         _reliability(axes[:, column], confidence, correct, bins)
-        shown = f"{name}: mean confidence {100 * np.mean(confidence):.1f} %, accuracy {100 * np.mean(correct):.1f} %"
-        axes[0, column].set_title(shown, fontsize=TEXT)
+        shown = f"{name}: confidence {100 * np.mean(confidence):.1f} %, accuracy {100 * np.mean(correct):.1f} %"
+        axes[0, column].set_title(shown, fontsize=SMALL)
     handles, labels = ([one for ax in axes[:, 0] for one in ax.get_legend_handles_labels()[part]] for part in (0, 1))
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=TEXT)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=SMALL)
     return figure
 
 
 def _reliability_axes(title: str, columns: int) -> tuple[Figure, np.ndarray]:
-    return new_figure(title, 8.5, 2, columns, sharex=True, sharey="row", height_ratios=[3, 1])
+    return new_figure(title, 6, 2, columns, sharex=True, sharey="row", height_ratios=[3, 1])
 
 
 def _reliability(axes: np.ndarray, confidence: np.ndarray, correct: np.ndarray, bins: int) -> None:
@@ -167,17 +194,12 @@ def _reliability(axes: np.ndarray, confidence: np.ndarray, correct: np.ndarray, 
     count, accuracy, mean = calibration_bins(confidence, correct, bins)
     upper, lower = axes
     centers, width = (np.arange(bins) + 0.5) / bins, 1 / bins
-    upper.bar(centers, accuracy, width, color=SKY, edgecolor="white", label="accuracy")
-    upper.bar(
-        centers,
-        mean - accuracy,
-        width,
-        accuracy,
-        color="none",
-        hatch="//",
-        edgecolor=ORANGE,
-        label="gap to the mean confidence",
-    )
+    upper.bar(centers, 0, width, color=SKY, label=f"accuracy (pale: of fewer than {FEW} images)")
+    upper.bar(centers, 0, width, color="none", hatch="//", edgecolor=ORANGE, label="gap to the mean confidence")
+    for bin_center, right, confident, images in zip(centers, accuracy, mean, count, strict=True):
+        weight = 1 if images >= FEW else 0.3
+        upper.bar(bin_center, right, width, color=SKY, edgecolor="white", alpha=weight)
+        upper.bar(bin_center, confident - right, width, right, color="none", hatch="//", edgecolor=ORANGE, alpha=weight)
     upper.plot([0, 1], [0, 1], color=GRAY, linestyle="--", label="perfect calibration")
     upper.set(xlim=(0, 1), ylim=(0, 1))
     upper.set_ylabel("accuracy", fontsize=TEXT)

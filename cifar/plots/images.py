@@ -21,15 +21,17 @@ def confident_mistakes(
     ids: Sequence[str] | None = None,
     count: int = 25,
 ) -> Figure:
-    """The `count` wrong predictions of highest confidence, each titled "true → predicted, confidence", and its id.
+    """The `count` wrong predictions of highest confidence, each titled with class, predicted class, confidence, and id.
 
     `images` is uint8 (n, height, width, 1 or 3); `labels` and `predicted` are (n,) int class indices, `confidence` (n,)
     is the probability of the predicted class.
     """
     wrong = np.flatnonzero(np.asarray(labels) != np.asarray(predicted))
     worst = wrong[np.argsort(-np.asarray(confidence)[wrong], kind="stable")][:count]
-    names = [short(name, 13) for name in class_names]
-    titles = [f"{names[labels[i]]} → {names[predicted[i]]}\n{100 * confidence[i]:.1f} %{_file(ids, i)}" for i in worst]
+    names = [short(name, 18) for name in class_names]
+    titles = [
+        f"{names[labels[i]]}\n→ {names[predicted[i]]}\n{100 * confidence[i]:.1f} %{_file(ids, i)}" for i in worst
+    ]
     title = f"The {len(worst)} most confident of {len(wrong)} mistakes in {len(labels)} images: true → predicted"
     if len(worst) == len(wrong):
         title = f"All {len(wrong)} mistakes in {len(labels)} images: true → predicted"
@@ -65,7 +67,7 @@ def wrong_labels(
 
 def _file(ids: Sequence[str] | None, i: int) -> str:
     """A line of a title for the id of an image, shortened to the width of an image of a sheet."""
-    return "" if ids is None else f"\n{short(str(ids[i]), 34)}"
+    return "" if ids is None else f"\n{short(str(ids[i]), 22)}"
 
 
 def image_sheet(images: np.ndarray, titles: Sequence[str] | None = None, title: str = "", columns: int = 5) -> Figure:
@@ -74,7 +76,7 @@ def image_sheet(images: np.ndarray, titles: Sequence[str] | None = None, title: 
     rows = max(1, math.ceil(len(images) / columns))
     cell = WIDTH / columns * height / width if len(images) else 0
     lines = max((text.count("\n") + 1 for text in titles or ()), default=0)
-    figure, axes = new_figure(title, 0.6 + rows * (cell + max(0.35, 0.16 * lines + 0.03)), rows, columns)
+    figure, axes = new_figure(title, 0.3 + rows * (cell + 0.16 * lines + 0.15), rows, columns)
     for ax in axes.flat:
         ax.axis("off")
     for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
@@ -92,8 +94,8 @@ def augmented_sheet(originals: np.ndarray, augmented: np.ndarray) -> Figure:
     rows, versions, height, width, channels = augmented.shape
     left, right = _mosaic(originals[:, None]), _mosaic(augmented)
     gutter = np.full((len(left), width // 4, channels), 255, np.uint8)
-    cell = min(WIDTH / (versions + 1.3), 1.8)
-    figure, axes = new_figure(f"Augmentation: {versions} versions of each image", 0.9 + rows * cell * height / width)
+    cell = min(WIDTH / (versions + 1.3), 1.2)
+    figure, axes = new_figure(f"Augmentation: {versions} versions of each image", 0.6 + rows * cell * height / width)
     ax = axes[0, 0]
     draw_image(ax, np.concatenate([left, gutter, right], axis=1))
     for column, text in ((0, "original"), (left.shape[1] + width // 4, "augmented")):

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from cifar.images.overlay import draw_mask
 from cifar.interfaces import VOID
-from cifar.plots.style import AMBER, BLUE, ORANGE, SMALL, TEXT, WIDTH, new_figure, short
+from cifar.plots.style import AMBER, BLUE, ORANGE, SMALL, WIDTH, new_figure, short
 
 ERRORS = {"missed": BLUE, "taken for another class": AMBER, "background taken for a class": ORANGE}
 """Kinds of wrong pixels, with their colors."""
@@ -31,8 +31,8 @@ def mask_sheet(
     """
     count, height, width, _ = images.shape
     names = [short(name) for name in class_names]
-    row = WIDTH / 4 * height / width + 0.4
-    figure, axes = new_figure(title, 1.1 + row * count, count, 4)
+    row = WIDTH / 4 * height / width + 0.3
+    figure, axes = new_figure(title, 0.8 + row * count, count, 4)
     for row_axes, image, true, prediction, row_title in zip(axes, images, truth, predicted, titles, strict=True):
         gray = np.broadcast_to(image.mean(axis=-1, keepdims=True, dtype=np.float32), (height, width, 3))
         panels = (
@@ -47,7 +47,7 @@ def mask_sheet(
             ax.set_title(head, fontsize=SMALL)
         row_axes[0].set_title(short(row_title, 38), fontsize=SMALL, loc="left")
     handles = [Patch(color=color, label=label) for label, color in ERRORS.items()]
-    figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), frameon=False, fontsize=TEXT)
+    figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), frameon=False, fontsize=SMALL)
     return figure
 
 

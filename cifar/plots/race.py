@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from textwrap import wrap
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -25,9 +24,9 @@ def confidence_sequences(
     less than `margin` do not count.
     """
     shown = list(pairs.items())[:PANELS]
-    columns = min(3, len(shown))
+    columns = min(2, len(shown))
     rows = math.ceil(len(shown) / columns)
-    figure, axes = new_figure("\n".join(wrap(title.replace("$", r"\$"), 88)), 1.8 + 3.8 * rows, rows, columns)
+    figure, axes = new_figure(title.replace("$", r"\$"), 1.3 + 2.8 * rows, rows, columns)
     for ax in axes.flat[len(shown) :]:
         ax.remove()
     for number, (ax, (label, (differences, bounds))) in enumerate(zip(axes.flat, shown, strict=False)):
@@ -45,11 +44,11 @@ def confidence_sequences(
         ax.set_ylim(-(reach or 1), reach or 1)
         ax.set_xlim(0.5, len(differences) + 0.5)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        ax.set_title(short(label, 120 // columns), fontsize=TEXT, loc="left")
+        ax.set_title(short(label, 90 // columns), fontsize=TEXT, loc="left")
         ax.set_xlabel("seeds", fontsize=TEXT)
         if number % columns == 0:
             ax.set_ylabel(f"difference of {metric}", fontsize=TEXT)
         ax.grid(color=GRID)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=4, frameon=False, fontsize=SMALL)
+    figure.legend(handles, labels, loc="outside lower left", ncols=2, frameon=False, fontsize=SMALL)
     return figure

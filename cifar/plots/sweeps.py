@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from textwrap import wrap
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -25,7 +24,7 @@ NAMED, FRONT = 5, 12
 def parallel_coordinates(params: Mapping[str, Column], values: Sequence[float], metric: str, lower: bool) -> Figure:
     """Parallel coordinates: a line per run through its settings to its objective; better runs are darker."""
     axes_of = {**params, metric: values}
-    figure, axes = new_figure(_best(params, values, metric, lower), 6.5)
+    figure, axes = new_figure(_best(params, values, metric, lower), 4.8)
     ax = axes[0, 0]
     ax.axis("off")
     heights = []
@@ -69,7 +68,7 @@ def importance(shares: Mapping[str, float], metric: str, runs: int) -> Figure:
     ranked = sorted(shares.items(), key=lambda item: item[1])
     names, lengths = [short(name, 40) for name, _ in ranked], [100 * share for _, share in ranked]
     title = f"{names[-1]} has the greatest effect on {metric} (fANOVA of {runs} runs)"
-    figure, axes = new_figure(title, 1.6 + 0.5 * len(names))
+    figure, axes = new_figure(title, 1 + 0.4 * len(names))
     ax = axes[0, 0]
     ax.barh(range(len(names)), lengths, color=SKY, height=0.6)
     for row, length in enumerate(lengths):
@@ -83,9 +82,9 @@ def importance(shares: Mapping[str, float], metric: str, runs: int) -> Figure:
 
 def slices(params: Mapping[str, Column], values: Sequence[float], metric: str, lower: bool) -> Figure:
     """A panel per setting: the objective by its values; later runs are darker, the best is marked."""
-    columns = min(3, len(params))
+    columns = min(2, len(params))
     rows = math.ceil(len(params) / columns)
-    figure, axes = new_figure(_best(params, values, metric, lower), 1 + 3.8 * rows, rows, columns, sharey=True)
+    figure, axes = new_figure(_best(params, values, metric, lower), 0.5 + 2.9 * rows, rows, columns, sharey=True)
     for ax in axes.flat[len(params) :]:
         ax.remove()
     best, age = _worst_first(values, lower)[-1], 0.25 + 0.75 * np.arange(1, len(values) + 1) / len(values)
@@ -101,32 +100,36 @@ def slices(params: Mapping[str, Column], values: Sequence[float], metric: str, l
     return figure
 
 
-def optimization_history(values: Sequence[float | None], metric: str, lower: bool) -> Figure:
-    """The objective of each run in the order of their ends, and the best so far; None for no result."""
+def optimization_history(values: Sequence[float | None], metric: str, lower: bool, ends: Sequence[str] = ()) -> Figure:
+    """The objective of each run in the order of their ends, and the best so far; None for no result.
+
+    `ends` say how each run ended. Those without a result are on a strip of their own below, a row for each kind of end.
+    """
     finished = [(number, value) for number, value in enumerate(values, start=1) if value is not None]
     numbers, results = [number for number, _ in finished], np.array([value for _, value in finished])
     best = (np.minimum if lower else np.maximum).accumulate(results)
-    reached = next(number for number, value in finished if value == best[-1])
-    figure, axes = new_figure(f"Best {metric}: {best[-1]:.4g}, in run {reached} of {len(values)}", 5.5)
-    ax = axes[0, 0]
-    ax.scatter(numbers, results, s=42, color=BLUE, label="run", zorder=3)
+    reached = [number for number, value in finished if value == best[-1]]
+    title = f"Best {metric}: {best[-1]:.4g}, in run {reached[0]} of {len(values)}"
+    title += f" and {len(reached) - 1} more" if len(reached) > 1 else ""
+    missing = [(number, end) for number, (value, end) in enumerate(zip(values, ends, strict=False), 1) if value is None]
+    kinds = sorted({end for _, end in missing})
+    strip = 0.25 + 0.25 * len(kinds)
+    figure, axes = new_figure(title, 4 + strip, 2, 1, sharex=True, height_ratios=[4, strip])
+    ax, below = axes[:, 0]
+    ax.scatter(numbers, results, s=30, color=BLUE, label="run", zorder=3)
     ax.step([*numbers, len(values)], [*best, best[-1]], where="post", color=ORANGE, linewidth=2, label="best so far")
-    if missing := [number for number, value in enumerate(values, start=1) if value is None]:
-        ax.plot(
-            missing,
-            np.full(len(missing), 0.02),
-            "x",
-            color=GRAY,
-            transform=ax.get_xaxis_transform(),
-            label="pruned or failed",
-        )
-    ax.set_xlim(0.5, len(values) + 0.5)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    ax.set_xlabel("run", fontsize=TEXT)
     ax.set_ylabel(metric, fontsize=TEXT)
     vertical_axis(ax, results)
     ax.grid(color=GRID)
     ax.legend(frameon=False, fontsize=SMALL)
+    for row, kind in enumerate(kinds):
+        places = [number for number, end in missing if end == kind]
+        below.plot(places, [row] * len(places), "x", color=GRAY)
+    below.set_yticks(range(len(kinds)), [kind.lower() for kind in kinds])
+    below.set_ylim(max(len(kinds), 1) - 0.5, -0.5)
+    below.set_xlim(0.5, len(values) + 0.5)
+    below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    below.set_xlabel("run", fontsize=TEXT)
     return figure
 
 
@@ -134,7 +137,7 @@ def curves_of_runs(histories: Mapping[str, Sequence[float]], metric: str, lower:
     """A metric of each run by epoch; the best runs are named and colored, the best in front."""
     reached = {name: (min if lower else max)(history) for name, history in histories.items()}
     ranked = sorted(histories, key=reached.get, reverse=not lower)
-    figure, axes = new_figure(f"Best {metric}: {reached[ranked[0]]:.4g}, of {short(ranked[0], 60)}", 6.5)
+    figure, axes = new_figure(f"Best {metric}: {reached[ranked[0]]:.4g}, of {short(ranked[0], 100)}", 5.5)
     ax = axes[0, 0]
     colors = [ORANGE, BLUE, GREEN, SKY, "black"]
     for rank, name in reversed(list(enumerate(ranked))):
@@ -147,7 +150,7 @@ def curves_of_runs(histories: Mapping[str, Sequence[float]], metric: str, lower:
             linewidth=3 if rank == 0 else 1.5 if named else 1,
             marker="o" if len(history) == 1 else None,
             zorder=len(ranked) - rank + 2,
-            label=f"{reached[name]:.4g}  {short(name, 140)}" if named else None,
+            label=f"{reached[name]:.4g}  {short(name, 95)}" if named else None,
         )
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside lower left", frameon=False, fontsize=SMALL)
@@ -170,7 +173,7 @@ def pareto_front(values: np.ndarray, metrics: Sequence[str], lower: Sequence[boo
     columns = min(2, len(pairs))
     rows = math.ceil(len(pairs) / columns)
     title = f"Pareto front of {' and '.join(metrics)}: {front.sum()} of {len(values)} runs"
-    figure, axes = new_figure(title, 1.5 + 5 * rows, rows, columns)
+    figure, axes = new_figure(title, 1 + 3.8 * rows, rows, columns)
     for ax in axes.flat[len(pairs) :]:
         ax.remove()
     chosen = np.flatnonzero(front)[np.argsort(values[front, 0], kind="stable")]
@@ -184,7 +187,7 @@ def pareto_front(values: np.ndarray, metrics: Sequence[str], lower: Sequence[boo
         for axis, metric, low in ((ax.xaxis, metrics[i], lower[i]), (ax.yaxis, metrics[j], lower[j])):
             axis.set_label_text(f"{metric} ({'lower' if low else 'higher'} is better)", fontsize=TEXT)
         ax.grid(color=GRID)
-    labels = [f"{number}  {short(names[run], 140)}" for number, run in enumerate(chosen[:FRONT], start=1)]
+    labels = [f"{number}  {short(names[run], 100)}" for number, run in enumerate(chosen[:FRONT], start=1)]
     labels += [f"and {len(chosen) - FRONT} more"] if len(chosen) > FRONT else []
     figure.legend(
         [Line2D([], [], color="none") for _ in labels],
@@ -211,8 +214,9 @@ def _worst_first(values: Sequence[float], lower: bool) -> list[int]:
 
 
 def _best(params: Mapping[str, Column], values: Sequence[float], metric: str, lower: bool) -> str:
-    """Format a title with the best run."""
+    """Format a title with the best run, and the number of others that are as good."""
     best = _worst_first(values, lower)[-1]
     settings = ", ".join(f"{name}={column[best]:.4g}" if isinstance(column[best], float) else f"{name}={column[best]}"
-                     for name, column in params.items())  # fmt: skip
-    return "\n".join(wrap(f"Best {metric}: {values[best]:.4g}, with {short(settings, 200)}", 88))
+                         for name, column in params.items())  # fmt: skip
+    equal = sum(value == values[best] for value in values) - 1
+    return f"Best {metric}: {values[best]:.4g}, with {short(settings, 200)}" + (f" and {equal} more" if equal else "")

@@ -88,7 +88,8 @@ def _of_objective(outcomes: Sequence[Outcome], metric: str) -> Iterator[tuple[st
     if not done:
         return
     values = [value[0] for value in reached if value]
-    yield "history", sweeps.optimization_history([value[0] if value else None for value in reached], metric, lower)
+    yield "history", sweeps.optimization_history([value[0] if value else None for value in reached], metric, lower,
+                                                [one.status for one in outcomes])  # fmt: skip
     if params := varied(done):
         yield "slices", sweeps.slices(params, values, metric, lower)
         yield "parallel_coordinates", sweeps.parallel_coordinates(params, values, metric, lower)

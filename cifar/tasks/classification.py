@@ -11,6 +11,7 @@ from cifar.config.registry import LOSSES, TASKS
 from cifar.config.schema import NonNegativeFloat, Rate
 from cifar.interfaces import Dataset, Evaluation, Split, Task
 from cifar.metrics.choices import measured
+from cifar.metrics.confusion import confused_pairs
 from cifar.nn.classifier import with_classifier
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras, np, tf
@@ -23,6 +24,8 @@ else:
 
 SCORES = ("precision", "recall", "f1-score")
 """Names of a class's scores and their averages, as in scikit-learn's `classification_report`."""
+MAX_CONFUSED = 1000
+"""Maximum number of rows of the table of mistakes."""
 MAX_NAMED = 5
 """Maximum number of classes that a note or a warning names."""
 
@@ -148,6 +151,7 @@ class Classification(Task):
                 "classification_report.txt": "\n".join([_as_text(report), *notes]),
                 "classification_report.json": report,
                 "predictions.csv": self._rows(outputs, split),
+                **self._confusions(matrix),
             },
             figures={
                 "confusion_matrix": lambda: plots.confusion_matrix(matrix, self.class_names),
@@ -199,6 +203,19 @@ class Classification(Task):
 
     def _notes(self, report: Mapping[str, Any]) -> list[str]:
         return coverage([name for name, row in report["classes"].items() if not row["support"]], len(self.class_names))
+
+    def _confusions(self, matrix: np.ndarray) -> dict[str, list[dict[str, Any]]]:
+        """The most frequent mistakes as a table, if there are any."""
+        rows = [
+            {
+                "label": self.class_names[pair.label],
+                "predicted": self.class_names[pair.predicted],
+                "images": pair.count,
+                "share": round(pair.share, 6),
+            }
+            for pair in confused_pairs(matrix, MAX_CONFUSED)
+        ]
+        return {"confusions.csv": rows} if rows else {}
 
     def _rows(self, outputs: np.ndarray, split: Split) -> list[dict[str, Any]]:
         labels, predicted = split.targets["label"], outputs.argmax(axis=1)

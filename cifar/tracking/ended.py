@@ -22,6 +22,7 @@ class EndedRun(Run):
     def __init__(self, stored: StoredRun):
         self._uri, self._error, self._final = mlflow.get_tracking_uri(), InputError, dict(stored.metrics)
         self.id = self._id = stored.id
+        self.name = stored.name
         self._tags, self.last_step = dict(stored.tags), 0
 
     def count_look(self, fingerprint: str) -> None:
@@ -39,7 +40,7 @@ class EndedRun(Run):
         tables = {f"{prefix}/{name}": table for name, table in evaluation.tables.items()}
         self.log_tags({f"{EVALUATED}{prefix}": json.dumps(source)})
         self.log_evaluation(Evaluation(evaluation.metrics, tables), prefix)
-        self.log_figures({f"{prefix}/{name}": draw for name, draw in evaluation.figures.items()})
+        self.log_figures({f"{prefix}/{name}": draw for name, draw in evaluation.figures.items()}, prefix)
 
     def _call(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
         return call(mlflow.MlflowClient(self._uri))

@@ -64,6 +64,7 @@ class Run:
     def __init__(self, uri: str, settings: TrackingSettings, run_id: str | None = None):
         self._uri, self._settings = uri, settings
         self._error: type[InputError | TrainingError] = InputError
+        self.name = settings.name
         self.is_described = False
         self.last_step = 0
         self._final: dict[str, float] = {}
@@ -215,11 +216,14 @@ class Run:
         for name, table in evaluation.tables.items():
             self.log_table(table, name)
 
-    def log_figures(self, figures: Mapping[str, Callable[[], Any]]) -> None:
-        """Draw each figure and record it under its name, where that can be: see `optional`."""
+    def log_figures(self, figures: Mapping[str, Callable[[], Any]], shows: str) -> None:
+        """Draw each figure and record it under its name, where that can be: see `optional`.
+
+        Its small print says which run and which images it `shows`.
+        """
         for name, draw in figures.items():
             with self.optional(f"picture {name}"):
-                self.log_figure(draw(), name)
+                self.log_figure(draw(), name, shows)
 
     @contextmanager
     def optional(self, name: str) -> Iterator[None]:
@@ -241,7 +245,10 @@ class Run:
         """A text, a list of rows for a `.csv`, or what JSON can hold for a `.json`."""
         self.log_text(_as_text(name, table), f"tables/{name}")
 
-    def log_figure(self, figure: Any, name: str) -> None:
+    def log_figure(self, figure: Any, name: str, shows: str = "") -> None:
+        from cifar import plots
+
+        figure = plots.finish(figure, " · ".join(filter(None, [f"run {self.id[:8]}", self.name, shows])))
         self._try(lambda client: client.log_figure(self._id, figure, f"pictures/{name}.png"))
 
     def log_text(self, text: str, name: str) -> None:

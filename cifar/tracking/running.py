@@ -27,6 +27,7 @@ class Unrecorded(Run):
 
     def __init__(self, folder: Path):
         self.id, self.folder, self.is_described, self.last_step, self._final = "", folder, True, 0, {}
+        self.name = ""
 
     store = ""
 

@@ -58,7 +58,8 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
             rows=PREVIEW_IMAGES,
             versions=PREVIEW_VERSIONS,
         )
-        run.log_figures({"augmentation": lambda: plots.augmented_sheet(originals, augmented)})
+        draw = {"augmentation": lambda: plots.augmented_sheet(originals, augmented)}
+        run.log_figures(draw, f"{data.name}, training images")
     run.log_described()
 
 
@@ -98,7 +99,9 @@ def fit(experiment: Experiment, model: keras.Model, run: Run, resumed: bool = Fa
     for finding in diagnosis.findings(loop.history.epochs, loop.kept_epoch):
         run.log_warning(finding)
     run.keep_files()
-    run.log_figures({"learning_curves": lambda: plots.learning_curves(loop.history.epochs, loop.kept_epoch)})
+    draw = {"learning_curves": lambda: plots.learning_curves(loop.history.epochs, loop.kept_epoch)}
+    data = experiment.dataset
+    run.log_figures(draw, f"{data.name}, {len(data.train):,} training and {len(data.val):,} validation images")
     return trained
 
 
@@ -126,8 +129,9 @@ def finish(experiment: Experiment, model: keras.Model, run: Run) -> None:
 
 def evaluate(experiment: Experiment, model: keras.Model, run: Run, temperature: float | None = None) -> None:
     """Evaluate `model` on the test split; show and record that, then the pictures, which may fail."""
-    run.log_look(experiment.dataset.test_fingerprint)
-    with status(f"evaluating on {len(experiment.dataset.test):,} test images"):
+    data = experiment.dataset
+    run.log_look(data.test_fingerprint)
+    with status(f"evaluating on {len(data.test):,} test images"):
         evaluation = test(experiment, model, temperature)
     print(test_lines(evaluation.metrics), flush=True)
     for note in evaluation.notes:
@@ -137,7 +141,7 @@ def evaluate(experiment: Experiment, model: keras.Model, run: Run, temperature: 
         for warning in evaluation.warnings:
             run.log_warning(warning)
     with status("drawing pictures"):
-        run.log_figures(evaluation.figures)
+        run.log_figures(evaluation.figures, f"{data.name}, {len(data.test):,} test images")
 
 
 def test_lines(metrics: Mapping[str, float]) -> str:

@@ -47,7 +47,7 @@ def recorded(outcomes: list[Outcome], objectives=("val/loss",)) -> dict:
         with Image.open(drawn) as image:
             assert image.size[0] == 1440
             assert len(np.unique(np.asarray(image.convert("L")))) > 8
-    return {name: figure.get_suptitle() for name, figure in parent.figures.items()}
+    return {name: figure.get_suptitle().replace("\n", " ") for name, figure in parent.figures.items()}
 
 
 class TestRecord:
@@ -79,7 +79,7 @@ class TestRecord:
                 for name in ("adam", "sgd") for more in ("[flip,crop]", "none")]  # fmt: skip
         titles = recorded(jobs, ["val/accuracy"])
         assert "importance" not in titles, "all came to the same"
-        assert titles["slices"] == "Best val/accuracy: 0.5, with optimizer=adam, augmentation=[flip,crop]"
+        assert titles["slices"] == "Best val/accuracy: 0.5, with optimizer=adam, augmentation=[flip,crop] and 3 more"
 
     def test_pruned_and_failed_jobs_among_finished_ones(self):
         jobs = [
@@ -163,4 +163,29 @@ def test_any_values_can_be_drawn(values, data):
     params = {"text": texts, "number": numbers}
     for draw in (sweeps.parallel_coordinates, sweeps.slices):
         draw(params, values, "val/loss", lower=True).savefig(io.BytesIO(), dpi=20)
-    sweeps.optimization_history([None, *values], "val/loss", lower=False).savefig(io.BytesIO(), dpi=20)
+    ends = ["FAILED", *["FINISHED"] * len(values)]
+    sweeps.optimization_history([None, *values], "val/loss", False, ends).savefig(io.BytesIO(), dpi=20)
+
+
+def test_pruned_and_failed_jobs_are_apart_from_the_others():
+    figure = sweeps.optimization_history([None, 0.5, None, 0.4, 0.4], "val/loss", True,
+                                         ["PRUNED", "FINISHED", "FAILED", "FINISHED", "FINISHED"])  # fmt: skip
+    assert figure.get_suptitle() == "Best val/loss: 0.4, in run 4 of 5 and 1 more"
+    results, apart = figure.axes
+    assert [label.get_text() for label in apart.get_yticklabels()] == ["failed", "pruned"]
+    assert [line.get_xydata().tolist() for line in apart.lines] == [[[3, 0]], [[1, 1]]]
+    assert results.collections[0].get_offsets()[:, 0].tolist() == [2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [
+        ([1e-4, 2.2e-4, 4.6e-4, 1e-3], "log"),
+        ([1e-3, 1e-2, 1e-1], "log"),
+        ([0.05, 0.15, 0.3, 0.4, 0.5], "linear"),
+        ([1, 2, 3], "linear"),
+        ([0.0, 1e-3, 1e-1], "linear"),
+    ],
+)
+def test_numbers_spread_over_decades_have_a_logarithmic_axis(values, scale):
+    assert sweeps.slices({"x": values}, values, "val/loss", True).axes[0].get_xscale() == scale

@@ -168,7 +168,7 @@ class TestRecords:
                 ),
                 "test",
             )
-            run.log_figures({"line": line})
+            run.log_figures({"line": line}, "digits")
         assert mlflow.MlflowClient(settings.uri).get_run(run.id).data.metrics == {"test/accuracy": 0.25}
         with artifact(settings.uri, run.id, "tables/rows.csv").open(newline="") as file:
             assert list(csv.DictReader(file)) == [{"index": str(row["index"]), "label": row["label"]} for row in rows]
@@ -195,7 +195,7 @@ class TestRecords:
             raise ValueError("no such font\nanywhere")
 
         with tracking.start(settings) as run:
-            run.log_figures({"broken": broken, "line": Figure})
+            run.log_figures({"broken": broken, "line": Figure}, "digits")
         recorded = mlflow.MlflowClient(settings.uri).get_run(run.id)
         assert recorded.info.status == "FINISHED"
         assert recorded.data.tags["not_recorded.picture broken"] == "ValueError: no such font"
