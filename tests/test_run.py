@@ -236,7 +236,7 @@ class TestFailure:
 
         monkeypatch.setattr(import_module("mlflow.tensorflow"), "log_model", broken)
         monkeypatch.setattr(plots, "confusion_matrix", broken)
-        run = main("callbacks=[checkpoint,csv_logger]")
+        run = main("callbacks=[checkpoint,csv_logger,tensorboard]")
         assert run.info.status == "FINISHED"
         picture, model = "picture confusion_matrix", "MLflow model"
         warnings = capfd.readouterr().err.splitlines()
@@ -252,6 +252,7 @@ class TestFailure:
         folder = Path(store.removeprefix("sqlite:///")).parent / "mlruns" / run.info.run_id / "artifacts"
         kept = ("model.weights.h5", "history.csv", "tables/predictions.csv", "pictures/learning_curves.png")
         assert all((folder / name).exists() for name in kept)
+        assert [len(list((folder / "tensorboard" / split).iterdir())) for split in ("train", "val")] == [1, 1]
 
     def test_variables_of_notebooks_and_tools_do_no_harm(self, tmp_path):
         done = run_python(

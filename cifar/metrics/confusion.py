@@ -12,7 +12,7 @@ class Confused(NamedTuple):
 
     label: int
     predicted: int
-    count: int
+    images: int
     share: float
 
 

@@ -108,7 +108,6 @@ def class_accuracies(accuracy: np.ndarray, class_names: Sequence[str], labels: S
 def png(figure: Figure, software: str) -> bytes:
     """Render a figure as PNG, with `software` as its `Software` text."""
     buffer = io.BytesIO()
-    silence(warnings=["Glyph"])  # glyphs missing in the font are drawn as boxes
     figure.savefig(buffer, format="png", metadata={"Software": software})
     return buffer.getvalue()
 

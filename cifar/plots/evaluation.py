@@ -35,8 +35,8 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], counted: st
     pairs = confused_pairs(counts, LISTED)
     title = f"{100 * np.trace(counts) / max(1, counts.sum()):.1f} % correct"
     if pairs:
-        label, predicted, count, _ = pairs[0]
-        title += f"; most frequent mistake: {names[label]} predicted as {names[predicted]}, {count:,} times"
+        label, predicted, images, _ = pairs[0]
+        title += f"; most frequent mistake: {names[label]} predicted as {names[predicted]}, {images:,} times"
     if len(counts) <= ANNOTATED:
         side = 2.5 + 0.3 * len(counts)
         figure, axes = new_figure(title, side + 0.08 * max(map(len, names)), layout="compressed")
@@ -87,9 +87,9 @@ def _mistakes_scale(figure: Figure, ax: Axes, rates: np.ndarray) -> None:
 
 def _list_pairs(ax: Axes, pairs: Sequence[Confused], names: Sequence[str], counted: str) -> None:
     """Draw the most frequent mistakes as bars with their names, the most frequent on top."""
-    ax.barh(range(len(pairs)), [pair.count for pair in pairs], color=ORANGE, alpha=0.35, height=0.8)
+    ax.barh(range(len(pairs)), [pair.images for pair in pairs], color=ORANGE, alpha=0.35, height=0.8)
     for row, pair in enumerate(pairs):
-        text = f"{names[pair.label]} → {names[pair.predicted]}:  {pair.count:,}, {100 * pair.share:.0f} %"
+        text = f"{names[pair.label]} → {names[pair.predicted]}:  {pair.images:,}, {100 * pair.share:.0f} %"
         ax.text(0, row, f" {text}", va="center", fontsize=SMALL)
     ax.set_yticks([])
     ax.set_ylim(max(len(pairs), 1) - 0.4, -0.6)

@@ -40,7 +40,7 @@ def new_figure(
     """Create a figure, `height` inches high below its title, which is wrapped, and its axes (rows, columns)."""
     lines = wrap(title, LINE) or [""]
     figure = Figure(figsize=(WIDTH, height + TITLE * 1.3 / 72 * len(lines)), dpi=DPI)
-    figure.set_layout_engine(layout, w_pad=0.1, h_pad=0.08)
+    figure.set_layout_engine(layout, w_pad=0.12, h_pad=0.08)
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=TITLE, fontweight="bold")
     axes = figure.subplots(rows, columns, squeeze=False, **grid)
     for ax in axes.flat:

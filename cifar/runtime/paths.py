@@ -27,3 +27,6 @@ RUN_PROCESS = (sys.executable, *(("-P", "-m", "cifar", "run") if IS_INSTALLED el
 
 WEIGHTS = "model.weights.h5"
 """The file of a run's weights, which are those of the epoch that its metric `best/epoch` names."""
+
+EVENT_FILES = "tensorboard"
+"""The folder of a run's event files for TensorBoard."""

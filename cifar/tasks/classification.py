@@ -210,7 +210,7 @@ class Classification(Task):
             {
                 "label": self.class_names[pair.label],
                 "predicted": self.class_names[pair.predicted],
-                "images": pair.count,
+                "images": pair.images,
                 "share": round(pair.share, 6),
             }
             for pair in confused_pairs(matrix, MAX_CONFUSED)

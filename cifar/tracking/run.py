@@ -32,7 +32,7 @@ from cifar.interfaces import Dataset, Evaluation
 from cifar.runtime import job_report, processes
 from cifar.runtime.errors import InputError, Interrupted, TrainingError, first_line, is_expected, warn
 from cifar.runtime.lazy import keras
-from cifar.runtime.paths import COMMAND, RUN, WEIGHTS
+from cifar.runtime.paths import COMMAND, EVENT_FILES, RUN, WEIGHTS
 from cifar.runtime.quiet import silenced
 from cifar.runtime.terminal import unescaped
 from cifar.tracking import addresses, environment, locks, notes, starts, store, view
@@ -299,6 +299,8 @@ class Run:
         self.log_tags({WEIGHTS_FILE: hashing.file_sha256(self.folder / WEIGHTS)})
         for path in sorted(path for path in self.folder.iterdir() if _is_to_keep(path)):
             self._keep_file(path)
+        if (events := self.folder / EVENT_FILES).is_dir():
+            self._try(lambda client: client.log_artifacts(self._id, str(events), EVENT_FILES))
 
     def _keep_file(self, path: Path, folder: str | None = None) -> None:
         self._try(lambda client: client.log_artifact(self._id, str(path), folder))

@@ -13,8 +13,9 @@ from cifar.files import atomic
 from cifar.files.memory_file import memory_file
 from cifar.runtime.errors import Pruned, TrainingError
 from cifar.runtime.lazy import keras
-from cifar.runtime.paths import WEIGHTS
+from cifar.runtime.paths import EVENT_FILES, WEIGHTS
 from cifar.search import trial
+from cifar.training.event_files import EventFiles
 
 Monitor = str
 """The name of a logged metric, such as `val/loss`; that it is logged is checked where the task is known."""
@@ -99,6 +100,19 @@ def csv_logger(folder: Path) -> keras.callbacks.Callback:
         atomic.write(path, ("\n".join([header, *earlier, row]) + "\n").encode())
 
     return keras.callbacks.LambdaCallback(on_epoch_end=write)
+
+
+@CALLBACKS.register
+def tensorboard(folder: Path) -> keras.callbacks.Callback:
+    """Writes the metrics of each epoch and the learning rate as event files in `folder`, for TensorBoard."""
+    files = EventFiles(folder / EVENT_FILES)
+
+    class TensorBoard(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            lr = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            files.write({**{logged_name(name): value for name, value in logs.items()}, "lr": lr}, epoch + 1)
+
+    return TensorBoard()
 
 
 @CALLBACKS.register

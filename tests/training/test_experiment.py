@@ -229,6 +229,19 @@ class TestCallbacks:
         assert len((tmp_path / "history.csv").read_text().splitlines()) == 4
 
 
+    def test_tensorboard_writes_scalars(self, compose, tmp_path):
+        callback, _ = self.built(compose, tmp_path, "tensorboard")
+        callback.on_epoch_end(4, {"loss": 1.5, "val_loss": 2.5})
+        found = {}
+        for path in sorted((tmp_path / "tensorboard").rglob("events.*")):
+            _, *records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+            for event in map(tf.compat.v1.Event.FromString, records):
+                (value,) = event.summary.value
+                assert (event.step, value.metadata.plugin_data.plugin_name) == (5, "scalars")
+                found[path.parent.name, value.tag] = float(tf.make_ndarray(value.tensor))
+        assert found == {("train", "loss"): 1.5, ("val", "loss"): 2.5, ("train", "lr"): pytest.approx(1)}
+
+
 @pytest.mark.usefixtures("eager")
 class TestKeptWeights:
     """The weights that are kept and tested are those of the epoch to which `best/` belongs."""
