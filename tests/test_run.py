@@ -54,9 +54,9 @@ def artifact(quickstart):
 class TestQuickstart:
     """The finished run as MLflow gives it back."""
 
-    def test_is_finished_under_the_name_of_its_model(self, finished, client):
+    def test_is_finished_under_the_name_of_its_model_and_command(self, finished, client):
         assert finished.info.status == "FINISHED"
-        assert finished.info.run_name == "cnn3"
+        assert finished.info.run_name == "cnn3 quickstart epochs=3"
         assert client.get_experiment(finished.info.experiment_id).name == "digits"
 
     def test_every_setting_is_a_parameter(self, finished, artifact):
