@@ -42,8 +42,8 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], counted: st
         figure, axes = new_figure(title, side + 0.08 * max(map(len, names)), layout="compressed")
         rates = _matrix(axes[0, 0], counts, names, side)
         for (row, column), rate in np.ndenumerate(rates):
-            count = _count(counts[row, column])
-            text = f"{count}\n{rate:.0f} %" if count else ""
+            shown = _count(float(counts[row, column]))
+            text = f"{shown}\n{rate:.0f} %" if shown else ""
             axes[0, 0].text(column, row, text, ha="center", va="center", fontsize=SMALL)
         axes[0, 0].set_xlabel(f"predicted class ({counted}, and percent of the true class)", fontsize=TEXT)
         return figure
@@ -64,9 +64,9 @@ def _matrix(ax: Axes, counts: np.ndarray, names: Sequence[str], side: float) -> 
     greatest = np.where(diagonal, rates[diagonal].max(initial=0) or 1, _greatest_mistake(rates))
     ax.imshow(1 - (rates / greatest)[..., None] * (1 - base))
     step = math.ceil(len(counts) * LABEL_HEIGHT / side)
-    ticks = np.arange(0, len(counts), step)
+    ticks = range(0, len(counts), step)
     shown = [names[tick] for tick in ticks]
-    crowded = sum(map(len, shown)) * 0.08 > side
+    crowded = max(map(len, shown)) * 0.08 * len(shown) > side
     ax.set_xticks(ticks, shown, rotation=90 if crowded else 0)
     ax.set_yticks(ticks, shown)
     ax.set_ylabel("true class", fontsize=TEXT)

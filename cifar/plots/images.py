@@ -29,9 +29,7 @@ def confident_mistakes(
     wrong = np.flatnonzero(np.asarray(labels) != np.asarray(predicted))
     worst = wrong[np.argsort(-np.asarray(confidence)[wrong], kind="stable")][:count]
     names = [short(name, 18) for name in class_names]
-    titles = [
-        f"{names[labels[i]]}\n→ {names[predicted[i]]}\n{100 * confidence[i]:.1f} %{_file(ids, i)}" for i in worst
-    ]
+    titles = [f"{names[labels[i]]}\n→ {names[predicted[i]]}\n{100 * confidence[i]:.1f} %{_file(ids, i)}" for i in worst]
     title = f"The {len(worst)} most confident of {len(wrong)} mistakes in {len(labels)} images: true → predicted"
     if len(worst) == len(wrong):
         title = f"All {len(wrong)} mistakes in {len(labels)} images: true → predicted"

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
 from cifar.plots.fonts import families, legible
@@ -54,7 +55,8 @@ def new_figure(
 def finish(figure: Figure, note: str) -> Figure:
     """Add the small print `note`, which says what a finished figure shows, at its foot; and fonts of all scripts."""
     foot = 2.2 * PRINT / 72 / figure.get_figheight()
-    if engine := figure.get_layout_engine():
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
         engine.set(rect=(0, foot, 1, 1 - foot))
     for legend in figure.legends:  # which the layout puts at the edge of the figure
         legend.borderaxespad += 2.2 * PRINT / SMALL
