@@ -111,6 +111,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
     command = add("settings", "all settings of all choices with their meaning; or those that have to do with a word")
     reference.add_arguments(command)
+    extensions.add_argument(command)
     command.set_defaults(run=reference.settings)
 
     command = add("sync", "send the runs that were recorded here while their server was away")

@@ -119,7 +119,7 @@ def require(files: object) -> None:
     if not files:
         return
     if not isinstance(files, Mapping):
-        raise InputError(f"extensions={files!r}: should be the SHA-256 of files by their names")
+        raise InputError(f"extensions={repr(files)[:60]}: should be the SHA-256 of files by their names")
     own = "the run has its own as artifacts in extensions/"
     if not _named:
         shown = ", ".join(map(repr, sorted(map(str, files))[:3]))
