@@ -96,7 +96,7 @@ def build(service: Service, needs_token: bool = False) -> FastAPI:
         "/explain", summary="A picture of the answer: boxes, masks, or a heat map of a class",
         response_model=schemas.Explanation, responses=openapi.errors(), openapi_extra=openapi.UPLOAD_BODY,
         response_description="`picture`, a PNG file in base64; for a classifier also `class`, by default the most "
-        "probable one, and `heat`, its Grad-CAM heat map from 0 to 1",
+        "probable one, and `heat`, its Grad-CAM heat map, where 1 is the strongest of the most probable class",
     )  # fmt: skip
     async def explain(
         request: Request, model: str | None = None, class_name: Annotated[str | None, Query(alias="class")] = None

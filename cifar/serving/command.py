@@ -44,8 +44,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("--max-pixels", type=number(int, 1), default=Limits.max_pixels, metavar="N",
         help="maximum number of pixels in a request's images, before resizing (default: %(default)s)")  # fmt: skip
     add("--timeout", type=number(float, 0.1, 3600), default=Limits.timeout, metavar="S",
-        help="time limit for receiving a request's head, for its body, for decoding it, and for reading each part of "
-        "the answer (default: %(default)s)")  # fmt: skip
+        help="time limit for receiving a request's head, for its body, and for reading each part of the answer "
+        "(default: %(default)s)")  # fmt: skip
 
 
 def serve(arguments: argparse.Namespace) -> None:

@@ -33,27 +33,39 @@ def grad_cam(network: keras.Model) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor
     """Return a function of images (n, height, width, channels) and classes (n,) int32 to heat (n, rows, columns).
 
     Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391): the sum of a late layer's feature maps, weighted by the mean
-    gradients of the class's logit, without negative values. The maximum is scaled to 1, unless all values are 0.
+    gradients of the class's logit, without negative values. The scale is that of the image's most probable class: 1 is
+    the maximum of its heat, or of the class's own if that is greater.
     """
     head = network.get_layer("probabilities")
-    parts = keras.Model(network.input, [_maps(network), head.input])
+    parts = keras.Model(network.input, [_maps(network), head.input, head.output])
 
     @tf.function(
         input_signature=[tf.TensorSpec(network.input.shape, tf.uint8), tf.TensorSpec((None,), tf.int32)],
         autograph=False,
     )
     def heat(images, classes):
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
             for variable in network.weights:  # including frozen ones
                 tape.watch(variable.value)
-            maps, features = parts(images, training=False)
-            kernels = tf.gather(tf.transpose(head.kernel), classes)
-            score = tf.reduce_sum(tf.cast(features, kernels.dtype) * kernels)
-        weights = tf.reduce_mean(tf.cast(tape.gradient(score, maps), tf.float32), axis=(1, 2), keepdims=True)
-        heat = tf.nn.relu(tf.reduce_sum(weights * tf.cast(maps, tf.float32), axis=-1))
-        return tf.math.divide_no_nan(heat, tf.reduce_max(heat, axis=(1, 2), keepdims=True))
+            maps, features, probabilities = parts(images, training=False)
+            best = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
+            scores = [_score(features, head.kernel, chosen) for chosen in (classes, best)]
+        asked, strongest = (_heat(tape.gradient(score, maps), tf.cast(maps, tf.float32)) for score in scores)
+        most = tf.maximum(*(tf.reduce_max(heat, axis=(1, 2), keepdims=True) for heat in (asked, strongest)))
+        return tf.math.divide_no_nan(asked, most)
 
     return heat.get_concrete_function()
+
+
+def _score(features: tf.Tensor, kernel: tf.Variable, classes: tf.Tensor) -> tf.Tensor:
+    """Sum the logits of these classes (n,), without their biases."""
+    kernels = tf.gather(tf.transpose(kernel), classes)
+    return tf.reduce_sum(tf.cast(features, kernels.dtype) * kernels)
+
+
+def _heat(gradients: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
+    weights = tf.reduce_mean(tf.cast(gradients, tf.float32), axis=(1, 2), keepdims=True)
+    return tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1))
 
 
 def _maps(network: keras.Model) -> keras.KerasTensor:

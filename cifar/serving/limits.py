@@ -20,7 +20,7 @@ class Limits:
     max_pixels: int = 2**25
     """Pixels in all images of a request, before resizing; they determine the cost of decoding."""
     timeout: float = 10.0
-    """Seconds to receive a request's head, then its body, to decode its images, and to read each part of an answer."""
+    """Seconds to receive a request's head, then its body, and to read each part of an answer."""
 
     @property
     def memory(self) -> int:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from cifar.serving import schemas
 
-OPEN = frozenset({"/livez", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"})
+OPEN = frozenset({"/livez", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"})
 """Paths that need no token."""
 
 _ERRORS = {

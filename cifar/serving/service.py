@@ -39,7 +39,7 @@ class Service:
         self.memory = Memory(limits.memory)
         self.metrics = Metrics(lambda: self.models)
         self.is_draining = False
-        self.workers = Workers(limits.timeout)
+        self.workers = Workers()
         self._threads = ThreadPoolExecutor(THREADS, "service")
 
     def check_ready(self) -> None:

@@ -6,6 +6,7 @@ A thread would not do: JSON is parsed without releasing the interpreter, and a t
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import resource
 import signal
@@ -22,6 +23,8 @@ from starlette.exceptions import HTTPException
 from cifar.runtime.paths import ROOT
 
 PROCESSES = 2
+SECONDS = 10.0
+"""Maximum time of a call, and maximum time that it waits for its turn."""
 MAX_MEMORY = 2**32
 """Bytes of addresses of a process."""
 
@@ -39,6 +42,7 @@ class Worker:
                 env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
             )
         self._connection = Connection(ours.detach())
+        self._connection.recv()  # it has loaded its libraries
 
     def call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, Exception | None]:
         """Call a module's function in the process; returns its result, or its exception.
@@ -57,7 +61,7 @@ class Worker:
 class Workers:
     """`PROCESSES` workers, which start when they are needed."""
 
-    def __init__(self, seconds: float):
+    def __init__(self, seconds: float = SECONDS):
         self._seconds = seconds
         self._threads = ThreadPoolExecutor(PROCESSES, "worker")
         self._places = asyncio.Semaphore(PROCESSES)
@@ -109,6 +113,9 @@ def main() -> None:
         signal.signal(signum, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     connection = Connection(int(sys.argv[1]))
+    importlib.import_module("PIL.Image").preinit()
+    importlib.import_module(f"{__spec__.parent}.decoding")
+    connection.send(None)
     while True:
         try:
             function, arguments = connection.recv()

@@ -212,7 +212,7 @@ def test_files_that_are_refused(page, digit):
     assert len(noise) > BODY
     alert = page.get_by_role("alert")
     for content, message in (
-        (digit[:60], "This file cannot be read"), (b"GIF89a", "This is not a PNG or JPEG image"),
+        (digit[:60], "This file cannot be read"), (b"GIF89a", "This is not an image that the browser shows"),
         (noise, "This image is too large"),
     ):  # fmt: skip
         upload(page, digit)
@@ -273,20 +273,71 @@ def test_token_is_asked_for(open_page, digit):
     best(page)
 
 
+def test_tokens_that_are_not_valid(open_page):
+    page = open_page()
+    refused = {"status": 401, "json": {"error": "the bearer token is not valid"}}
+    page.route(re.compile("/(v1|examples|predict)"), lambda route: route.fulfill(**refused))
+    page.reload()
+    for wrong in ("π", "two words", "wrong"):
+        expect(page.get_by_role("alert")).to_contain_text("token")
+        page.get_by_label("Token").fill(wrong)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("This token is not valid")
+        assert page.evaluate("sessionStorage.getItem('token')") is None
+
+
+def test_image_before_the_token_is_answered_after_it(open_page, digit):
+    page = open_page()
+    page.route(
+        re.compile("/(v1|examples|predict)"),
+        lambda route: route.continue_() if "authorization" in route.request.headers
+        else route.fulfill(status=401, json={"error": "a bearer token is required"}),
+    )  # fmt: skip
+    page.reload()
+    expect(page.get_by_role("alert")).to_contain_text("A token is required")
+    upload(page, digit)
+    expect(page.locator("#photo")).to_be_visible()
+    page.get_by_label("Token").fill("secret")
+    page.keyboard.press("Enter")
+    best(page)
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "GIF", "transparent", "large"])
+def test_what_the_browser_shows_is_sent_as_it_is_shown(page, kind):
+    """Another format, white where it is transparent, and smaller if it is large."""
+    image = Image.new("RGBA", (40, 20), (255, 0, 0, 255))
+    image.paste((0, 0, 0, 0), (20, 0, 40, 20))
+    if kind == "large":
+        image = Image.new("RGB", (4000, 2000), "red")
+    file = io.BytesIO()
+    image.save(file, kind if kind in ("WEBP", "GIF") else "PNG", **({"lossless": True} if kind == "WEBP" else {}))
+    with page.expect_request(re.compile("predict")) as asked:
+        upload(page, file.getvalue())
+    body = asked.value.post_data_buffer
+    start = body.index(b"\xff\xd8\xff" if kind == "large" else b"\x89PNG")
+    with Image.open(io.BytesIO(body[start:])) as sent:
+        assert sent.size == ((2896, 1448) if kind == "large" else (40, 20))
+        left, right = sent.convert("RGB").getpixel((2, 2)), sent.convert("RGB").getpixel((sent.width - 2, 2))
+    np.testing.assert_allclose(left, (255, 0, 0), atol=3)
+    np.testing.assert_allclose(right, (255, 0, 0) if kind == "large" else (255, 255, 255), atol=3)
+    best(page)
+
+
 def test_places_are_drawn(open_page, digit):
     """The answer of a detector, as its task decodes it."""
     page = open_page()
     found = {"class": "cat", "score": 0.75, "box": [1, 2, 3, 4]}
     drawn = base64.b64encode(encode_png(np.zeros((8, 16, 3), np.uint8))).decode()
     model = {"name": "scenes", "run": "a" * 32, "task": "detection", "class_names": ["cat", "dog"],
-             "image_shape": [64, 64, 3], "metrics": {"test/map": 0.5}}  # fmt: skip
+             "image_shape": [64, 64, 3], "main_metric": "map",
+             "metrics": {"test/map": 0.5, "test/accuracy": 0.9}}  # fmt: skip
     for pattern, content in (
         ("**/v1/models", {"models": [model]}), ("**/examples*", {"examples": []}),
         ("**/predict*", {"answer": [found, found]}), ("**/explain*", {"picture": {"b64": drawn}}),
     ):  # fmt: skip
         answer_with(page, pattern, content)
     page.reload()
-    expect(page.locator("#about")).to_contain_text("scenes")
+    expect(page.locator("#about")).to_contain_text("scenes · 2 classes · 50.0% mAP in test")
     upload(page, digit)
     expect(page.get_by_role("status")).to_contain_text(re.compile("^cat *scores · answered"))
     assert page.locator("#classes .value").all_inner_texts() == ["75.0%", "75.0%"]

@@ -133,6 +133,8 @@ class TestAnswers:
         assert all(f"{path}</code>" in page for path in described["paths"])
         assert all(f"<code>{name}</code>" in page for name in named)
         assert "src=" not in page
+        assert f"curl -F image=@cat.png http://127.0.0.1:{service.port}/predict" in page
+        assert "/v2/models/{name}/infer \\\n  -d &#39;" in page or "/v2/models/{name}/infer \\\n  -d '" in page
 
     def test_answers_are_as_described(self, service, images):
         for answer, model in (

@@ -24,7 +24,7 @@ TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".s
 def mount(app: FastAPI, service: Service) -> None:
     """Add the routes of the pages, and of example images."""
     for path, name in FILES.items():
-        app.add_api_route(path, _file(Path(__file__).with_name(name)), methods=["GET", "HEAD"], include_in_schema=False)
+        app.add_api_route(path, _file(Path(__file__).with_name(name)), include_in_schema=False)
 
     @app.get(
         "/examples", summary="Test images that a model's run recorded", response_model=schemas.Examples,
@@ -35,15 +35,15 @@ def mount(app: FastAPI, service: Service) -> None:
         return JSONResponse({"examples": [{"b64": base64.b64encode(file).decode()} for file in files]})
 
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        return HTMLResponse(_documented(app.openapi()))
+    async def docs(request: Request) -> Response:
+        return HTMLResponse(_documented(app.openapi(), str(request.base_url)))
 
 
-def _documented(description: dict[str, Any]) -> str:
+def _documented(description: dict[str, Any], address: str) -> str:
     """Render an OpenAPI document as HTML without external files, unlike FastAPI's own page."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
                                      trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    return environment.get_template("docs.html").render(description)
+    return environment.get_template("docs.html").render(description, address=address)
 
 
 def _file(path: Path) -> Callable[[Request], Awaitable[Response]]:

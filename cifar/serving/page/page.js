@@ -1,9 +1,11 @@
-// State of the page: models, chosen model, current image, and pictures of its answer by class.
+// State of the page: models, chosen model, current image, what is sent of it, and pictures of its answer by class.
 const $ = (id) => document.getElementById(id);
-const TESTED = {"test/accuracy": "test accuracy", "test/mean_iou": "mean IoU in test", "test/map": "mAP in test"};
+const METRICS = {accuracy: "test accuracy", mean_iou: "mean IoU in test", map: "mAP in test", f1_micro: "F1 in test"};
+const TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
+const MAX_PIXELS = 2 ** 22, MAX_BYTES = 2 ** 21;  // of an image that is sent as it is
 const SHARE = new Intl.NumberFormat("en", {style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1});
 const percent = (share) => (share > 0 && share < 0.0005 ? "< 0.1%" : SHARE.format(share));
-let models = [], model, file, drawings = new Map(), shown = null, leaving = new AbortController();
+let models = [], model, file, sent, drawings = new Map(), shown = null, leaving = new AbortController();
 
 class Trouble extends Error {
   constructor(title, message, isPassing = false) {
@@ -14,11 +16,10 @@ class Trouble extends Error {
 
 // Title and message by status code; without a message, that of the answer is shown.
 const TROUBLES = {
-  401: ["A token is required", "Ask the operator of this service for one."],
   404: ["This model is no longer available", "Reload this page to see the available models."],
   408: ["The upload took too long", "The connection may be slow; try a smaller image."],
   413: ["This image is too large"],
-  415: ["This is not a PNG or JPEG image", "Convert it to PNG or JPEG and try again."],
+  415: ["This is not an image that the browser shows", "Try another one."],
   422: ["This file cannot be read", "It is damaged, or has more than 8 bits per channel. Try another one."],
   503: ["The service is busy", "Try again in a moment."],
 };
@@ -36,9 +37,17 @@ async function ask(path, image, signal) {
   }
   if (response.ok) return response.json();
   const {error} = await response.json().catch(() => ({}));
-  $("token").hidden = response.status !== 401;
+  if (response.status === 401) throw askForToken(token);
   const [title, message] = TROUBLES[response.status] ?? ["Something went wrong"];
   throw new Trouble(title, message ?? error ?? `The status code was ${response.status}.`, [408, 503].includes(response.status));
+}
+
+// Show the form for a token, and return the error that says why.
+function askForToken(refused) {
+  sessionStorage.removeItem("token");
+  $("token").hidden = false;
+  const title = refused ? "This token is not valid" : "A token is required";
+  return new Trouble(title, "Ask the operator of this service for one.");
 }
 
 // Run `work` and show its errors; temporary ones with a button to try again.
@@ -80,9 +89,10 @@ async function start() {
 
 async function choose(chosen) {
   model = chosen;
-  const {name, class_names: classes, image_shape: [height, width], metrics, run} = model;
-  const tested = Object.keys(TESTED).find((metric) => metric in metrics);
-  const facts = [`${classes.length} classes`, tested && `${percent(metrics[tested])} ${TESTED[tested]}`, `run ${run.slice(0, 8)}`]
+  const {name, class_names: names, image_shape: [height, width], main_metric: metric, metrics, run} = model;
+  const value = metrics[`test/${metric}`], classes = names.filter((other) => other !== "background").length;
+  const tested = Number.isFinite(value) && `${percent(value)} ${METRICS[metric] ?? `${metric.replaceAll("_", " ")} in test`}`;
+  const facts = [classes === 1 ? "1 class" : `${classes} classes`, tested, `run ${run.slice(0, 8)}`]
     .filter(Boolean).map((fact) => fact.replaceAll(" ", "\u00a0"));
   $("about").replaceChildren(...(models.length > 1 ? [] : [element("b", name), " · "]), facts.join(" · "));
   $("frame").style.setProperty("--shape", isClassifier() ? `${width} / ${height}` : "1");
@@ -110,11 +120,12 @@ async function look(given) {
   file = given;
   drawings = new Map();
   shown = null;
-  await preview();
+  sent = await preview(given);
+  if (file !== given || !model) return;  // another image was given, or the models are not known yet
   $("answer").classList.add("waiting");
   try {
     const began = performance.now();
-    const {answer} = await ask(`predict${query()}`, file, leaving.signal);
+    const {answer} = await ask(`predict${query()}`, sent, leaving.signal);
     showAnswer(answer, performance.now() - began);
     await view();
   } catch (error) {
@@ -125,15 +136,43 @@ async function look(given) {
   }
 }
 
-async function preview() {
+// Show an image, and return what is sent of it.
+async function preview(given) {
   const photo = $("photo");
-  URL.revokeObjectURL(photo.src);
-  photo.src = URL.createObjectURL(file);
   $("picture").hidden = true;
-  const isImage = await photo.decode().then(() => true, () => false);
+  const isImage = await display(given);
   photo.hidden = !isImage;
   $("empty").hidden = isImage;
   photo.className = photo.naturalWidth < 200 ? "small" : "";
+  const copy = isImage ? await sendable(given, photo) : given;
+  if (copy !== given && given === file) await display(copy);
+  return copy;
+}
+
+// Show an image; false if the browser cannot.
+function display(image) {
+  URL.revokeObjectURL($("photo").src);
+  $("photo").src = URL.createObjectURL(image);
+  return $("photo").decode().then(() => true, () => false);
+}
+
+// The image itself, or a copy of one that is large, transparent, or of another format than PNG and JPEG.
+async function sendable(given, photo) {
+  const head = new Uint8Array(await given.slice(0, 26).arrayBuffer());
+  const isJPEG = head[0] === 0xff && head[1] === 0xd8, isPNG = head[0] === 0x89 && head[1] === 0x50;
+  const isOpaque = isJPEG || (isPNG && [0, 2].includes(head[25]));  // gray or color, without alpha or palette
+  const pixels = photo.naturalWidth * photo.naturalHeight, isLarge = pixels > MAX_PIXELS || given.size > MAX_BYTES;
+  if ((isOpaque && !isLarge) || !pixels) return given;
+  const scale = Math.min(1, Math.sqrt(MAX_PIXELS / pixels)), canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.floor(scale * photo.naturalWidth));
+  canvas.height = Math.max(1, Math.floor(scale * photo.naturalHeight));
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(photo, 0, 0, canvas.width, canvas.height);
+  const copy = await new Promise((done) => canvas.toBlob(done, isLarge ? "image/jpeg" : "image/png", 0.92));
+  return copy ?? given;
 }
 
 function clear() {
@@ -144,7 +183,7 @@ function clear() {
 
 function showAnswer(answer, milliseconds) {
   const rows = answer.map((entry) => ({name: entry.class, value: entry.probability ?? entry.score ?? entry.share}))
-    .filter(({name}) => isClassifier() || name !== "background");
+    .filter(({name}) => isClassifier() || name !== "background").sort((one, other) => other.value - one.value);
   const names = [...new Set(rows.map(({name}) => name))].join(", ");
   const predicted = answer.filter((entry) => entry.predicted).map((entry) => entry.class).join(", ");
   const isSingle = model.task === "classification";
@@ -153,6 +192,7 @@ function showAnswer(answer, milliseconds) {
   $("said").replaceChildren(element("b", title), element("span", `${detail}answered in ${Math.max(1, Math.round(milliseconds))} ms`));
   $("classes").replaceChildren(...rows.map(row));
   $("beneath").hidden = false;
+  document.querySelector("fieldset").hidden = !rows.length;
 }
 
 function row({name, value}) {
@@ -175,14 +215,14 @@ function row({name, value}) {
 
 // Show the image or the picture of the answer, whichever is selected.
 async function view() {
-  const isDrawn = document.querySelector("[name=view]:checked").value === "picture";
+  const isDrawn = $("classes").hasChildNodes() && document.querySelector("[name=view]:checked").value === "picture";
   const {image_shape: [height, width]} = model;
   if (!isDrawn) {
     $("picture").hidden = true;
     const hint = isClassifier() ? " Select a class to see why." : "";
     $("caption").textContent = `The model's input has ${width}\u00a0×\u00a0${height} pixels.${hint}`;
   } else {
-    if (!drawings.has(shown)) drawings.set(shown, await ask(`explain${query(shown ? {class: shown} : {})}`, file, leaving.signal));
+    if (!drawings.has(shown)) drawings.set(shown, await ask(`explain${query(shown ? {class: shown} : {})}`, sent, leaving.signal));
     const {picture, class: name, heat} = drawings.get(shown);
     $("picture").src = `data:image/png;base64,${picture.b64}`;
     $("picture").className = isClassifier() ? "small" : "";
@@ -199,12 +239,21 @@ async function view() {
 function explain(name, heat) {
   if (!isClassifier()) return $("caption").replaceChildren("Predictions drawn on the image.");
   if (!heat.flat().some(Boolean)) return $("caption").replaceChildren(`No part of the image supports ${name}.`);
-  const scale = element("span", `Evidence for ${name}: low `);
-  scale.append(element("i"), " high");
+  const scale = element("span", `Evidence for ${name}: none `), best = $("classes").querySelector(".name").textContent;
+  scale.append(element("i"), name === best ? " strongest" : ` as strong as for ${best}`);
   $("caption").replaceChildren(scale, element("span", `Grad-CAM, ${heat[0].length}\u00a0×\u00a0${heat.length}`));
 }
 
 const take = (files) => files[0] && attempt(() => look(files[0]));
+
+// Take what is dropped: a file, or from another page its image, which browsers do not let this page load.
+function drop({files, types}) {
+  if (files.length || !types.includes("text/uri-list")) return take(files);
+  return attempt(() => {
+    throw new Trouble("This image is on another page", "Copy it there and paste it here, or save it and drop the file.");
+  });
+}
+
 for (const input of [$("file"), $("camera")]) {
   input.onchange = () => {
     take([...input.files]);
@@ -216,9 +265,13 @@ for (const radio of document.querySelectorAll("[name=view]")) radio.onchange = (
 $("models").onchange = () => attempt(() => choose(models[$("models").selectedIndex]));
 $("token").onsubmit = (event) => {
   event.preventDefault();
-  sessionStorage.setItem("token", event.target.querySelector("input").value);
-  $("token").hidden = true;
-  attempt(start);
+  const token = event.target.querySelector("input").value.trim();
+  attempt(() => {
+    if (!TOKEN.test(token)) throw askForToken(token);
+    sessionStorage.setItem("token", token);
+    $("token").hidden = true;
+    return start();
+  });
 };
 document.onpaste = (event) => take(event.clipboardData.files);
 document.ondragover = (event) => {
@@ -229,6 +282,6 @@ document.ondragleave = (event) => event.relatedTarget || $("frame").classList.re
 document.ondrop = (event) => {
   event.preventDefault();
   $("frame").classList.remove("over");
-  take(event.dataTransfer.files);
+  drop(event.dataTransfer);
 };
 attempt(start);
