@@ -23,21 +23,21 @@ from starlette.exceptions import HTTPException
 from cifar.runtime.paths import ROOT
 
 PROCESSES = 2
-SECONDS = 10.0
-"""Maximum time of a call, and maximum time that it waits for its turn."""
+SECONDS = 10
+"""Maximum processor time of a call, and maximum time that it waits for its turn."""
 MAX_MEMORY = 2**32
 """Bytes of addresses of a process."""
 
 
 class Worker:
-    """A process that calls functions, one at a time."""
+    """A process that calls functions, one at a time, and ends when one takes more than `seconds` of processor time."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: int):
         ours, theirs = socket.socketpair()
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                [sys.executable, "-m", __name__, str(theirs.fileno()), str(seconds)],
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
             )
@@ -61,14 +61,14 @@ class Worker:
 class Workers:
     """`PROCESSES` workers, which start when they are needed."""
 
-    def __init__(self, seconds: float = SECONDS):
+    def __init__(self, seconds: int = SECONDS):
         self._seconds = seconds
         self._threads = ThreadPoolExecutor(PROCESSES, "worker")
         self._places = asyncio.Semaphore(PROCESSES)
         self._idle: list[Worker] = []
 
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call `function` in a worker; raises its exception, or `HTTPException` when it takes too long."""
+        """Call `function` in a worker; raises its exception, or `HTTPException` when it takes too much."""
         try:
             async with asyncio.timeout(self._seconds):
                 await self._places.acquire()
@@ -81,16 +81,13 @@ class Workers:
 
     async def _call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         loop = asyncio.get_running_loop()
-        worker = self._idle.pop() if self._idle else await loop.run_in_executor(self._threads, Worker)
+        worker = self._idle.pop() if self._idle else await loop.run_in_executor(self._threads, Worker, self._seconds)
         is_whole = False
         try:
-            async with asyncio.timeout(self._seconds):
-                result, error = await loop.run_in_executor(self._threads, worker.call, function, arguments)
+            result, error = await loop.run_in_executor(self._threads, worker.call, function, arguments)
             is_whole = True
-        except TimeoutError:
-            raise HTTPException(422, f"decoding takes more than {self._seconds:g} s") from None
         except (OSError, EOFError):
-            raise HTTPException(422, "decoding failed") from None
+            raise HTTPException(422, f"decoding takes more than {self._seconds} s, or too much memory") from None
         finally:
             if is_whole:
                 self._idle.append(worker)
@@ -122,6 +119,9 @@ def main() -> None:
         except EOFError:
             return
         answer: tuple[Any, Exception | None]
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        most = int(used.ru_utime + used.ru_stime) + int(sys.argv[2])
+        resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))  # SIGXCPU ends the process
         try:
             answer = function(*arguments), None
         except Exception as error:

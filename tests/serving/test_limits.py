@@ -23,6 +23,7 @@ from cifar.serving.limits import Limits
 from cifar.serving.middleware import PART, Answer
 from cifar.serving.service import Service
 from cifar.serving.workers import Workers
+from helpers.processes import slowdown
 
 
 def chunk(kind: bytes, content: bytes = b"") -> bytes:
@@ -79,12 +80,12 @@ class TestUntrusted:
 class TestWorkers:
     def test_work_that_does_not_end_is_given_up(self):
         async def main():
-            workers = Workers(2)
+            workers = Workers(1)
             try:
                 assert await workers.run(abs, -1) == 1
                 with pytest.raises(HTTPException) as error:
-                    await workers.run(time.sleep, 60)
-                assert error.value.detail == "decoding takes more than 2 s"
+                    await workers.run(sum, range(10**12))
+                assert error.value.detail == "decoding takes more than 1 s, or too much memory"
                 assert await workers.run(abs, -2) == 2
             finally:
                 workers.end()
@@ -101,7 +102,7 @@ class TestWorkers:
                     await asyncio.sleep(0.01)
 
             model = type("Model", (), {"image_shape": (300, 300, 3), "task": type("Task", (), {"is_dense": False})})
-            images = np.random.default_rng(0).integers(0, 256, (16, 300, 300, 3), np.uint8)
+            images = np.random.default_rng(0).integers(0, 256, (4, 300, 300, 3), np.uint8)
             body = json.dumps({"instances": images.tolist()}).encode()
             await service.workers.run(abs, 1)  # its start is not measured
             heart = asyncio.create_task(beat())
@@ -114,7 +115,7 @@ class TestWorkers:
             assert error.value.status_code == 400
             return max(np.diff(beats))
 
-        assert asyncio.run(main()) < 0.5
+        assert asyncio.run(main()) < 0.3 * slowdown()
 
     def test_photos_are_decoded_here_if_they_are_small(self):
         target = decoding.Target((8, 8, 3), False, 8, 2**25)
