@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from cifar.files.rows import ImageRows
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
 from cifar.runtime.paths import COMMAND
@@ -37,8 +38,8 @@ VOID = 255
 class Split:
     """Images with their targets.
 
-    `images` is uint8 of shape (n, height, width, channels), 0 to 255. `targets` maps names to arrays whose first axis
-    is n. A data set has those that its source provides:
+    `images` is uint8 of shape (n, height, width, channels), 0 to 255: an array, or rows of a larger one. `targets` maps
+    names to arrays whose first axis is n. A data set has those that its source provides:
 
     - `label` int64 (n,): the class of the image;
     - `labels` bool (n, classes): the classes of the image, any number of them;
@@ -53,7 +54,7 @@ class Split:
     number, such as `train/17`. An id belongs to one image of the data set, whatever the seed and `data.limit`.
     """
 
-    images: np.ndarray
+    images: np.ndarray | ImageRows
     targets: Mapping[str, np.ndarray]
     ids: np.ndarray | None = None
 
@@ -98,10 +99,13 @@ class Split:
 
     def take(self, index: np.ndarray) -> Split:
         """Return the images and targets at `index`, an integer array."""
+        ids = None if self.ids is None else self.ids[index]
+        targets = {name: target[index] for name, target in self.targets.items()}
+        if isinstance(self.images, ImageRows):
+            return Split(self.images.take(index), targets, ids)
         images = aligned_empty(self.images[0].size * len(index)).reshape(len(index), *self.images.shape[1:])
         np.take(self.images, index, axis=0, out=images, mode="clip")  # the other modes make a second copy
-        ids = None if self.ids is None else self.ids[index]
-        return Split(images, {name: target[index] for name, target in self.targets.items()}, ids)
+        return Split(images, targets, ids)
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 in hexadecimal of class names, images and targets of all splits, in order."""
+        """SHA-256 in hexadecimal of class names, images (or their SHA-256) and targets of all splits, in order."""
         return self._sha256(self.train, self.val, self.test)
 
     @cached_property
@@ -184,7 +188,10 @@ class Dataset:
         for split in splits:
             for array in (split.images, *(split.targets[name] for name in sorted(split.targets))):
                 digest.update(f"{array.dtype.str}{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
+                if isinstance(array, ImageRows):
+                    array.update(digest)
+                else:
+                    digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
 

@@ -48,7 +48,7 @@ def audit(arguments: argparse.Namespace) -> None:
 
     with _Steps() as steps:
         flips = "flip" in settings.augmentation
-        found = findings.audit(dataset, invalid, arguments.seed, not arguments.skip_labels, flips, steps)
+        found = findings.audit(dataset, invalid.messages, arguments.seed, not arguments.skip_labels, flips, steps)
     page.write(found, arguments.html, f"--html {arguments.html}")
     print(report.as_text(found, terminal.width()))
     print(f"\n{arguments.html} has the pictures")

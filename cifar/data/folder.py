@@ -7,43 +7,85 @@ from collections.abc import Sequence
 
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
-from cifar.data.photos import Example, Listing, Options, photo_dataset
+from cifar.data.invalid_files import OnInvalid, handling_invalid
+from cifar.data.photos import Example, Listing, Options, Reader, is_image, photo_dataset
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath, open_tree
 from cifar.interfaces import Dataset
-from cifar.runtime.errors import InputError, did_you_mean
+from cifar.runtime.errors import InputError, did_you_mean, warn
 from cifar.runtime.lazy import np
 from cifar.runtime.terminal import unescaped
 
-ACCEPTED = "a folder with train/CLASS/*.png or *.jpg and test/CLASS/*.png or *.jpg"
-SUFFIXES = (".png", ".jpg", ".jpeg")
+ACCEPTED = "folders CLASS/ of images, or train/CLASS/, and if they exist val/CLASS/ and test/CLASS/"
+SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+"""The names of the folders of splits."""
+EARLIER_SUFFIXES = (".png", ".jpg", ".jpeg")
+SHOWN = 5
+"""Files that are named of those that are passed over."""
 
 
 @DATASETS.register
-def folder(seed: int, *, path: str, size: PositiveInt, val_fraction: Share, limit: PositiveInt | None) -> Dataset:
-    """The images in `train/CLASS/` and `test/CLASS/` of `path`, as (size, size, 3).
+def folder(
+    seed: int,
+    *,
+    path: str,
+    size: PositiveInt,
+    val_fraction: Share,
+    test_fraction: Share = 0.2,
+    limit: PositiveInt | None,
+    on_invalid: OnInvalid = "error",
+    reader: Reader = 1,
+) -> Dataset:
+    """The images in `CLASS/` of `path`, or in `train/CLASS/`, `val/CLASS/` and `test/CLASS/`, as (size, size, 3).
 
-    The classes are the folders of `train`, sorted. An image's shorter side is resized to `size` pixels, then it is
-    center-cropped. Without `train`, there are test images only, on which finished runs can be evaluated. Raises
-    `InputError` for a missing folder, a class that only `test` has, and a file that is no image.
+    The classes are the folders with training images, sorted; an image may be in a folder of its class's folder. An
+    image's shorter side is resized to `size` pixels, then it is center-cropped. With `test` alone, there are test
+    images only, on which finished runs can be evaluated. Warns of files that are passed over. Raises `InputError` for a
+    missing folder, and a class that has no training images. For the other settings and errors see `photo_dataset`.
     """
-    root = open_tree(path)
-    has_train = not (root / "test").is_dir() or (root / "train").is_dir()
-    names = [child.name for child in _folders(root / ("train" if has_train else "test"))]
-    for child in _folders(root / "test"):
-        if child.name not in names:
-            raise InputError(f"{child}: class missing in train; {did_you_mean(child.name, names)}")
-    listing = Listing(
-        root.name,
-        root,
-        tuple(map(unescaped, names)),
-        train=_examples(root / "train", names) if has_train else None,
-        test=_examples(root / "test", names),
-    )
-    return photo_dataset(listing, Options(seed, size, "crop", val_fraction, 0.2, limit))
+    with handling_invalid(on_invalid):
+        root = open_tree(path)
+        listing = _earlier_listing(root) if reader == 1 else _listing(root)
+        return photo_dataset(listing, Options(seed, size, "crop", val_fraction, test_fraction, limit, reader))
 
 
-def _folders(parent: TreePath) -> list[TreePath]:
+def _listing(root: TreePath) -> Listing:
+    splits = _split_folders(root)
+    first = splits.get("train") or splits["test"]
+    names = [child.name for child in _class_folders(first)]
+    passed_over = [child for child in root.iterdir() if first != root and child not in splits.values()]
+    examples: dict[str, list[Example]] = {}
+    for part, parent in splits.items():
+        _check_names(parent, names)
+        passed_over += [child for child in parent.iterdir() if not child.is_dir()]
+        examples[part] = []
+        for label, name in enumerate(names):
+            for file in (parent / name).walk() if (parent / name).is_dir() else ():
+                if is_image(file):
+                    examples[part].append(_example(file, label))
+                else:
+                    passed_over.append(file)
+    if passed_over:
+        shown = ", ".join(unescaped(file.path) for file in passed_over[:SHOWN]) + (" …" if passed_over[SHOWN:] else "")
+        warn(f"{root}: {len(passed_over)} files or folders are passed over, as they are no images of a class: {shown}")
+    return Listing(root.name, root, tuple(map(unescaped, names)), **{"train": None, **examples})
+
+
+def _split_folders(root: TreePath) -> dict[str, TreePath]:
+    """The folders of the splits; the root itself as that of the training images if there are none."""
+    with refusing(root, ACCEPTED):
+        children = {child.name: child for child in root.iterdir() if child.is_dir()}
+    found = {}
+    for part, accepted in SPLITS.items():
+        names = [name for name in accepted if name in children]
+        if len(names) > 1:
+            raise InputError(f"{root}: contains {' and '.join(names)}; accepted: one of them")
+        if names:
+            found[part] = children[names[0]]
+    return found if "train" in found or [*found] == ["test"] else {"train": root}
+
+
+def _class_folders(parent: TreePath) -> list[TreePath]:
     with refusing(parent, ACCEPTED):
         folders = [child for child in parent.iterdir() if child.is_dir()]
     if not folders:
@@ -51,15 +93,33 @@ def _folders(parent: TreePath) -> list[TreePath]:
     return folders
 
 
-def _examples(part: TreePath, names: Sequence[str]) -> list[Example]:
-    return [
-        Example(file, label, functools.partial(_label, np.int64(label)))
-        for label, name in enumerate(names)
-        if (part / name).is_dir()
-        for file in (part / name).iterdir()
-        if file.suffix.lower() in SUFFIXES
-    ]
+def _check_names(parent: TreePath, names: Sequence[str]) -> None:
+    for child in _class_folders(parent):
+        if child.name not in names:
+            raise InputError(f"{child}: class missing in train; {did_you_mean(child.name, names)}")
+
+
+def _example(file: TreePath, label: int) -> Example:
+    return Example(file, label, functools.partial(_label, np.int64(label)))
 
 
 def _label(label: np.int64, size: tuple[int, int]) -> dict[str, np.ndarray]:
     return {"label": np.asarray(label)}
+
+
+def _earlier_listing(root: TreePath) -> Listing:
+    """The images that earlier versions read: PNG and JPEG files that are in `train/CLASS/` and `test/CLASS/`."""
+    has_train = not (root / "test").is_dir() or (root / "train").is_dir()
+    names = [child.name for child in _class_folders(root / ("train" if has_train else "test"))]
+    examples = {
+        part: [
+            _example(file, label)
+            for label, name in enumerate(names)
+            if (root / part / name).is_dir()
+            for file in (root / part / name).iterdir()
+            if file.suffix.lower() in EARLIER_SUFFIXES
+        ]
+        for part in (("train", "test") if has_train else ("test",))
+    }
+    _check_names(root / "test", names)
+    return Listing(root.name, root, tuple(map(unescaped, names)), **{"train": None, **examples})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cifar.data.splits import rank_in_class, strata
+from cifar.files.rows import ImageRows
 from cifar.interfaces import Dataset, Split
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
@@ -51,6 +52,8 @@ def joined(first: Split, second: Split) -> Split:
             both = [_padded(part, longest, PADDING[name]) for part in both]
         targets[name] = np.concatenate(both)
     ids = None if first.ids is None or second.ids is None else np.concatenate([first.ids, second.ids])
+    if isinstance(first.images, ImageRows) and isinstance(second.images, ImageRows):
+        return Split(ImageRows.joined(first.images, second.images), targets, ids)
     return Split(np.concatenate([first.images, second.images]), targets, ids)
 
 

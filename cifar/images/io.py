@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 
 from cifar.files.safe_io import refusing
 from cifar.interfaces import VOID
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 
 PHOTO = "a PNG or JPEG image of 8 bits a channel"
+Resize = Literal["crop", "letterbox", "stretch"]
+"""A photo covers the model's image, and its center is cut out; or is padded with black; or keeps no aspect ratio."""
 
 
 class Source(Protocol):
@@ -51,14 +54,25 @@ def open_image(
     from PIL import Image, UnidentifiedImageError
 
     accepted = f"{accepted}, at most {Image.MAX_IMAGE_PIXELS} pixels"
-    with refusing(where, accepted), warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with refusing(where, accepted):
         try:
-            return Image.open(file, formats=formats)
+            _ignore_bomb_warnings()
+            image = Image.open(file, formats=formats)
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise PixelsError(f"{where}: cannot be read ({error}); accepted: {accepted}") from None
         except UnidentifiedImageError:  # its text contains a memory address
             raise InputError(f"{where}: cannot be read (not such an image); accepted: {accepted}") from None
+        if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            raise PixelsError(f"{where}: cannot be read ({image.width}×{image.height} pixels); accepted: {accepted}")
+        return image
+
+
+@functools.cache
+def _ignore_bomb_warnings() -> None:
+    """`open_image` checks the size itself: filters of warnings are those of all threads."""
+    from PIL import Image
+
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def fit_image(image: Image.Image, shape: tuple[int, int, int], where: object) -> np.ndarray:
@@ -71,17 +85,15 @@ def crop(image: Image.Image, shape: tuple[int, int, int], where: object) -> tupl
     from PIL import Image, ImageOps
 
     height, width, channels = shape
-    photo = _decode(image, channels, where)
+    photo = decode(image, channels, where)
     fitted = np.asarray(ImageOps.fit(photo, (width, height), Image.Resampling.BILINEAR)).reshape(shape)
-    scale = max(height / photo.height, width / photo.width)
-    left, top = (width - scale * photo.width) / 2, (height - scale * photo.height) / 2
-    return fitted, Letterbox((photo.height, photo.width), (scale, scale), left, top)
+    return fitted, placed((photo.height, photo.width), shape, "crop")
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """The position of a letterboxed or cropped photo of `size` (height, width) in the model's image: resized by
-    `scale`, with its upper left corner at pixel (`left`, `top`)."""
+    """The position of a photo of `size` (height, width) in the model's image: resized by `scale`, with its upper left
+    corner at pixel (`left`, `top`), which lies outside of the image where the photo is cropped."""
 
     size: tuple[int, int]
     scale: tuple[float, float]
@@ -109,10 +121,34 @@ class Letterbox:
     def mask_to_image(self, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Map a photo's mask, uint8, to the model's image of `shape`, by nearest pixel, with `VOID` around it."""
         mapped = np.full(shape[:2], VOID, np.uint8)
-        rows, columns = (((np.arange(round(length * scale)) + 0.5) / scale).astype(int) for length, scale in
-                         zip(self.size, self.scale, strict=True))  # fmt: skip
-        mapped[self.top : self.top + len(rows), self.left : self.left + len(columns)] = mask[rows[:, None], columns]
+        top, left, bottom, right = self.covered(shape)
+        rows, columns = (
+            ((np.arange(first, last) + 0.5 - start) / scale).astype(int).clip(max=length - 1)
+            for first, last, start, scale, length in zip(
+                (top, left), (bottom, right), (self.top, self.left), self.scale, self.size, strict=True
+            )
+        )
+        mapped[top:bottom, left:right] = mask[rows[:, None], columns]
         return mapped
+
+    def covered(self, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+        """Top, left, bottom and right of the part of the model's image of `shape` that the photo covers, in pixels."""
+        height, width = (round(start + length * scale) for start, length, scale in
+                         zip((self.top, self.left), self.size, self.scale, strict=True))  # fmt: skip
+        return max(int(self.top), 0), max(int(self.left), 0), min(height, shape[0]), min(width, shape[1])
+
+
+def placed(size: tuple[int, int], shape: tuple[int, ...], resize: Resize) -> Letterbox:
+    """The position of a photo of `size` (height, width) in a model's image of `shape`."""
+    ratios = [to / length for to, length in zip(shape, size, strict=False)]
+    if resize == "stretch":
+        return Letterbox(size, (ratios[0], ratios[1]), 0, 0)
+    if resize == "crop":
+        scale = max(ratios)
+        top, left = ((to - scale * length) / 2 for to, length in zip(shape, size, strict=False))
+        return Letterbox(size, (scale, scale), left, top)
+    height, width = (max(1, round(min(ratios) * length)) for length in size)
+    return Letterbox(size, (height / size[0], width / size[1]), (shape[1] - width) // 2, (shape[0] - height) // 2)
 
 
 def read_photo(path: str | Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, Letterbox]:
@@ -133,18 +169,15 @@ def letterbox(
     """
     from PIL import Image
 
-    height, width, channels = shape
-    photo = _decode(image, channels, where)
+    channels = shape[2]
+    photo = decode(image, channels, where)
     if max_side:
         photo.thumbnail((max_side, max_side))
-    ratio = min(height / photo.height, width / photo.width)
-    new_height, new_width = (max(1, round(ratio * length)) for length in (photo.height, photo.width))
-    top, left = (height - new_height) // 2, (width - new_width) // 2
+    position = placed((photo.height, photo.width), shape, "letterbox")
+    top, left, bottom, right = position.covered(shape)
     fitted = np.zeros(shape, np.uint8)
-    resized = np.asarray(photo.resize((new_width, new_height), Image.Resampling.BILINEAR))
-    fitted[top : top + new_height, left : left + new_width] = resized.reshape(new_height, new_width, channels)
-    scale = new_height / photo.height, new_width / photo.width
-    position = Letterbox((photo.height, photo.width), scale, left, top)
+    resized = np.asarray(photo.resize((right - left, bottom - top), Image.Resampling.BILINEAR))
+    fitted[top:bottom, left:right] = resized.reshape(bottom - top, right - left, channels)
     return np.asarray(photo).reshape(photo.height, photo.width, channels), fitted, position
 
 
@@ -180,11 +213,23 @@ def encode_png(image: np.ndarray, software: str = "") -> bytes:
     return file.getvalue()
 
 
-def _decode(image: Image.Image, channels: int, where: object) -> Image.Image:
-    """Decode `image` to gray or RGB, apply its EXIF orientation, close it. Raises `InputError` about `where`."""
-    from PIL import ImageOps
+def decode(image: Image.Image, channels: int, where: object, accepted: str = PHOTO) -> Image.Image:
+    """Decode `image` to gray or RGB, on white where it is transparent, apply its EXIF orientation, close it.
 
-    with refusing(where, PHOTO), image:
-        if image.mode.startswith(("I", "F")):  # Pillow would silently clip 16 bits to 255
-            raise ValueError(f"its mode is {image.mode}")
-        return ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+    Raises `InputError` about `where`, also for more than 8 bits a channel, of which Pillow takes or clips the highest.
+    """
+    from PIL import Image, ImageOps
+
+    with refusing(where, accepted), image:
+        check_depth(image)
+        upright = ImageOps.exif_transpose(image)
+        if upright.has_transparency_data:
+            upright = upright.convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+        return upright.convert("L" if channels == 1 else "RGB")
+
+
+def check_depth(image: Image.Image) -> None:
+    """Raise `ValueError` for more than 8 bits a channel, if `image` is not decoded yet: later, it is not known."""
+    if image.mode.startswith(("I", "F")) or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):
+        raise ValueError(f"its mode is {image.mode}, of more than 8 bits a channel")

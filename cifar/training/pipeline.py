@@ -10,10 +10,12 @@ Nothing here needs AutoGraph, whose conversion of all the code of an augmentatio
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from cifar.augmentation import Augmentation, Batch, random_key, random_permutation
 from cifar.distributed.shard import WHOLE, Shard
+from cifar.files.rows import ImageRows
 from cifar.interfaces import ALIGNMENT, Split, Task
 from cifar.runtime.lazy import np, tf
 
@@ -138,20 +140,29 @@ def _taker(
 ) -> Callable[[tensorflow.Tensor], tuple[tensorflow.Tensor, dict[str, tensorflow.Tensor]]]:
     """The images at an index, and those targets of theirs that the task learns."""
     with tf.device("cpu"):
-        images = _shared(split.images)
+        images, rows = _shared(split.images)
         targets = {name: tf.constant(split.targets[name]) for name in task.targets}
 
     def take(index):
-        return tf.gather(images, index), {name: tf.gather(target, index) for name, target in targets.items()}
+        pixels = tf.gather(images, index if rows is None else tf.gather(rows, index))
+        return pixels, {name: tf.gather(target, index) for name, target in targets.items()}
 
     return take
 
 
-def _shared(images: np.ndarray) -> tensorflow.Tensor:
-    """A tensor in the memory of `images`, or a copy where TensorFlow cannot use that."""
+def _shared(images: np.ndarray | ImageRows) -> tuple[tensorflow.Tensor, tensorflow.Tensor | None]:
+    """A tensor in the memory of `images`, or a copy where TensorFlow cannot use that, and its rows; `None` for all."""
+    if isinstance(images, ImageRows):
+        return _shared(_unlocked(images.base))[0], tf.constant(images.rows)
     if images.ctypes.data % ALIGNMENT or not (images.flags.c_contiguous and images.flags.writeable):
-        return tf.constant(images)
-    return tf.experimental.dlpack.from_dlpack(images.__dlpack__())
+        return tf.constant(images), None
+    return tf.experimental.dlpack.from_dlpack(images.__dlpack__()), None
+
+
+def _unlocked(images: np.ndarray) -> np.ndarray:
+    """`images` without the mark that they are read-only, with which NumPy does not share them; nothing is written."""
+    interface = {**images.__array_interface__, "data": (images.ctypes.data, False)}
+    return np.asarray(SimpleNamespace(__array_interface__=interface, owner=images))
 
 
 def _reader(count: int, batch_size: int, shard: Shard) -> Callable[[tensorflow.Tensor], tensorflow.Tensor]:

@@ -69,7 +69,7 @@ def test_builds(name, settings):
     dataset = DATASETS.build(settings, seed=0)
     for split in (dataset.train, dataset.val, dataset.test):
         assert len(split) and split.images.shape[1:] == dataset.image_shape
-        assert split.images.flags.c_contiguous
+        assert np.asarray(split.images).flags.c_contiguous
         if "label" in split.targets:
             label = split.targets["label"]
             assert label.dtype == np.int64 and label.shape == (len(split),)

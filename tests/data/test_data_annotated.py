@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cifar.data.annotated.base import rarest
-from cifar.data.photos.splitting import split_off
+from cifar.data.photos.splitting import exact_split, split_off
 from cifar.images.io import Letterbox, read_photo
 from cifar.interfaces import VOID
 from cifar.runtime.errors import InputError
@@ -61,7 +63,7 @@ def test_rarest_class(classes):
 
 def test_an_empty_part_is_refused():
     with pytest.raises(InputError, match=r"data\.x=0\.5: splits 0 images into 0 and 0"):
-        split_off([], 0.5, 0, "data.x")
+        split_off(np.empty(0, np.int64), 0.5, 0, "data.x")
 
 
 @NAMES
@@ -91,3 +93,21 @@ def test_run_ends_in_one_line(name, tmp_path, mistake):
         file.write_bytes(b"<")
     line = mistake(f"data={name}", f"data.path={root}")
     assert str(root) in line and "accepted" in line
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=80), st.floats(0.01, 0.99), st.integers(0, 9))
+def test_fractions_are_exact_over_all_groups(counts, fraction, seed):
+    group = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    rest, cut = exact_split(group, fraction, seed)
+    assert np.array_equal(np.sort(np.concatenate([rest, cut])), np.arange(len(group)))
+    taken = np.bincount(group[cut], minlength=len(counts))
+    assert (taken <= np.maximum(np.ceil(np.array(counts) * fraction + 1e-6), 0)).all() and (taken < counts).all()
+    room = sum(min(count - 1, math.floor(count * fraction + 1e-9) + 1) for count in counts)
+    assert len(cut) <= math.floor(len(group) * fraction + 0.5)
+    assert len(cut) == math.floor(len(group) * fraction + 0.5) or len(cut) <= room
+
+
+@pytest.mark.parametrize("counts", [[5] * 80, [48 // k for k in range(1, 49)]])
+def test_fractions_of_many_classes(counts):
+    group = np.repeat(np.arange(len(counts)), counts)
+    assert len(exact_split(group, 0.1, 0)[1]) == round(sum(counts) / 10)

@@ -97,13 +97,16 @@ def test_photos_without_objects(root):
 
 
 def test_splits_of_ones_own(root):
-    given = build("coco", root, val="val2017")
-    assert np.array_equal(given.val.images, given.test.images) and len(given.train) == 12
+    given = build("coco", root, val="val2017", test=None, test_fraction=0.25)
+    assert len(given.val) == 4 and len(given.train) == 9 and len(given.test) == 3
+    assert "4 images are in both data.val and data.test" in refusal("coco", root, val="val2017")
+    assert "in both data.train and data.test" in refusal("coco", root, test="train2017")
+    expected = build("coco", root)
     renamed = {"train": "a", "test": "b", "annotations": "{split}.json", "images": "{split}_photos"}
     for split, name in (("train2017", "a"), ("val2017", "b")):
         (root / f"annotations/instances_{split}.json").rename(root / f"{name}.json")
         (root / split).rename(root / f"{name}_photos")
-    assert build("coco", root, val=None, **renamed).test_fingerprint == given.test_fingerprint
+    assert build("coco", root, val=None, **renamed).test_fingerprint == expected.test_fingerprint
 
 
 def test_validation_has_rare_classes_too(root):
@@ -127,7 +130,7 @@ def test_broken_ones_can_be_left_out(root, capsys):
     found = build("coco", root, on_invalid="skip").test.targets
     assert all(np.array_equal(expected[name], found[name]) for name in expected)
     stderr = capsys.readouterr().err
-    assert stderr.count("\n") == 1 and "annotation 902" in stderr and "5 of 13 annotations skipped" in stderr
+    assert stderr.count("\n") == 1 and "annotation 902" in stderr and "5 skipped annotations" in stderr
 
 
 def test_a_pixel_over_the_edge_is_clipped(root):

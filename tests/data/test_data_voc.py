@@ -49,7 +49,11 @@ def test_lists(root):
     expected = build("voc", root)
     (lists / "val.txt").write_text("\n# of the test\n" + "".join(f"2026_{k:06} -1\n\n" for k in range(12, 16)))
     assert build("voc", root).test_fingerprint == expected.test_fingerprint
-    assert np.array_equal(build("voc", root, val="val").val.images, expected.test.images)
+    (lists / "last.txt").write_text("2026_000011\n")
+    (lists / "train.txt").write_text("".join(f"2026_{k:06}\n" for k in range(11)))
+    given = build("voc", root, val="last")
+    assert given.val.ids.tolist() == ["JPEGImages/2026_000011.jpg"] and len(given.train) == 11
+    assert "4 images are in both data.val and data.test" in refusal("voc", root, val="val")
 
 
 def test_classes_of_ones_own(root):

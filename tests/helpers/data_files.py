@@ -128,6 +128,8 @@ def write_soft(root) -> Path:
 
 def build(name, path, **settings):
     settings = {"name": name, "path": str(path), "val_fraction": 0.25, "limit": None, **settings}
+    if name == "folder":
+        settings.setdefault("reader", 2)
     return DATASETS.build(settings, seed=settings.pop("seed", 0))
 
 

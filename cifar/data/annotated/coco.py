@@ -16,17 +16,15 @@ from cifar.config.registry import DATASETS
 from cifar.config.schema import Share
 from cifar.data.annotated.base import check_size, checked_box, checked_classes, rarest
 from cifar.data.annotated.rle import polygon_mask, run_lengths, run_mask
-from cifar.data.invalid_files import skipping_invalid
-from cifar.data.photos import Example, Listing, Options, checked_file, photo_dataset
+from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
+from cifar.data.photos import Example, Listing, Options, Reader, checked_file, photo_dataset
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath, open_tree
 from cifar.interfaces import VOID, Dataset
-from cifar.runtime.errors import InputError, did_you_mean, warn
+from cifar.runtime.errors import InputError, did_you_mean
 from cifar.runtime.lazy import np
 
 ACCEPTED = "COCO's JSON: images, categories and annotations"
-MAX_REPORTED = 3
-"""Number of invalid annotations of a file that are reported one by one."""
 
 
 class Entry(BaseModel):
@@ -91,40 +89,45 @@ def coco(
     path: str,
     train: str,
     val: str | None,
-    test: str,
+    test: str | None,
     annotations: str,
     images: str,
-    on_invalid: Literal["refuse", "skip"],
     size: PositiveInt,
     val_fraction: Share,
+    test_fraction: Share = 0.2,
     limit: PositiveInt | None,
+    on_invalid: OnInvalid = "error",
+    reader: Reader = 1,
 ) -> Dataset:
     """Photos of COCO at `path` as (size, size, 3), with boxes, and with masks if there are segmentations.
 
     `train`, `val` and `test` name splits; a split has the file `annotations` and the folder `images`, with its name in
-    place of `{split}`. If `val` is None, it is split off the training images. The classes are the categories, sorted by
-    id. Annotations with `iscrowd` are crowds. Pixels with objects of several classes are `VOID` in the mask. Raises
-    `InputError` for invalid or contradictory files; `on_invalid=skip` skips annotations with an invalid box,
-    segmentation or id, with a warning. For the other settings and errors see `photo_dataset`.
+    place of `{split}`. If `val` or `test` is None, it is split off the training images. The classes are the categories,
+    sorted by id. Annotations with `iscrowd` are crowds. Pixels with objects of several classes are `VOID` in the mask.
+    Raises `InputError` for invalid or contradictory files. For the other settings and errors see `photo_dataset`.
     """
-    root = open_tree(path)
-    files = {split: _File(root, split, annotations, images) for split in (train, val, test) if split is not None}
-    class_names = files[train].class_names
-    for file in files.values():
-        if file.class_names != class_names:
-            raise InputError(f"{file.path}: categories differ from those of {files[train].path}; accepted: the same")
-    annotations_by_photo = {
-        split: file.annotations_by_photo(skip=on_invalid == "skip") for split, file in files.items()
-    }
-    has_mask = {
-        item.area is not None for photos in annotations_by_photo.values() for items in photos.values() for item in items
-    }
-    masks = True in has_mask
-    if len(has_mask) > 1:
-        raise InputError(f"{root}: some annotations have a segmentation and some have none; accepted: all or none")
-    parts = {split: files[split].examples(annotations_by_photo[split], masks) for split in files}
-    listing = Listing(root.name, root, class_names, parts[train], None if val is None else parts[val], parts[test])
-    return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, 0.2, limit))
+    with handling_invalid(on_invalid):
+        root = open_tree(path)
+        files = {split: _File(root, split, annotations, images) for split in (train, val, test) if split is not None}
+        class_names = files[train].class_names
+        for file in files.values():
+            if file.class_names != class_names:
+                raise InputError(
+                    f"{file.path}: categories differ from those of {files[train].path}; accepted: the same"
+                )
+        annotations_by_photo = {split: file.annotations_by_photo() for split, file in files.items()}
+        has_mask = {
+            item.area is not None
+            for photos in annotations_by_photo.values()
+            for items in photos.values()
+            for item in items
+        }
+        masks = True in has_mask
+        if len(has_mask) > 1:
+            raise InputError(f"{root}: some annotations have a segmentation and some have none; accepted: all or none")
+        parts = {split: files[split].examples(annotations_by_photo[split], masks) for split in files}
+        listing = Listing(root.name, root, class_names, parts[train], parts.get(val or ""), parts.get(test or ""))
+        return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit, reader))
 
 
 class _File:
@@ -140,26 +143,14 @@ class _File:
         self.class_names = checked_classes([categories[number].name for number in ids], self.path)
         self._labels = {number: label for label, number in enumerate(ids)}
 
-    def annotations_by_photo(self, skip: bool) -> dict[int, list[CheckedAnnotation]]:
-        """Return the valid annotations by photo id; invalid ones raise `InputError`, or are skipped with a warning."""
+    def annotations_by_photo(self) -> dict[int, list[CheckedAnnotation]]:
+        """Return the valid annotations by photo id; invalid ones are reported to `invalid_files`."""
         valid: dict[int, list[CheckedAnnotation]] = {number: [] for number in self._photos}
         seen: set[int] = set()
-        skipped = []
         for annotation in self._content.annotations:
-            with skipping_invalid():
-                try:
-                    item = self._checked(annotation, seen)
-                except InputError as error:
-                    if not skip:
-                        raise
-                    skipped.append(str(error))
-                else:
-                    valid[annotation.image_id].append(item)
-        if skipped:
-            warn(
-                f"{'; '.join(skipped[:MAX_REPORTED])}{' …' if skipped[MAX_REPORTED:] else ''}: {len(skipped)} of "
-                f"{len(self._content.annotations)} annotations skipped"
-            )
+            with skipping_invalid("annotation"):
+                item = self._checked(annotation, seen)
+                valid[annotation.image_id].append(item)
         return valid
 
     def examples(self, annotations_by_photo: Mapping[int, list[CheckedAnnotation]], masks: bool) -> list[Example]:

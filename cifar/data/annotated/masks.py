@@ -12,8 +12,8 @@ from pydantic import AfterValidator
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
 from cifar.data.annotated.base import checked_classes, checked_mask, mask_values
-from cifar.data.invalid_files import skipping_invalid
-from cifar.data.photos import Example, Listing, Options, photo_dataset
+from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
+from cifar.data.photos import Example, Listing, Options, Reader, photo_dataset
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath, open_tree
 from cifar.images.io import read_index_mask, read_rgb
@@ -51,9 +51,11 @@ def masks(
     path: str,
     classes: Classes,
     size: PositiveInt,
-    test_fraction: Share,
     val_fraction: Share,
+    test_fraction: Share,
     limit: PositiveInt | None,
+    on_invalid: OnInvalid = "error",
+    reader: Reader = 1,
 ) -> Dataset:
     """Photos in `images/` of `path` as (size, size, 3), with masks of the same name in `masks/`, PNG files.
 
@@ -64,19 +66,20 @@ def masks(
     a mask or a mask without a photo, a mask of another size, and unknown values or colors. For the other settings and
     errors see `photo_dataset`.
     """
-    root = open_tree(path)
-    class_names = checked_classes([name for name in classes if name not in ("background", "void")], "data.classes")
-    values, read = mask_values(class_names), read_index_mask
-    if isinstance(classes, dict):
-        order = {"background": 0, "void": VOID} | {name: k for k, name in enumerate(class_names, 1)}
-        read = functools.partial(_read_colors, {int(color[1:], 16): order[name] for name, color in classes.items()})
-    splits: dict[str, list[Example]]
-    if (root / "test").is_dir():
-        splits = {part: _examples(root / part, read, values) for part in ("train", "test")}
-    else:
-        splits = {"train": _examples(root, read, values)}
-    listing = Listing(root.name, root, class_names, **splits)
-    return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit))
+    with handling_invalid(on_invalid):
+        root = open_tree(path)
+        class_names = checked_classes([name for name in classes if name not in ("background", "void")], "data.classes")
+        values, read = mask_values(class_names), read_index_mask
+        if isinstance(classes, dict):
+            order = {"background": 0, "void": VOID} | {name: k for k, name in enumerate(class_names, 1)}
+            read = functools.partial(_read_colors, {int(color[1:], 16): order[name] for name, color in classes.items()})
+        splits: dict[str, list[Example]]
+        if (root / "test").is_dir():
+            splits = {part: _examples(root / part, read, values) for part in ("train", "test")}
+        else:
+            splits = {"train": _examples(root, read, values)}
+        listing = Listing(root.name, root, class_names, **splits)
+        return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit, reader))
 
 
 def _examples(folder: TreePath, read: Read, values: Sequence[int]) -> list[Example]:

@@ -15,8 +15,8 @@ from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
 from cifar.data.annotated.base import check_size, checked_classes, checked_mask
 from cifar.data.annotated.voc import XmlAnnotation, object_targets, read_list, read_xml
-from cifar.data.invalid_files import skipping_invalid
-from cifar.data.photos import Example, Listing, Options, checked_file, photo_dataset
+from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
+from cifar.data.photos import Example, Listing, Options, Reader, checked_file, photo_dataset
 from cifar.files.tree import TreePath, open_tree
 from cifar.images.io import read_index_mask
 from cifar.interfaces import VOID, Dataset
@@ -51,9 +51,11 @@ def pets(
     classes: Literal["species", "breed"],
     boxes: Literal["body", "head"],
     size: PositiveInt,
-    test_fraction: Share,
     val_fraction: Share,
+    test_fraction: Share,
     limit: PositiveInt | None,
+    on_invalid: OnInvalid = "error",
+    reader: Reader = 1,
 ) -> Dataset:
     """Photos of the Oxford-IIIT Pet data set at `path` as (size, size, 3), each with a box and a mask.
 
@@ -63,15 +65,16 @@ def pets(
     the same for every seed. Validation images are split off the training images. Raises `InputError` for invalid or
     contradictory files. For the other settings and errors see `photo_dataset`.
     """
-    root = open_tree(path)
-    lists = [root / "annotations" / f"{part}.txt" for part in ("trainval", "test")]
-    train, test = (_read_list(file) for file in lists)
-    breeds = _breeds([*train, *test])
-    class_names = checked_classes(SPECIES if classes == "species" else breeds, lists[0])
-    make = functools.partial(_examples, root, classes == "breed", boxes == "head")
-    splits = {"train": make(train), "test": make(test)} if boxes == "body" else {"train": make([*train, *test])}
-    listing = Listing("pets", root, class_names, **splits)
-    return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit))
+    with handling_invalid(on_invalid):
+        root = open_tree(path)
+        lists = [root / "annotations" / f"{part}.txt" for part in ("trainval", "test")]
+        train, test = (_read_list(file) for file in lists)
+        breeds = _breeds([*train, *test])
+        class_names = checked_classes(SPECIES if classes == "species" else breeds, lists[0])
+        make = functools.partial(_examples, root, classes == "breed", boxes == "head")
+        splits = {"train": make(train), "test": make(test)} if boxes == "body" else {"train": make([*train, *test])}
+        listing = Listing("pets", root, class_names, **splits)
+        return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit, reader))
 
 
 def _read_list(path: TreePath) -> list[Pet]:

@@ -13,8 +13,8 @@ from typing import Literal
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
 from cifar.data.annotated.base import check_size, checked_box, checked_classes, checked_mask, mask_values, rarest
-from cifar.data.invalid_files import skipping_invalid
-from cifar.data.photos import Example, Listing, Options, checked_file, photo_dataset
+from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
+from cifar.data.photos import Example, Listing, Options, Reader, checked_file, photo_dataset
 from cifar.files.safe_io import Node, refusing, xml_tree
 from cifar.files.tree import TreePath, open_tree
 from cifar.images.io import read_index_mask
@@ -50,26 +50,30 @@ def voc(
     image_set: Literal["Main", "Segmentation"],
     train: str,
     val: str | None,
-    test: str,
+    test: str | None,
     classes: list[str] | None,
     size: PositiveInt,
     val_fraction: Share,
+    test_fraction: Share = 0.2,
     limit: PositiveInt | None,
+    on_invalid: OnInvalid = "error",
+    reader: Reader = 1,
 ) -> Dataset:
     """Photos of PASCAL VOC at `path`, the folder of a year, as (size, size, 3), with boxes.
 
-    `train`, `val` and `test` name lists in `ImageSets/IMAGE_SET/`; if `val` is None, it is split off the training
-    images. With `image_set=Segmentation` there are also masks, from `SegmentationClass`. Coordinates of boxes count
-    from 1 and include the last pixel; difficult objects are crowds. `classes` are VOC's 20 by default. Raises
+    `train`, `val` and `test` name lists in `ImageSets/IMAGE_SET/`; if `val` or `test` is None, it is split off the
+    training images. With `image_set=Segmentation` there are also masks, from `SegmentationClass`. Coordinates of boxes
+    count from 1 and include the last pixel; difficult objects are crowds. `classes` are VOC's 20 by default. Raises
     `InputError` for invalid or contradictory files. For the other settings and errors see `photo_dataset`.
     """
-    root = open_tree(path)
-    class_names = checked_classes(CLASSES if classes is None else classes, "data.classes")
-    masks = image_set == "Segmentation"
-    parts = {split: _examples(root, root.member(f"ImageSets/{image_set}/{split}.txt"), class_names, masks)
-             for split in (train, val, test) if split is not None}  # fmt: skip
-    listing = Listing(root.name, root, class_names, parts[train], None if val is None else parts[val], parts[test])
-    return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, 0.2, limit))
+    with handling_invalid(on_invalid):
+        root = open_tree(path)
+        class_names = checked_classes(CLASSES if classes is None else classes, "data.classes")
+        masks = image_set == "Segmentation"
+        parts = {split: _examples(root, root.member(f"ImageSets/{image_set}/{split}.txt"), class_names, masks)
+                 for split in (train, val, test) if split is not None}  # fmt: skip
+        listing = Listing(root.name, root, class_names, parts[train], parts.get(val or ""), parts.get(test or ""))
+        return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit, reader))
 
 
 def read_list(path: TreePath) -> list[tuple[str, str, list[str]]]:

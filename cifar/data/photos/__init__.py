@@ -1,6 +1,6 @@
 """Data sets of photos: a loader lists examples of a `TreePath`, and `photo_dataset` splits, decodes and checks them."""
 
 from cifar.data.photos.dataset import photo_dataset
-from cifar.data.photos.listing import Example, Listing, Options, checked_file
+from cifar.data.photos.listing import SUFFIXES, Example, Listing, Options, Reader, checked_file, is_image
 
-__all__ = ["Example", "Listing", "Options", "checked_file", "photo_dataset"]
+__all__ = ["SUFFIXES", "Example", "Listing", "Options", "Reader", "checked_file", "is_image", "photo_dataset"]

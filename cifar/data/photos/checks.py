@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping, Sequence
+
+from cifar.data.photos.listing import Example
 from cifar.interfaces import VOID, Dataset, Split
 from cifar.runtime.errors import InputError, warn
 from cifar.runtime.lazy import np
+from cifar.runtime.terminal import unescaped
+
+
+def check_names(parts: Mapping[str, Sequence[Example]], where: object) -> None:
+    """Raise `InputError` about `where` if a photo is in two splits."""
+    paths = {part: {example.photo.path for example in examples} for part, examples in parts.items()}
+    for one, other in itertools.combinations(paths, 2):
+        if both := sorted(paths[one] & paths[other]):
+            raise InputError(
+                f"{where}: {len(both)} images are in both data.{one} and data.{other}, such as {unescaped(both[0])}; "
+                f"accepted: each image in one split"
+            )
 
 
 def check_classes(dataset: Dataset, where: object) -> None:

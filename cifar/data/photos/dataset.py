@@ -4,75 +4,81 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cifar.data.invalid_files import skipping_invalid
-from cifar.data.photos.checks import check_classes
-from cifar.data.photos.decoding import decoded
+from cifar.data.invalid_files import is_auditing, refuse_invalid
+from cifar.data.photos.checks import check_classes, check_names
+from cifar.data.photos.decoding import Photos, decode_all
 from cifar.data.photos.listing import Example, Listing, Options
-from cifar.data.photos.splitting import limited, split_off
-from cifar.files.tree import TreePath
-from cifar.interfaces import Dataset, Split, aligned_empty
+from cifar.data.photos.splitting import groups, limited, split_off, without_copies
+from cifar.data.photos.targets import example_targets, stacked
+from cifar.files.rows import ImageRows
+from cifar.interfaces import Dataset, Split
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
 from cifar.runtime.terminal import unescaped
 
-PADDING = {"boxes": (np.float32, 0), "classes": (np.int64, -1), "crowd": (bool, False)}
+PARTS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def photo_dataset(listing: Listing, options: Options) -> Dataset:
     """Decode the photos, read their targets, and cut the splits that the source does not have.
 
-    `test_fraction` of each group of the training examples, the same for every seed, becomes the test split;
-    `val_fraction`, chosen by the seed, the validation split. Raises `InputError`, also if a split would be empty.
+    `test_fraction` of the training examples, the same for every seed, becomes the test split; `val_fraction`, chosen by
+    the seed, the validation split. A training image of which a copy is in another split is left out. Raises
+    `InputError`, also for a split without images, and for a photo in two splits.
     """
-    train, val, test = listing.train, listing.val, listing.test
-    if train is not None and test is None:
-        train, test = split_off(train, options.test_fraction, 0, "data.test_fraction")
-    train, test = limited(train or (), options.limit), limited(test or (), options.limit)
-    if val is not None:
-        val = limited(val, options.limit)
-    elif listing.train is not None:
-        train, val = split_off(train, options.val_fraction, options.seed, "data.val_fraction")
-    parts = {"training": train, "validation": val or (), "test": test}
-    for part, examples in parts.items():
-        if not examples and (listing.train is not None or part == "test"):
-            raise InputError(f"data.name={listing.name}: no {part} images; accepted: at least one")
-    splits = [_read(examples, listing.root, options) if examples else None for examples in parts.values()]
-    *others, last = splits
-    assert last
-    first, second = (split or last.take(np.arange(0)) for split in others)
-    dataset = Dataset(listing.name, first, second, last, listing.class_names)
+    refuse_invalid()
+    given = _given(listing, options)
+    check_names(given, listing.root)
+    cuts_val = listing.train is not None and listing.val is None
+    if cuts_val:  # a fraction that leaves no images is refused before anything is decoded
+        split_off(groups(given["train"]), options.val_fraction, options.seed, "data.val_fraction", options.reader)
+    examples = [example for part in given.values() for example in part]
+    photos = decode_all([example.photo for example in examples], options)
+    targets = example_targets(examples, photos, options)
+    refuse_invalid()
+    ids = np.array([unescaped(example.photo.path) for example in examples])
+    rows = _valid(given, targets)
+    if options.reader > 1 and not is_auditing():
+        rows = without_copies(rows, photos.keys, ids)
+    if cuts_val and len(rows["train"]):
+        rows |= _validation(rows["train"], groups(examples), photos, options)
+    for part in PARTS if listing.train is not None else ("test",):
+        if not len(rows[part]):
+            raise InputError(f"data.name={listing.name}: no {PARTS[part]} images; accepted: at least one")
+    digests = None if options.reader == 1 else photos.digests
+    splits = {part: Split(ImageRows(photos.images, found, digests), stacked(targets, found), ids[found])
+              for part, found in rows.items()}  # fmt: skip
+    dataset = Dataset(listing.name, **splits, class_names=listing.class_names)
     if listing.train is not None:
         check_classes(dataset, listing.root)
     return dataset
 
 
-def _read(examples: Sequence[Example], root: TreePath, options: Options) -> Split:
-    shape = (options.size, options.size, 3)
-    images = aligned_empty(len(examples) * options.size**2 * 3).reshape(len(examples), *shape)
-    collected: dict[str, list[np.ndarray]] = {}
-    ids: list[str] = []
-    for example in examples:
-        with skipping_invalid():
-            images[len(ids)], position = decoded(example.photo, shape, options.resize)
-            annotations = example.annotate(position.size)
-            ids.append(unescaped(example.photo.path))
-            for name, target in annotations.items():
-                if name == "boxes":
-                    target = position.boxes_to_image(target)
-                elif name == "mask":
-                    target = position.mask_to_image(target, shape)
-                collected.setdefault(name, []).append(target)
-    targets = {name: _padded(arrays, *PADDING[name]) if name in PADDING else np.stack(arrays)
-               for name, arrays in collected.items()}  # fmt: skip
-    if not ids:
-        raise InputError(f"{root}: no image of {len(examples)} is valid; accepted: at least one in each split")
-    return Split(images[: len(ids)], targets, np.array(ids))
+def _given(listing: Listing, options: Options) -> dict[str, list[Example]]:
+    """The examples of each split that the source has, or that is cut for all seeds alike; the others are empty."""
+    train, test = listing.train or (), listing.test
+    if test is None:
+        rest, cut = split_off(groups(train), options.test_fraction, 0, "data.test_fraction", options.reader)
+        train, test = [train[k] for k in rest], [train[k] for k in cut]
+    return {
+        part: limited(found, options.limit)
+        for part, found in (("train", train), ("val", listing.val or ()), ("test", test))
+    }
 
 
-def _padded(arrays: Sequence[np.ndarray], dtype: type, value: float) -> np.ndarray:
-    """Stack arrays (k, …) of different k to one (n, m, …), padded with `value`; m is at least 1."""
-    longest = max(1, *map(len, arrays))
-    padded = np.full((len(arrays), longest, *arrays[0].shape[1:]), value, dtype)
-    for row, array in enumerate(arrays):
-        padded[row, : len(array)] = array
-    return padded
+def _valid(given: dict[str, list[Example]], targets: Sequence[object]) -> dict[str, np.ndarray]:
+    """The numbers of the examples of each split that have targets."""
+    rows, first = {}, 0
+    for part, examples in given.items():
+        numbers = range(first, first + len(examples))
+        rows[part] = np.array([number for number in numbers if targets[number] is not None], np.int64)
+        first += len(examples)
+    return rows
+
+
+def _validation(rows: np.ndarray, group: np.ndarray, photos: Photos, options: Options) -> dict[str, np.ndarray]:
+    rest, cut = split_off(group[rows], options.val_fraction, options.seed, "data.val_fraction", options.reader)
+    if options.reader > 1:
+        copied = np.isin(photos.keys[rows[cut]], photos.keys[rows[rest]])
+        rest, cut = np.sort([*rest, *cut[copied]]), cut[~copied]
+    return {"train": rows[rest], "val": rows[cut]}

@@ -7,8 +7,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cifar.files.tree import TreePath
+from cifar.images.io import Resize
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+Reader = Literal[1, 2]
+"""Version of how photos are listed, split and decoded. Runs are evaluated with the version that they have recorded.
+
+2: fractions are exact over all groups, copies of an image do not get into several splits, JPEG photos are decoded at a
+reduced size, transparent photos are on white, more than 8 bits a channel are refused.
+"""
 
 
 @dataclass(frozen=True)
@@ -50,10 +59,21 @@ class Options:
 
     seed: int
     size: int
-    resize: Literal["crop", "letterbox"]
+    resize: Resize
     val_fraction: float
     test_fraction: float
     limit: int | None
+    reader: Reader
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return self.size, self.size, 3
+
+
+def is_image(file: TreePath) -> bool:
+    """True for a file whose name says that it is an image of an accepted format."""
+    return file.suffix.lower() in SUFFIXES
 
 
 def checked_file(path: TreePath, where: object) -> TreePath:
