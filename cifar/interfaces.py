@@ -188,10 +188,8 @@ class Dataset:
         for split in splits:
             for array in (split.images, *(split.targets[name] for name in sorted(split.targets))):
                 digest.update(f"{array.dtype.str}{array.shape}".encode())
-                if isinstance(array, ImageRows):
-                    array.update(digest)
-                else:
-                    digest.update(np.ascontiguousarray(array).data)
+                for part in array.identity() if isinstance(array, ImageRows) else (np.ascontiguousarray(array),):
+                    digest.update(part.data)
         return digest.hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 from cifar.runtime.lazy import np
@@ -44,13 +44,13 @@ class ImageRows:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
 
-    def update(self, digest: hashlib._Hash) -> None:
-        """Update a hash with the digest of each image, or where they are not known with the images."""
+    def identity(self) -> Iterator[np.ndarray]:
+        """Arrays that identify the images: their digests, or where they are not known the images in blocks."""
         if self._digests is not None:
-            digest.update(self._digests[self.rows].data)
+            yield self._digests[self.rows]
             return
         for first in range(0, len(self), BLOCK):
-            digest.update(np.ascontiguousarray(self[first : first + BLOCK]).data)
+            yield np.ascontiguousarray(self[first : first + BLOCK])
 
     @staticmethod
     def joined(first: ImageRows, second: ImageRows) -> ImageRows:

@@ -36,6 +36,6 @@ def describe(arguments: argparse.Namespace) -> None:
     from cifar import plots
     from cifar.inspection import sheet, summary
 
-    print(summary.as_text(dataset, invalid, terminal.width(), getattr(settings.data, "path", None)))
+    print(summary.as_text(dataset, invalid.messages, terminal.width(), getattr(settings.data, "path", None)))
     ownership.write(arguments.sheet, plots.png(sheet.figure(dataset), ownership.MARK), label)
     print(f"\n{arguments.sheet} has examples with their targets")

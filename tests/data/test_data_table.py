@@ -249,4 +249,4 @@ def test_several_tables_need_a_choice(root):
     for name in ("a.csv", "b.csv"):
         write(root / name, ROWS)
     assert "has a.csv, b.csv; data.table=FILE chooses one" in message(root)
-    assert len(made(root, table="b.csv").train) == 12
+    assert len(made(root, table="b.csv").train) == 13

@@ -63,7 +63,7 @@ class Options:
     val_fraction: float
     test_fraction: float
     limit: int | None
-    reader: Reader
+    reader: Reader = 2
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from typing import Literal
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
 from cifar.data.annotated.base import checked_box, checked_classes, rarest
-from cifar.data.invalid_files import skipping_invalid
+from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
 from cifar.data.photos import Example, Listing, Options, photo_dataset
 from cifar.data.tables.columns import SEPARATORS, Columns, box_of, file_of, labels_of
 from cifar.data.tables.reading import SUFFIXES, Row, read_table
@@ -47,27 +47,29 @@ def table(
     val_fraction: Share,
     test_fraction: Share,
     limit: PositiveInt | None,
+    on_invalid: OnInvalid = "error",
 ) -> Dataset:
     """Photos below `path` as (size, size, 3), with the labels of a table that is there too, or that `path` itself is.
 
     A row has a file and its class; or several, as a list, between `separator`, or each in a column of its own, if
     `label_column` lists columns. With the columns xmin, ymin, xmax and ymax, a row is a box. Raises `InputError`.
     """
-    location = Path(path).expanduser()
-    if table is None and location.suffix.lower() in SUFFIXES and location.is_file():
-        location, table = location.parent, location.name
-    root = open_tree(location)
-    entries: list[Entry] = []
-    for source, split in tables_of(root, table):
-        read = read_table(source)
-        columns = Columns.of(read, file_column, label_column, separator and SEPARATORS[separator], split_column)
-        photos = Photos(root, source.parent)
-        for row in read.rows:
-            with skipping_invalid():
-                entries.append(_entry(row, columns, photos, split))
-    if not entries:
-        raise InputError(f"{root}: no row of its tables is valid; accepted: at least one in each split")
-    return _dataset(root, entries, Options(seed, size, _resize(entries), val_fraction, test_fraction, limit))
+    with handling_invalid(on_invalid):
+        location = Path(path).expanduser()
+        if table is None and location.suffix.lower() in SUFFIXES and location.is_file():
+            location, table = location.parent, location.name
+        root = open_tree(location)
+        entries: list[Entry] = []
+        for source, split in tables_of(root, table):
+            read = read_table(source)
+            columns = Columns.of(read, file_column, label_column, separator and SEPARATORS[separator], split_column)
+            photos = Photos(root, source.parent)
+            for row in read.rows:
+                with skipping_invalid("row"):
+                    entries.append(_entry(row, columns, photos, split))
+        if not entries:
+            raise InputError(f"{root}: no row of its tables is valid; accepted: at least one in each split")
+        return _dataset(root, entries, Options(seed, size, _resize(entries), val_fraction, test_fraction, limit))
 
 
 def _entry(row: Row, columns: Columns, photos: Photos, split: str | None) -> Entry:
@@ -151,7 +153,7 @@ def _unique(entries: Sequence[Entry]) -> list[Entry]:
     """The entries; a second row of an image is invalid."""
     found: dict[TreePath, Entry] = {}
     for entry in entries:
-        with skipping_invalid():
+        with skipping_invalid("row"):
             if first := found.get(entry.photo):
                 raise InputError(
                     f"{entry.where}: {entry.photo.path} again, as in {first.where}; accepted: a row for each image"
