@@ -31,7 +31,15 @@ PAGES = [
     *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name != "settings.md"),
 ]
 """All but docs/settings.md, which is made from the code."""
-PLACEHOLDERS = {"DIR": "/dir", "FILE": "file", "RUN_ID": "abcd", "LAYER": "conv", "HOST": "host", "NAME": "name"}
+PLACEHOLDERS = {
+    "DIR": "/dir",
+    "FILE": "file",
+    "RUN_ID": "abcd",
+    "LAYER": "conv",
+    "HOST": "host",
+    "NAME": "name",
+    "KIND": "model",
+}
 NO_SETTINGS = (".txt", ".json", ".h5", ".keras", ".onnx", ".tflite", ".yaml", "model.predict")
 """Ends of names of files and methods, which look like settings."""
 
