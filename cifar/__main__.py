@@ -8,6 +8,7 @@ import sys
 
 from cifar import __version__
 from cifar.analysis import command as analysis
+from cifar.analysis import record_commands as records
 from cifar.audit import command as auditing
 from cifar.config import extensions
 from cifar.config.arguments import port
@@ -63,6 +64,10 @@ def argument_parser() -> argparse.ArgumentParser:
     analysis.add_runs_arguments(command)
     command.set_defaults(run=analysis.runs)
 
+    command = add("show", "one run: settings that differ from the defaults, scores, curves, files, and how it ended")
+    records.add_show_arguments(command)
+    command.set_defaults(run=records.show)
+
     command = add("compare", "runs against each other, in the terminal and as a page")
     analysis.add_compare_arguments(command)
     extensions.add_argument(command)
@@ -113,6 +118,18 @@ def argument_parser() -> argparse.ArgumentParser:
     reference.add_arguments(command)
     extensions.add_argument(command)
     command.set_defaults(run=reference.settings)
+
+    command = add("tag", "set tags of a run, which `runs --filter` and MLflow's page find")
+    records.add_tag_arguments(command)
+    command.set_defaults(run=records.tag)
+
+    command = add("note", "describe a run")
+    records.add_note_arguments(command)
+    command.set_defaults(run=records.note)
+
+    command = add("delete", "delete runs; they can be restored until `gc` deletes their files")
+    records.add_delete_arguments(command)
+    command.set_defaults(run=records.delete)
 
     command = add("sync", "send the runs that were recorded here while their server was away")
     command.set_defaults(run=sync)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from cifar.config.arguments import integer_from_1
@@ -15,6 +16,8 @@ def add_runs_arguments(command: argparse.ArgumentParser) -> None:
     add("--status", type=str.upper, choices=["RUNNING", "FINISHED", "FAILED", "KILLED"])
     add("--filter", metavar="'METRIC>VALUE'", default="", help="or a filter string of MLflow's")
     add("--sort", metavar="METRIC", help="the best first, without those that lack it")
+    add("--columns", metavar="NAME,…", help="metrics, settings and tags to show instead of the usual metrics")
+    add("--json", action="store_true", help="as JSON: all of each run")
     add("--limit", type=integer_from_1, default=30, help="runs and sweeps at most (default: 30)")
 
 
@@ -31,18 +34,25 @@ def add_compare_arguments(command: argparse.ArgumentParser) -> None:
     add("--ignore", metavar="SETTING", action="append", default=[],
         help="ignore differences in this: code, a setting, or a group such as optimizer; may be repeated")  # fmt: skip
     add("--html", type=Path, default=Path("comparison.html"), help="(default: comparison.html)")
+    add("--json", action="store_true", help="print the tables as JSON")
 
 
 def runs(arguments: argparse.Namespace) -> None:
     """Print a table of recorded runs; sorted, it is flat, else jobs stand under their sweep."""
     from cifar import tracking
-    from cifar.analysis import listing
+    from cifar.analysis import listing, portrait
     from cifar.runtime import terminal
 
     tracking.connect_existing(arguments.tracking_uri)
     found = listing.select(arguments.experiment, arguments.status, arguments.filter)
     entries = [(run, []) for run in listing.ranked(found, arguments.sort)] if arguments.sort else listing.nested(found)
-    print(listing.table(entries[: arguments.limit], terminal.width(), arguments.sort) if entries else "no runs")
+    if arguments.json:
+        listed = [run for entry, jobs in entries[: arguments.limit] for run in (entry, *jobs)]
+        print(json.dumps([portrait.plain(run) for run in listed], indent=2, ensure_ascii=False))
+        return
+    chosen = [name for name in (arguments.columns or "").split(",") if name]
+    shown = listing.table(entries[: arguments.limit], terminal.width(), arguments.sort, chosen)
+    print(shown if entries else "no runs")
     if len(entries) > arguments.limit:
         print(f"{len(entries) - arguments.limit} more: --limit {len(entries)}")
 
@@ -64,5 +74,8 @@ def compare(arguments: argparse.Namespace) -> None:
         chosen, top = groups.of_experiment(arguments.experiment), arguments.top or 10
     found = report.Comparison.of(groups.grouped(chosen, top, arguments.ignore), arguments.ignore)
     html.write(found, arguments.html)
+    if arguments.json:
+        print(json.dumps(report.as_plain(found), indent=2, ensure_ascii=False))
+        return
     print(report.as_text(found, terminal.width()))
     print(f"\n{arguments.html} has the whole comparison, with its pictures")

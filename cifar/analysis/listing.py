@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from cifar.config.objective import lower_is_better
 from cifar.config.renamed import unknown_metric
 from cifar.runtime import terminal
-from cifar.runtime.errors import InputError
+from cifar.runtime.errors import InputError, closest
 from cifar.tracking.queries import StoredRun, search_runs
 
 COMPARISONS = {">=": operator.ge, "<=": operator.le, "!=": operator.ne, ">": operator.gt, "<": operator.lt,
@@ -63,11 +63,35 @@ def nested(runs: Sequence[StoredRun]) -> list[tuple[StoredRun, list[StoredRun]]]
     return [(run, jobs.get(run.id, [])) for run in runs if run.parent not in parents]
 
 
-def table(entries: Sequence[tuple[StoredRun, Sequence[StoredRun]]], columns: int, metric: str | None = None) -> str:
-    """A line for each run, its children indented under it; `metric` is shown in addition to the usual ones."""
+def check_columns(names: Sequence[str], runs: Sequence[StoredRun]) -> None:
+    """Raises `InputError` for a name that is neither a metric nor a setting nor a tag of any run."""
+    known = {name for run in runs for name in (*run.metrics, *run.params, *run.tags) if not name.startswith("mlflow.")}
+    for name in names:
+        if runs and name not in known:
+            raise InputError(f"--columns {name}: no run has it; {closest(name, known)}a metric, a setting or a tag")
+
+
+def cell(run: StoredRun, name: str) -> str:
+    """A metric, a setting or a tag of a run; empty where it has none of this name."""
+    if name in run.metrics:
+        return terminal.number(run.metrics[name])
+    return run.params.get(name) or run.tags.get(name, "")
+
+
+def table(
+    entries: Sequence[tuple[StoredRun, Sequence[StoredRun]]],
+    columns: int,
+    metric: str | None = None,
+    chosen: Sequence[str] = (),
+) -> str:
+    """A line for each run, its children indented under it.
+
+    The columns of values are those that are `chosen`, else the usual metrics; `metric` is shown in addition.
+    """
     runs = [run for entry, jobs in entries for run in (entry, *jobs)]
-    shown = [name for name in dict.fromkeys((*METRICS, *([metric] if metric else [])))
-             if any(name in run.metrics for run in runs)]  # fmt: skip
+    check_columns(chosen, runs)
+    usual = [name for name in METRICS if any(name in run.metrics for run in runs)]
+    shown = list(dict.fromkeys([*(chosen or usual), *([metric] if metric else [])]))
     several = len({run.experiment for run in runs}) > 1
     digits = None if columns >= WIDE else ID
     rows = [["run", "name", *(["experiment"] if several else []), "status", "started", "time", *shown]]
@@ -81,7 +105,7 @@ def table(entries: Sequence[tuple[StoredRun, Sequence[StoredRun]]], columns: int
                     run.status,
                     f"{run.start:%Y-%m-%d %H:%M}",
                     terminal.duration(run.seconds),
-                    *(terminal.number(run.metrics[name]) if name in run.metrics else "" for name in shown),
+                    *(cell(run, name) for name in shown),
                 ]
             )
     return terminal.table(rows, columns, whole=[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cifar.analysis import recipes, significance, tables
 from cifar.analysis.groups import Group
@@ -102,6 +103,15 @@ def _test_sets(runs: Sequence[StoredRun]) -> list[str]:
 def _is_unevaluated(run: StoredRun) -> bool:
     """True for a run that has finished without an evaluation on the test images."""
     return run.status == "FINISHED" and bool(run.params) and not run.is_evaluated
+
+
+def as_plain(comparison: Comparison) -> dict[str, Any]:
+    """What JSON can hold of a comparison: its groups, its tables by title, and the verdict."""
+    groups = [{"letter": group.letter, "setting": group.label, "runs": [run.id for run in group.runs]}
+              for group in comparison.groups]  # fmt: skip
+    tables = {table.title: [dict(zip(table.rows[0], row, strict=True)) for row in table.rows[1:]]
+              for table in comparison.tables()}  # fmt: skip
+    return {"groups": groups, "tables": tables, "verdict": comparison.verdict}
 
 
 def as_text(comparison: Comparison, columns: int) -> str:

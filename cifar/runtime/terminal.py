@@ -89,6 +89,14 @@ def number(value: float) -> str:
     return f"{value:.4f}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"
 
 
+def size(count: int) -> str:
+    """A number of bytes as one reads it: 812 bytes, 3.4 kB, 1.2 GB."""
+    if count < 1000:
+        return f"{count} bytes"
+    power = min(3, (len(str(count)) - 1) // 3)
+    return f"{count / 1000**power:.1f} {'kMG'[power - 1]}B"
+
+
 def plus_minus(mean: float, deviation: float) -> str:
     """A mean and a standard deviation, the latter with as many decimals; the mean alone where it is NaN."""
     if math.isnan(deviation):

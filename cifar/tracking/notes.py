@@ -34,6 +34,22 @@ def of_sweep(note: str, command: str, rows: Sequence[Sequence[str]]) -> str:
     return _joined(note, f"```\n{command}\n```", markdown(shown) if len(shown) > 1 else "", rest)
 
 
+def note_in(description: str) -> str:
+    """The note with which a description begins; empty if there is none."""
+    return description[: _end(description)].strip()
+
+
+def with_note(description: str, note: str) -> str:
+    """A description with another note; what follows it stays."""
+    return _joined(note, description[_end(description) :])
+
+
+def _end(description: str) -> int:
+    """Where the command begins, which follows the note."""
+    found = description.find("```\npython ")
+    return len(description) if found < 0 else found
+
+
 def markdown(rows: Sequence[Sequence[str]]) -> str:
     """A table; its first row is the header."""
     lines = [" | ".join(cell.replace("|", r"\|") for cell in row) for row in rows]

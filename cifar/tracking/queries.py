@@ -152,6 +152,19 @@ def files(run: StoredRun) -> Path:
         return Path(mlflow.artifacts.download_artifacts(run_id=run.id, artifact_path=""))
 
 
+def artifact_sizes(run: StoredRun) -> dict[str, int]:
+    """The artifacts of a run: their sizes in bytes by path."""
+    client, found, folders = mlflow.MlflowClient(), dict[str, int](), [""]
+    with _told(f"run {run.id}"):
+        while folders:
+            for entry in client.list_artifacts(run.id, folders.pop()):
+                if entry.is_dir:
+                    folders.append(entry.path)
+                else:
+                    found[entry.path] = entry.file_size or 0
+    return found
+
+
 def predictions(run: StoredRun) -> Predictions:
     """The table of a run's answers on its test images; raises `InputError` for a run that did not get there."""
     with _told(f"run {run.id} is {run.status}, its predictions on the test images"):

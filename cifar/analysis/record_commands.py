@@ -1,0 +1,84 @@
+"""The commands on single runs: `show`, `tag`, `note` and `delete`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from cifar.runtime.errors import InputError
+from cifar.runtime.paths import COMMAND
+
+
+def add_show_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of `show`."""
+    command.add_argument("run_id", metavar="RUN")
+    command.add_argument("--json", action="store_true", help="as JSON, with all settings, metrics and tags")
+
+
+def add_tag_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tag`."""
+    command.add_argument("run_id", metavar="RUN")
+    command.add_argument("tags", metavar="KEY=VALUE", nargs="+", help="KEY= removes a tag")
+
+
+def add_note_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of `note`."""
+    command.add_argument("run_id", metavar="RUN")
+    command.add_argument("text", metavar="TEXT", help="Markdown; it takes the place of an earlier description")
+
+
+def add_delete_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of `delete`."""
+    command.add_argument("run_ids", metavar="RUN", nargs="+", help="a run, or a sweep with all of its jobs")
+
+
+def show(arguments: argparse.Namespace) -> None:
+    """Print what is recorded of a run."""
+    from cifar import tracking
+    from cifar.analysis import portrait
+    from cifar.runtime import terminal
+
+    tracking.connect_existing(arguments.tracking_uri)
+    found = portrait.Portrait.of(arguments.run_id)
+    if arguments.json:
+        print(json.dumps(found.as_plain(), indent=2, ensure_ascii=False))
+    else:
+        print(portrait.as_text(found, terminal.width()))
+
+
+def tag(arguments: argparse.Namespace) -> None:
+    """Set or remove tags; raises `InputError`."""
+    tags = {}
+    for given in arguments.tags:
+        key, equals, value = given.partition("=")
+        if not (key and equals):
+            raise InputError(f"tag {given}: should be KEY=VALUE")
+        tags[key] = value
+    from cifar import tracking
+    from cifar.tracking import edits, queries
+
+    tracking.connect_existing(arguments.tracking_uri)
+    (run,) = queries.find_runs([arguments.run_id])
+    edits.set_tags(run, tags)
+
+
+def note(arguments: argparse.Namespace) -> None:
+    """Set the description of a run."""
+    from cifar import tracking
+    from cifar.tracking import edits, queries
+
+    tracking.connect_existing(arguments.tracking_uri)
+    (run,) = queries.find_runs([arguments.run_id])
+    edits.set_note(run, arguments.text)
+
+
+def delete(arguments: argparse.Namespace) -> None:
+    """Delete runs, all of which must be known, and print a line for each."""
+    from cifar import tracking
+    from cifar.tracking import edits, queries
+
+    tracking.connect_existing(arguments.tracking_uri)
+    for run in queries.find_runs(arguments.run_ids):
+        for deleted in edits.delete(run):
+            print(f"deleted run {deleted.id}: {deleted.name}")
+    print(f"`{COMMAND} ui` restores deleted runs, `{COMMAND} gc` deletes their files")
