@@ -165,7 +165,7 @@ class Dataset:
                     f"data={self.name}: its images have no {name}, which this task needs; they have "
                     f"{', '.join(sorted(self.train.targets))}"
                 )
-        if "label" in targets or "labels" in targets:
+        if "label" in targets:
             counts = self.train.images_by_class(len(self.class_names))
             if missing := [name for name, count in zip(self.class_names, counts, strict=True) if not count]:
                 raise InputError(

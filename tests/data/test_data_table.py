@@ -52,16 +52,16 @@ def root(tmp_path) -> Path:
     return tmp_path / "pets"
 
 
+DEFAULTS = {"table": None, "file_column": None, "label_column": None, "separator": None, "split_column": "split",
+            "size": 8, "test_fraction": 0.25, "on_invalid": "error", "reader": 2}  # fmt: skip
+
+
 def made(path: Path, **settings: Any) -> Dataset:
-    defaults = {"table": None, "file_column": None, "label_column": None, "separator": None, "split_column": "split",
-                "size": 8, "test_fraction": 0.25}  # fmt: skip
-    return build("table", path, **{**defaults, **settings})
+    return build("table", path, **{**DEFAULTS, **settings})
 
 
 def message(path: Path, **settings: Any) -> str:
-    defaults = {"table": None, "file_column": None, "label_column": None, "separator": None, "split_column": "split",
-                "size": 8, "test_fraction": 0.25}  # fmt: skip
-    return refused("table", path, **{**defaults, **settings})
+    return refused("table", path, **{**DEFAULTS, **settings})
 
 
 def labels(split: Split, target: str = "label") -> dict[str, Any]:
@@ -102,6 +102,14 @@ def test_a_csv_of_excel_and_other_names_of_columns(root):
 def test_numbers_are_classes_in_their_order(root):
     write(root / "labels.jsonl", [{**row, "label": 11.0 - k % 3} for k, row in enumerate(ROWS)])
     assert made(root).class_names == ("9", "10", "11")
+
+
+def test_any_number_of_classes_of_which_some_may_have_no_training_image(root, capsys):
+    rows = [{"file": row["file"], "tags": [f"{tag:03}" for tag in range(300 + k // 23)],
+             "split": "train" if k < 18 else "test"} for k, row in enumerate(ROWS)]  # fmt: skip
+    write(root / "labels.jsonl", rows)
+    assert len(made(root).class_names) == 301
+    assert "no training image of '300'" in capsys.readouterr().err
 
 
 SETS = [["ant"], ["ant", "bee"], [], ["cow", "bee"]]
@@ -189,15 +197,16 @@ def test_files_are_found_by_their_last_names(tmp_path, form):
 def test_boxes_of_a_row_each(root):
     rows = [{"filename": row["file"], "class": row["label"], "xmin": k % 4, "ymin": 0, "xmax": 8 + k % 4, "ymax": 6.0}
             for k, row in enumerate(ROWS)]  # fmt: skip
+    rows[1] = dict.fromkeys(rows[1], "") | {"filename": "01.png"}
     write(root / "boxes.csv", [*rows, {**rows[0], "class": "cow", "xmin": 2}])
     dataset = made(root, size=16)
-    found = {str(name): (dataset.train.targets["boxes"][k], dataset.train.targets["classes"][k])
-             for k, name in enumerate(dataset.train.ids)}  # fmt: skip
-    assert sum(map(len, (dataset.train, dataset.val, dataset.test))) == len(ROWS)
-    number = int(next(name for name in found if name != "00.png")[:2])
-    boxes, classes = found[ROWS[number]["file"]]
-    assert classes[0] == number % 3
-    assert boxes[0].tolist() == [number % 4, 2, 8 + number % 4, 8]
+    found = all_labels(dataset, "classes")
+    assert [label for label in found["01.png"] if label >= 0] == []
+    assert [label for label in found["00.png"] if label >= 0] == [0, 2]
+    number = int(next(name for name in dataset.train.ids if name not in ("00.png", "01.png"))[:2])
+    assert found[ROWS[number]["file"]][0] == number % 3
+    row = dataset.train.ids.tolist().index(ROWS[number]["file"])
+    assert dataset.train.targets["boxes"][row, 0].tolist() == [number % 4, 2, 8 + number % 4, 8]
 
 
 LINE = "labels.csv: line 3"
@@ -249,4 +258,20 @@ def test_several_tables_need_a_choice(root):
     for name in ("a.csv", "b.csv"):
         write(root / name, ROWS)
     assert "has a.csv, b.csv; data.table=FILE chooses one" in message(root)
-    assert len(made(root, table="b.csv").train) == 13
+    assert len(made(root, table="b.csv").train) in (12, 13)
+
+
+def test_all_invalid_rows_are_named_or_skipped_and_images_without_a_row_are_counted(root, capsys):
+    rows = [dict(row) for row in ROWS]
+    rows[1]["file"] = "nosuch.png"
+    for k in (3, 4, 5):
+        rows[k]["label"] = ""
+    write(root / "labels.csv", rows)
+    text = message(root)
+    assert "line 3: no file nosuch.png" in text and "line 5: label is empty" in text and text.endswith("and 1 more")
+    capsys.readouterr()
+    dataset = made(root, on_invalid="skip")
+    assert len(all_labels(dataset)) == 20
+    said = capsys.readouterr().err
+    assert "4 images are passed over, as no row has them: 01.png, 03.png, 04.png, 05.png" in said
+    assert "4 skipped rows" in said

@@ -133,6 +133,16 @@ class TestEvaluate:
         ]  # fmt: skip
 
 
+def test_mistaken_photos_are_named():
+    ids = np.array(["test/dog/7.jpg", "test/cat/1.jpg"])
+    named = replace(split([1, 0]), ids=ids)
+    found = {"probabilities": np.array([[0.9, 0.1], [0.75, 0.25]], "float32")}
+    evaluation = Classification(("cat", "dog")).evaluate(found, named)
+    assert [row["image"] for row in evaluation.tables["predictions.csv"]] == ids.tolist()
+    shown = evaluation.figures["confident_mistakes"]().axes[0].get_title()
+    assert shown == "dog\n→ cat\n90.0 %\ntest/dog/7.jpg"
+
+
 def test_pictures_are_figures():
     labels = np.arange(10).repeat(2)
     outputs = np.full((20, 10), 0.05, "float32") + 0.5 * np.eye(10, dtype="float32")[np.roll(labels, 1)]

@@ -154,13 +154,6 @@ class TestExperiment:
         _, targets = next(iter(Experiment.prepare(stated).training_batches(0, 0, 1)))
         assert ((targets.numpy() > 0) & (targets.numpy() < 1)).any()
 
-    def test_class_without_training_images_is_refused(self, compose):
-        stated = compose(*TINY, "task=multilabel")
-        data = Dataset.placeholder("pets", ("cat", "dog"), (8, 8, 1))
-        without = Split(data.train.images, {"labels": np.array([[True, False]] * 2)})
-        with pytest.raises(InputError, match=r"^data=pets: no training images of 'dog'; accepted: at least one of "):
-            Experiment.prepare(stated, replace(data, train=without))
-
     @pytest.mark.parametrize(
         ("override", "line"),
         [

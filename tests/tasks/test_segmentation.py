@@ -189,7 +189,8 @@ class TestRun:
         assert [row["class"] for row in rows] == ["background", *prepared.dataset.class_names]
         assert sum(row["support"] for row in rows) == prepared.dataset.test.targets["mask"].size
         assert len(evaluation.tables["per_class.txt"].splitlines()) == 12
-        assert [row["index"] for row in evaluation.tables["images.csv"]] == list(range(8))
+        names = [(row["index"], row["image"]) for row in evaluation.tables["images.csv"]]
+        assert names == [(k, prepared.dataset.test.name(k)) for k in range(8)]
         pictures = ["confusion_matrix", "per_class", "masks_best", "masks_worst", "masks_random"]
         assert list(evaluation.figures) == pictures
         assert all(isinstance(draw(), Figure) for draw in evaluation.figures.values())

@@ -34,7 +34,7 @@ def check_classes(dataset: Dataset, where: object) -> None:
             continue
         counts = _counts(dataset.train, target, len(dataset.class_names))
         missing = [name for name, count in zip(dataset.class_names, counts, strict=True) if not count]
-        if missing and (unit == "image" or len(missing) == len(counts)):
+        if missing and (target == "label" or len(missing) == len(counts)):
             raise InputError(
                 f"{where}: no training {unit} of {_listed(missing)}; accepted: at least one{_values(dataset, target)}"
             )

@@ -25,8 +25,8 @@ class Example:
     """A photo with a function that reads its annotations.
 
     Splits are stratified by `group`, from 0. `annotate` takes the photo's (height, width) and returns the targets that
-    the data set has: `label` (), `boxes` (k, 4), `classes` (k,), `crowd` (k,), `mask` (height, width), the latter in
-    pixels of the photo. It raises `InputError`.
+    the data set has: `label` (), `labels` (classes,), `boxes` (k, 4), `classes` (k,), `crowd` (k,) and `mask` (height,
+    width), the latter in pixels of the photo. It raises `InputError`.
     """
 
     photo: TreePath

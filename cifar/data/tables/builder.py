@@ -10,21 +10,28 @@ from typing import Literal
 
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
-from cifar.data.annotated.base import checked_box, checked_classes, rarest
+from cifar.data.annotated.base import checked_box, rarest
 from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
-from cifar.data.photos import Example, Listing, Options, photo_dataset
+from cifar.data.photos import Example, Listing, Options, Reader, is_image, photo_dataset
 from cifar.data.tables.columns import SEPARATORS, Columns, box_of, file_of, labels_of
 from cifar.data.tables.reading import SUFFIXES, Row, read_table
 from cifar.data.tables.sources import SPLITS, Photos, split_of, tables_of
 from cifar.files.tree import TreePath, open_tree
 from cifar.interfaces import Dataset
-from cifar.runtime.errors import InputError, closest
+from cifar.runtime.errors import InputError, closest, warn
 from cifar.runtime.lazy import np
+from cifar.runtime.terminal import unescaped
+
+SHOWN = 5
+"""Number of files that a warning names."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of a table. `labels` is a list where an image may have any number; `box` is left, top, right, bottom."""
+    """A row of a table. `labels` is a list where an image may have any number; `box` is left, top, right, bottom.
+
+    In a table of boxes, a row without labels and box is of an image without objects.
+    """
 
     where: str
     photo: TreePath
@@ -47,17 +54,19 @@ def table(
     val_fraction: Share,
     test_fraction: Share,
     limit: PositiveInt | None,
-    on_invalid: OnInvalid = "error",
+    on_invalid: OnInvalid,
+    reader: Reader,
 ) -> Dataset:
     """Photos below `path` as (size, size, 3), with the labels of a table that is there too, or that `path` itself is.
 
     A row has a file and its class; or several, as a list, between `separator`, or each in a column of its own, if
-    `label_column` lists columns. With the columns xmin, ymin, xmax and ymax, a row is a box. Raises `InputError`.
+    `label_column` lists columns. With the columns xmin, ymin, xmax and ymax, a row is a box. Warns of images without a
+    row. Raises `InputError`. For the other settings and errors see `photo_dataset`.
     """
+    location = Path(path).expanduser()
+    if table is None and location.suffix.lower() in SUFFIXES and location.is_file():
+        location, table = location.parent, location.name
     with handling_invalid(on_invalid):
-        location = Path(path).expanduser()
-        if table is None and location.suffix.lower() in SUFFIXES and location.is_file():
-            location, table = location.parent, location.name
         root = open_tree(location)
         entries: list[Entry] = []
         for source, split in tables_of(root, table):
@@ -69,7 +78,18 @@ def table(
                     entries.append(_entry(row, columns, photos, split))
         if not entries:
             raise InputError(f"{root}: no row of its tables is valid; accepted: at least one in each split")
-        return _dataset(root, entries, Options(seed, size, _resize(entries), val_fraction, test_fraction, limit))
+        _warn_of_others(root, entries)
+        options = Options(seed, size, _resize(entries), val_fraction, test_fraction, limit, reader)
+        return _dataset(root, entries, options)
+
+
+def _warn_of_others(root: TreePath, entries: Sequence[Entry]) -> None:
+    """Warn of images below `root` that no row has."""
+    known = {entry.photo for entry in entries}
+    others = [file.path for file in root.walk() if is_image(file) and file not in known]
+    if others:
+        shown = ", ".join(map(unescaped, others[:SHOWN])) + (" …" if others[SHOWN:] else "")
+        warn(f"{root}: {len(others)} images are passed over, as no row has them: {shown}")
 
 
 def _entry(row: Row, columns: Columns, photos: Photos, split: str | None) -> Entry:
@@ -80,7 +100,9 @@ def _entry(row: Row, columns: Columns, photos: Photos, split: str | None) -> Ent
         if split is None:
             accepted = f"{closest(stated, SPLITS)}accepted: {', '.join(SPLITS)}"
             raise InputError(f"{row.where}: {columns.split}={stated}: no split; {accepted}")
-    return Entry(row.where, photo, split, labels_of(row, columns), box_of(row, columns) if columns.box else None)
+    box = box_of(row, columns)
+    labels = [] if columns.box and box is None else labels_of(row, columns)
+    return Entry(row.where, photo, split, labels, box)
 
 
 def _dataset(root: TreePath, entries: Sequence[Entry], options: Options) -> Dataset:
@@ -88,7 +110,7 @@ def _dataset(root: TreePath, entries: Sequence[Entry], options: Options) -> Data
     by_split: dict[str | None, list[Entry]] = {}
     for entry, split in zip(entries, _splits(entries), strict=True):
         by_split.setdefault(split, []).append(entry)
-    make = _boxes if entries[0].box is not None else _several if _has_several(entries) else _single
+    make = _boxes if _has_boxes(entries) else _several if _has_several(entries) else _single
     parts = {split: list(make(part, class_names)) for split, part in by_split.items()}
     train = parts.get("train", parts.get(None))
     return photo_dataset(Listing(root.name, root, class_names, train, parts.get("val"), parts.get("test")), options)
@@ -105,8 +127,9 @@ def _splits(entries: Sequence[Entry]) -> list[str | None]:
 def _class_names(entries: Sequence[Entry], root: TreePath) -> tuple[str, ...]:
     """The labels in their order, as numbers where all are."""
     names = {name for entry in entries for name in _listed(entry.labels)}
-    numeric = all(name.isdecimal() for name in names)
-    return checked_classes(sorted(names, key=int if numeric else None), root)
+    if not names:
+        raise InputError(f"{root}: no row of its tables has a label; accepted: at least one")
+    return tuple(sorted(names, key=int if all(name.isdecimal() for name in names) else None))
 
 
 def _listed(labels: list[str] | str) -> list[str]:
@@ -118,7 +141,11 @@ def _has_several(entries: Sequence[Entry]) -> bool:
 
 
 def _resize(entries: Sequence[Entry]) -> Literal["crop", "letterbox"]:
-    return "crop" if entries[0].box is None else "letterbox"
+    return "letterbox" if _has_boxes(entries) else "crop"
+
+
+def _has_boxes(entries: Sequence[Entry]) -> bool:
+    return any(entry.box for entry in entries)
 
 
 def _single(entries: Sequence[Entry], class_names: tuple[str, ...]) -> Iterator[Example]:
@@ -142,7 +169,7 @@ def _boxes(entries: Sequence[Entry], class_names: tuple[str, ...]) -> Iterator[E
     numbers = {name: number for number, name in enumerate(class_names)}
     rows: dict[TreePath, list[Entry]] = {}
     for entry in entries:
-        rows.setdefault(entry.photo, []).append(entry)
+        rows.setdefault(entry.photo, []).extend([entry] if entry.box else [])
     classes = [np.array([numbers[str(entry.labels)] for entry in own], np.int64) for own in rows.values()]
     groups = rarest(classes, len(numbers))
     for (photo, own), group, labels in zip(rows.items(), groups, classes, strict=True):
@@ -169,4 +196,8 @@ def _fixed(targets: Mapping[str, np.ndarray], size: tuple[int, int]) -> Mapping[
 
 def _objects(entries: Sequence[Entry], labels: np.ndarray, size: tuple[int, int]) -> dict[str, np.ndarray]:
     boxes = [checked_box(entry.box or [], size, entry.where) for entry in entries]
-    return {"boxes": np.array(boxes, np.float32), "classes": labels, "crowd": np.zeros(len(labels), bool)}
+    return {
+        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
+        "classes": labels,
+        "crowd": np.zeros(len(labels), bool),
+    }

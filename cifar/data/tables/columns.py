@@ -80,8 +80,10 @@ def labels_of(row: Row, columns: Columns) -> list[str] | str:
     return list(dict.fromkeys(_label(part, row, name) for part in text.split(columns.separator) if part.strip()))
 
 
-def box_of(row: Row, columns: Columns) -> list[float]:
-    """The box of a row, left, top, right and bottom in pixels; raises `InputError`."""
+def box_of(row: Row, columns: Columns) -> list[float] | None:
+    """The box of a row, left, top, right and bottom in pixels; None if all its cells are empty; raises `InputError`."""
+    if not any(_text(row.cells.get(name), row, name) for name in columns.box):
+        return None
     return [_number(row, name) for name in columns.box]
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from itertools import takewhile
 from pathlib import PurePosixPath
 
+from cifar.data.photos import is_image
 from cifar.data.tables.reading import ACCEPTED, SUFFIXES
 from cifar.files.tree import TreePath
 from cifar.runtime.errors import InputError, closest
@@ -107,7 +108,7 @@ class Photos:
         """All files below `root` by name, and by name without suffix, as if written in lower case."""
         found: dict[str, list[TreePath]] = {}
         for photo in self._root.walk():
-            if photo.suffix.lower() not in SUFFIXES:
+            if is_image(photo):
                 for name in {photo.name.casefold(), photo.stem.casefold()}:
                     found.setdefault(name, []).append(photo)
         return found
