@@ -263,6 +263,24 @@ class Task(abc.ABC):
     def decode(self, predictions: Mapping[str, np.ndarray]) -> list[Any]:
         """Return one answer per image, of JSON values."""
 
+    def exported(self, model: keras.Model) -> dict[str, keras.KerasTensor]:
+        """Return the outputs by name that exported files of `model` have: made of `keras.ops`, by default its own."""
+        return {model.output_names[0]: model.output}
+
+    def of_exported(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """`predictions` of the outputs of an exported file."""
+        (single,) = outputs.values()
+        return self.predictions(single)
+
+    def difference(self, outputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
+        """The maximum difference of exported outputs, relative to the greatest one if that is above 1."""
+        return max(float(np.abs(outputs[name] - values).max()) / max(1.0, float(np.abs(values).max()))
+                   for name, values in expected.items())  # fmt: skip
+
+    def described_outputs(self) -> dict[str, dict[str, Any]]:
+        """Describe exported outputs by name for other programs: the meaning of their axes and columns, and units."""
+        return {}
+
     def draw(self, image: np.ndarray, annotations: Mapping[str, np.ndarray]) -> np.ndarray:
         """Draw targets or predictions on `image` uint8 (height, width, channels).
 

@@ -40,7 +40,7 @@ PLACEHOLDERS = {
     "NAME": "name",
     "KIND": "model",
 }
-NO_SETTINGS = (".txt", ".json", ".h5", ".keras", ".onnx", ".tflite", ".yaml", "model.predict")
+NO_SETTINGS = (".txt", ".bin", ".json", ".h5", ".keras", ".onnx", ".tflite", ".xml", ".yaml", "model.predict")
 """Ends of names of files and methods, which look like settings."""
 
 

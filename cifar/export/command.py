@@ -18,7 +18,8 @@ def add_arguments(command: CommandParser) -> None:
     command.takes_data = True
     command.add_argument("run_id", metavar="RUN")
     command.add_argument("folder", metavar="DIR", type=Path, help="gets a folder with the next number: DIR/1 at first")
-    command.add_argument("--format", metavar="NAME,…", default=",".join(formats.FORMATS), help="(default: %(default)s)")
+    command.add_argument("--format", metavar="NAME,…", default=",".join(formats.USUAL),
+                         help=f"of {', '.join(formats.FORMATS)} (default: %(default)s)")  # fmt: skip
 
 
 def export(arguments: argparse.Namespace) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cifar.runtime import extras
 from cifar.runtime.errors import InputError, TrainingError, did_you_mean
-from cifar.runtime.lazy import np
 from cifar.runtime.quiet import silenced
 
 if TYPE_CHECKING:
@@ -19,14 +18,17 @@ FORMATS = {
     "savedmodel": (),
     "onnx": ("tf2onnx", "onnx", "onnxruntime"),
     "tflite": ("ai_edge_litert",),
+    "openvino": ("openvino",),
     "keras": (),
 }
 """The modules that each format needs in addition to TensorFlow and Keras."""
+USUAL = ("savedmodel", "onnx", "tflite", "keras")
+"""Those that are written by default; OpenVINO also reads the first three."""
 
 
 class Checked(NamedTuple):
-    """A written and checked model: files, their total bytes, the maximum difference of its outputs to Keras's (relative
-    to the greatest output if that is above 1), and metrics on the test images."""
+    """A written and checked model: files, their total bytes, the difference of its outputs to Keras's (see
+    `Task.difference`), and metrics on the test images."""
 
     format: str
     files: list[str]
@@ -50,7 +52,7 @@ def write(source: Source, names: Sequence[str], folder: Path) -> Iterator[Checke
 
     Raises `TrainingError` if a format does not support the model, or its outputs differ from Keras's.
     """
-    images = source.experiment.dataset.test.images
+    task, images = source.experiment.task, source.experiment.dataset.test.images
     expected = source.named.predict(images, verbose=0)
     yield Checked("", [], 0, 0.0, source.evaluate(expected))
     for name in names:
@@ -62,7 +64,7 @@ def write(source: Source, names: Sequence[str], folder: Path) -> Iterator[Checke
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise TrainingError(f"--format {name}: this model cannot be converted ({reason[:200]})") from error
         for model, outputs in zip(written, answers, strict=True):
-            difference = max(_difference(outputs[output], expected[output]) for output in expected)
+            difference = task.difference(outputs, expected)
             if model.tolerance is not None and not difference <= model.tolerance:
                 raise TrainingError(
                     f"--format {name}: outputs differ from Keras's by {difference:.1e}; accepted: at most "
@@ -81,10 +83,8 @@ def _write(name: str, source: Source, folder: Path) -> Sequence[Any]:
             from cifar.export.onnx_file import write
         case "tflite":
             from cifar.export.tflite import write
+        case "openvino":
+            from cifar.export.openvino_file import write
         case "keras":
             from cifar.export.keras_file import write
     return write(source, folder)
-
-
-def _difference(outputs: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.abs(outputs - expected).max()) / max(1.0, float(np.abs(expected).max()))

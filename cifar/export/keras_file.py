@@ -1,4 +1,4 @@
-"""The format `.keras`, with layers of Keras only, so that `keras.saving.load_model` can load it in safe mode."""
+"""The format `.keras`, with layers and operations of Keras alone, for `keras.saving.load_model` in safe mode."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ NAME = "model.keras"
 
 
 def write(source: Source, folder: Path) -> list[Written]:
-    source.model.save(folder / NAME)
+    model = source.named if source.is_decoded else source.model
+    model.save(folder / NAME)
     loaded = keras.saving.load_model(folder / NAME)
 
     def predict(images):
-        return source.by_name(loaded.predict(images, verbose=0))
+        outputs = loaded.predict(images, verbose=0)
+        return outputs if source.is_decoded else dict.fromkeys(source.named.output, outputs)
 
     return [Written("keras", [NAME], predict, tolerance=1e-5)]

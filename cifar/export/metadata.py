@@ -16,6 +16,12 @@ from cifar.runtime import terminal
 from cifar.tracking import environment
 from cifar.training.calibration import TEMPERATURE
 
+FRAMING = {
+    True: "resized to fit within the image with their aspect ratio kept, centered, black around them",
+    False: "resized to cover the image, and cropped at their center",
+}
+"""The preparation of photos of another size, bilinear with antialiasing, by `Task.is_dense`."""
+
 
 def write(source: Source, reference: Checked, exported: Sequence[Checked], folder: Path) -> None:
     """Write `model.json` for the formats `exported` to `folder`; `reference` is Keras itself."""
@@ -29,14 +35,16 @@ def content(source: Source, reference: Checked, exported: Sequence[Checked], fol
     float32: `test` has its metrics, and `formats` those of each file. A calibrated model has divided its logits by the
     `temperature`.
     """
+    task = source.experiment.task
     run, settings, machine = source.run, source.experiment.settings, environment.describe()
     return {
         "run": {"id": run.id, "name": run.name, "experiment": run.experiment, "model": settings.model.name,
                 "data": source.experiment.dataset.name, "task": settings.task.name,
                 "git_commit": run.tags.get("git_commit")},
-        "class_names": list(source.experiment.dataset.class_names),
-        "input": {"name": "image", "shape": list(source.named.input_shape), "dtype": "uint8", "range": [0, 255]},
-        "outputs": {name: {"shape": list(output.shape), "dtype": output.dtype}
+        "class_names": list(task.class_names),
+        "input": {"name": "image", "shape": list(source.named.input_shape), "dtype": "uint8", "range": [0, 255],
+                  "axes": ["image", "row", "column", "channel"], "photos": FRAMING[task.is_dense]},
+        "outputs": {name: {"shape": list(output.shape), "dtype": output.dtype, **task.described_outputs().get(name, {})}
                     for name, output in source.named.output.items()},
         "metrics": dict(run.metrics),
         "tta": settings.evaluate.tta,

@@ -1,8 +1,7 @@
 """TensorFlow's SavedModel, for TensorFlow Serving: the folder of an export is a version of the model.
 
 `serving_default` takes `image`, uint8 of the run's shape; `serving_bytes` takes `image_bytes`, PNG or JPEG files of any
-size. Both return the model's outputs and `class_names`, repeated for each image, as required by TensorFlow Serving's
-row format.
+size. `class_names` takes nothing and returns the names of the classes: OpenVINO compiles no signature with texts.
 """
 
 from __future__ import annotations
@@ -25,19 +24,21 @@ GRAY = (19595, 38470, 7471)
 
 def write(source: Source, folder: Path) -> list[Written]:
     archive = keras.export.ExportArchive()  # without `track`, which would write each variable twice
-    names, shape = list(source.experiment.dataset.class_names), source.experiment.dataset.image_shape
-    task = source.experiment.task
+    shape, task = source.experiment.dataset.image_shape, source.experiment.task
 
     def answer(image):
-        repeated = tf.tile(tf.constant([names]), [tf.shape(image)[0], 1])
-        return {**source.named(image, training=False), "class_names": repeated}
+        return source.named(image, training=False)
 
     def answer_bytes(image_bytes):
         return answer(tf.map_fn(lambda file: decoded(file, shape, task.is_dense), image_bytes,
                                 fn_output_signature=tf.TensorSpec(shape, tf.uint8)))  # fmt: skip
 
+    def class_names():
+        return {"class_names": tf.constant(task.class_names)}
+
     archive.add_endpoint("serving_default", answer, [graph.image(source.named)])
     archive.add_endpoint("serving_bytes", answer_bytes, [tf.TensorSpec((None,), tf.string, name="image_bytes")])
+    archive.add_endpoint("class_names", class_names, [])
     archive.write_out(folder, verbose=False)
     files = ["saved_model.pb", "fingerprint.pb", *(f"variables/{path.name}" for path in folder.glob("variables/*"))]
     signature = tf.saved_model.load(folder).signatures["serving_default"]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -48,22 +47,18 @@ class Source:
 
     @cached_property
     def named(self) -> keras.Model:
-        """The model with a dictionary of its outputs."""
-        return keras.Model(self.model.input, self.by_name(self.model.output), name=self.model.name)
+        """The model with a dictionary of the outputs that exported files have."""
+        return keras.Model(self.model.input, self.experiment.task.exported(self.model), name=self.model.name)
 
-    def by_name(self, outputs: Any) -> dict[str, Any]:
-        """Return the model's outputs by key, or by the names of their layers."""
-        if isinstance(outputs, dict):
-            return outputs
-        return dict(zip(self.model.output_names, keras.tree.flatten(outputs), strict=True))
+    @property
+    def is_decoded(self) -> bool:
+        """True where exported outputs are computed from those of the model."""
+        return not any(output is self.model.output for output in self.named.output.values())
 
     def evaluate(self, outputs: Outputs) -> dict[str, float]:
         """Evaluate `outputs` for the test images by the task's metrics."""
-        as_predicted: Any = outputs
-        if not isinstance(self.model.output, dict):
-            as_predicted = keras.tree.pack_sequence_as(self.model.output, list(outputs.values()))
         task = self.experiment.task
-        return task.evaluate(task.predictions(as_predicted), self.experiment.dataset.test).metrics
+        return task.evaluate(task.of_exported(outputs), self.experiment.dataset.test).metrics
 
 
 def restore(run: StoredRun, settings: Settings, weights: Path) -> Source:

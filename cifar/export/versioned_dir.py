@@ -34,8 +34,9 @@ def partial(folder: Path) -> Iterator[Path]:
     """Create a temporary folder for an export to `folder`; it is removed afterwards unless it is published.
 
     It is in `folder`, or in the nearest existing parent, so that a failed export leaves no folder. TensorFlow Serving
-    ignores it, since its name is no number.
+    ignores it, since its name is no number. What killed exports have left in either place is removed.
     """
+    atomic.remove_leftovers(folder.absolute().parent)
     path = atomic.temporary_path(_nearest(folder))
     path.mkdir()
     try:

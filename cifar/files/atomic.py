@@ -56,13 +56,13 @@ def temporary_path(folder: Path, suffix: str = "") -> Path:
 
     Nothing is created.
     """
-    _remove_leftovers(folder)
+    remove_leftovers(folder)
     process = processes.this_process().replace(" ", ",")
     return folder / f"{PREFIX},{process},{uuid.uuid4().hex[:8]}{suffix}"
 
 
 @functools.cache  # a folder may hold many files, and a process may write many of them
-def _remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files and folders of processes of this machine that are gone."""
     if not folder.is_dir():
         return

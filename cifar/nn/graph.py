@@ -24,6 +24,15 @@ def last_layers(model: keras.Model) -> set[str]:
     return found
 
 
+def layer_inputs(model: keras.Model) -> dict[str, list[str]]:
+    """By the name of each layer: the names of the layers that all of its calls take tensors of."""
+    return {
+        layer["name"]: [one["config"]["keras_history"][0] for one in _mappings(layer["inbound_nodes"])
+                        if one.get("class_name") == "__keras_tensor__"]
+        for layer in model.get_config()["layers"]
+    }  # fmt: skip
+
+
 def _mappings(value: Any) -> Iterator[dict[str, Any]]:
     """The mappings in `value`, a structure of lists and mappings such as a layer's call has in Keras's format."""
     if isinstance(value, dict):

@@ -119,6 +119,10 @@ class Classification(Task):
     def predictions(self, outputs):
         return {"probabilities": outputs}
 
+    def described_outputs(self):
+        return {"probabilities": {"axes": ["image", "class"], "class": list(self.class_names),
+                                  "unit": "probability; 1 for all classes of an image"}}  # fmt: skip
+
     def decode(self, predictions, top=5):
         outputs = predictions["probabilities"]
         best = np.argsort(-outputs, axis=1, kind="stable")[:, :top]

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,10 +14,9 @@ import keras
 import mlflow
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from cifar import tracking
-from cifar.export import formats, saved_model, tflite
+from cifar.export import formats, metadata, saved_model, tflite
 from cifar.export.source import Source, Written
 from cifar.images.io import encode_png
 from cifar.nn import layers
@@ -30,6 +30,11 @@ from helpers.runs import TINY, record, sqlite
 
 BOUNDARY = 0.5
 """How far int8 may move a probability: far for an image on the boundary of two classes, hardly at all for most."""
+
+
+FORMATS = [name for name in formats.FORMATS if name != "openvino" or find_spec("openvino")]
+LOSSY = {"tflite-fp16": 5e-3, "tflite-int8": BOUNDARY}
+"""How much the formats that lose precision by design may differ."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ class Exported:
 def exported(quickstart, tmp_path_factory) -> Exported:
     """The quickstart's run in all formats."""
     folder = tmp_path_factory.mktemp("export")
-    process = run_warm("-m", "cifar", "--tracking-uri", quickstart.uri, "export", quickstart.id[:8], folder)
+    process = run_warm("-m", "cifar", "--tracking-uri", quickstart.uri, "export", quickstart.id[:8], folder, "--format",
+                       ",".join(FORMATS))  # fmt: skip
     assert (process.code, process.stderr) == (0, ""), process
     experiment, model = trainer.restore(*tracking.stored_run(quickstart.uri, quickstart.id))
     images = experiment.dataset.test.images
@@ -77,8 +83,8 @@ import tensorflow as tf
 model = tf.saved_model.load(".")
 outputs = model.signatures["serving_default"](image=tf.constant(np.load("images.npy")))
 np.save("answers.npy", outputs["probabilities"])
-assert outputs["class_names"].shape == outputs["probabilities"].shape
-print(*(name.decode() for name in outputs["class_names"].numpy()[-1]))
+assert set(outputs) == {"probabilities"}
+print(*(name.decode() for name in model.signatures["class_names"]()["class_names"].numpy()))
 of_bytes = model.signatures["serving_bytes"](image_bytes=tf.constant([open("image.png", "rb").read()] * 2))
 np.testing.assert_allclose(of_bytes["probabilities"], outputs["probabilities"].numpy()[[0, 0]], atol=1e-6)
 assert "cifar" not in sys.modules
@@ -102,7 +108,29 @@ assert not {"cifar", "tensorflow", "keras", "onnx"} & sys.modules.keys()
 """)
         assert differences(exported, done) < 1e-5
 
-    @pytest.mark.parametrize(("name", "tolerance"), [("model.tflite", 1e-5), ("model_int8.tflite", BOUNDARY)])
+    def test_all_that_it_reads_by_openvino(self, exported):
+        """A second runtime: of the SavedModel, the ONNX file, the TFLite files and its own."""
+        pytest.importorskip("openvino", reason="openvino is not installed")
+        done = exported.read_by("""
+import sys
+import numpy as np
+import openvino
+images = np.load("images.npy")
+for name in (".", "model.onnx", "model.tflite", "model_fp16.tflite", "model.xml"):
+    model = openvino.compile_model(name, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    size = 1 if "tflite" in name else 64
+    np.save(f"{name.strip('.') or 'saved_model'}.npy", np.concatenate(
+        [next(iter(model(images[first : first + size]).values())) for first in range(0, len(images), size)]))
+assert not {"cifar", "tensorflow", "keras", "onnx"} & sys.modules.keys()
+""")
+        assert done.code == 0, done.stderr
+        for name in ("saved_model", "model.onnx", "model.tflite", "model_fp16.tflite", "model.xml"):
+            found = np.load(exported.folder / f"{name}.npy")
+            assert np.abs(found - exported.probabilities).max() < (5e-3 if "fp16" in name else 1e-4), name
+
+    @pytest.mark.parametrize(
+        ("name", "tolerance"), [("model.tflite", 1e-5), ("model_fp16.tflite", 5e-3), ("model_int8.tflite", BOUNDARY)]
+    )
     def test_tflite_by_its_interpreter(self, exported, name, tolerance):
         done = exported.read_by(f"""
 import sys
@@ -134,8 +162,15 @@ class TestCard:
         card, run = exported.card, mlflow.MlflowClient(quickstart.uri).get_run(quickstart.id)
         assert (card["run"]["id"], card["run"]["model"], card["run"]["data"]) == (quickstart.id, "cnn3", "digits")
         assert card["class_names"] == list("0123456789")
-        assert card["input"] == {"name": "image", "shape": [None, 8, 8, 1], "dtype": "uint8", "range": [0, 255]}
-        assert card["outputs"] == {"probabilities": {"shape": [None, 10], "dtype": "float32"}}
+        assert card["input"] == {
+            "name": "image", "shape": [None, 8, 8, 1], "dtype": "uint8", "range": [0, 255],
+            "axes": ["image", "row", "column", "channel"],
+            "photos": "resized to cover the image, and cropped at their center",
+        }  # fmt: skip
+        assert card["outputs"] == {
+            "probabilities": {"shape": [None, 10], "dtype": "float32", "axes": ["image", "class"],
+                              "class": list("0123456789"), "unit": "probability; 1 for all classes of an image"}
+        }  # fmt: skip
         assert card["metrics"] == run.data.metrics
         assert card["versions"]["keras"] == keras.__version__
         assert card["weights_sha256"] == run.data.tags["weights_sha256"]
@@ -150,13 +185,15 @@ class TestCard:
 
     def test_what_each_format_costs(self, exported):
         card, shown = exported.card, exported.process.stdout.splitlines()
-        assert list(card["formats"]) == ["savedmodel", "onnx", "tflite", "tflite-int8", "keras"]
+        assert list(card["formats"]) == [
+            name for base in FORMATS for name in ([base, *LOSSY] if base == "tflite" else [base])
+        ]
         for line, stated in zip(shown[1:-1], card["formats"].values(), strict=True):
             change = stated["test"]["accuracy"] - card["test"]["accuracy"]
             assert line.split()[0] == stated["file"]
             assert f"accuracy {stated['test']['accuracy']:.4f} ({change:+.4f})".replace("-", "−") in line
-        lossy = card["formats"].pop("tflite-int8")
-        assert 1e-4 < lossy["greatest_difference"] < BOUNDARY
+        for name, tolerance in LOSSY.items():
+            assert 1e-5 < card["formats"].pop(name)["greatest_difference"] < tolerance
         assert all(stated["greatest_difference"] < 1e-5 for stated in card["formats"].values())
         assert card["test"]["accuracy"] == pytest.approx(card["metrics"]["test/accuracy"], abs=1e-6)
         assert shown[-1] == f"{exported.folder} contains cnn3, with model.json"
@@ -170,8 +207,11 @@ def source(compose):
         experiment = Experiment.prepare(compose("data=digits", "data.limit=60", *overrides))
         model, random = layers.portable(experiment.model()), np.random.default_rng(0)
         for weight in model.weights:
-            weight.assign(np.abs(weight.numpy() + random.normal(0, 0.05, weight.shape)))
-        return Source(SimpleNamespace(id="0" * 32), experiment, layers.portable(model))
+            changed = weight.numpy() + random.normal(0, 0.05, weight.shape)
+            weight.assign(changed if experiment.task.is_dense and len(weight.shape) > 1 else np.abs(changed))
+        tags = {"weights_sha256": ""}
+        run = SimpleNamespace(id="0" * 32, name="", experiment="", metrics={}, tags=tags)
+        return Source(run, experiment, layers.portable(model))
 
     return build
 
@@ -183,30 +223,29 @@ def source(compose):
 def test_models_keep_their_answers(source, tmp_path, overrides):
     built = source(*overrides)
     reference, *written = formats.write(built, ["savedmodel", "onnx", "tflite"], tmp_path)
-    assert [model.format for model in written] == ["savedmodel", "onnx", "tflite", "tflite-int8"]
-    assert all(model.difference < 1e-5 for model in written if model.format != "tflite-int8")
+    assert [model.format for model in written] == ["savedmodel", "onnx", "tflite", *LOSSY]
+    assert all(model.difference < 1e-5 for model in written if model.format not in LOSSY)
     assert reference.difference == 0 and np.ptp(built.model.predict(built.experiment.dataset.test.images)) > 0.01
 
 
-def test_several_outputs_by_name(tmp_path):
-    image = keras.Input((4, 4, 3), dtype="uint8", name="image")
-    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
-    outputs = {"scores": keras.layers.Dense(2, name="b")(x), "boxes": keras.layers.Dense(4, name="a")(x)}
-    model = keras.Model(image, outputs)
-    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), np.uint8)
-    split, seen = SimpleNamespace(images=images), []
-    task = SimpleNamespace(
-        predictions=dict,
-        is_dense=False,
-        evaluate=lambda found, split: seen.append(found) or SimpleNamespace(metrics={}),
-    )
-    data = SimpleNamespace(val=split, test=split, class_names=("cat", "dog", "cow"), image_shape=(4, 4, 3))
-    given = Source(SimpleNamespace(), SimpleNamespace(dataset=data, task=task), model)
-    assert len(list(formats.write(given, list(formats.FORMATS), tmp_path))) == 6
-    for outputs in seen:
-        assert {name: value.shape for name, value in outputs.items()} == {"scores": (5, 2), "boxes": (5, 4)}
-    signature = tf.saved_model.load(tmp_path).signatures["serving_default"]
-    assert signature(image=tf.constant(images))["class_names"].shape == (5, 3)
+def test_detections_are_decoded_by_the_file(source, tmp_path):
+    built = source("task=detection", "data=scenes", "data@data.source=digits", "data.size=32", "data.num_train=16",
+                   "data.num_val=4", "data.num_test=4", "model.filters=[8,16]", "task.fpn_channels=8",
+                   "task.head_depth=1")  # fmt: skip
+    images, task = built.experiment.dataset.test.images, built.experiment.task
+    expected = task.predictions(built.model.predict(images, verbose=0))
+    found = built.named.predict(images, verbose=0)
+    assert {name: (value.shape, value.dtype) for name, value in found.items()} == {
+        "detections": ((4, 100, 6), np.float32), "count": ((4,), np.int32)
+    }  # fmt: skip
+    assert found["count"].min() > 1
+    for name, values in task.of_exported(found).items():
+        np.testing.assert_allclose(values, expected[name], atol=1e-4)
+    _, *written = formats.write(built, [name for name in FORMATS if name not in ("savedmodel", "keras")], tmp_path)
+    assert all(model.difference < 1e-5 for model in written if model.format not in LOSSY)
+    described = metadata.content(built, written[0], [], tmp_path)["outputs"]["detections"]
+    assert described["column"] == ["left", "top", "right", "bottom", "score", "class"]
+    assert len(described["unit"]) == 6
 
 
 def test_model_that_a_format_cannot_hold(source, tmp_path, monkeypatch):
@@ -278,7 +317,10 @@ class TestRefusals:
 
     def test_unknown_format(self, export, quickstart, tmp_path):
         line = error_line(export(quickstart.id, tmp_path, "--format", "keras,onx"))
-        assert line == "--format onx: unknown format; did you mean 'onnx'? known: keras, onnx, savedmodel, tflite"
+        assert (
+            line
+            == "--format onx: unknown format; did you mean 'onnx'? known: keras, onnx, openvino, savedmodel, tflite"
+        )
 
     def test_package_that_is_not_installed(self, export, quickstart, tmp_path, monkeypatch):
         monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "tf2onnx" else name)

@@ -75,5 +75,7 @@ class TestPlace:
         process.communicate(timeout=60)
         left = list(tmp_path.iterdir())
         assert not left if signum == signal.SIGTERM else left[0].name.startswith(atomic.PREFIX)
-        with versioned_dir.partial(tmp_path) as folder:
-            assert list(tmp_path.iterdir()) == [folder]
+        place = tmp_path / "made meanwhile"  # before, its parent was the nearest folder
+        place.mkdir()
+        with versioned_dir.partial(place) as folder:
+            assert list(tmp_path.iterdir()) == [place] and list(place.iterdir()) == [folder]

@@ -52,7 +52,7 @@ WRITES = {
     },
     "cifar/tracking/environment.py": {"tempfile.TemporaryDirectory": SYSTEM, "shutil.copyfile": SYSTEM},
     "cifar/export/metadata.py": {"(folder / CARD).write_text": PARTIAL},
-    "cifar/export/keras_file.py": {"source.model.save": PARTIAL},
+    "cifar/export/keras_file.py": {"model.save": PARTIAL},
     "cifar/export/onnx_file.py": {"onnx.save": PARTIAL},
     "cifar/export/versioned_dir.py": {
         "atomic.temporary_path": PARTIAL,

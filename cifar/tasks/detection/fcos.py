@@ -155,6 +155,17 @@ class FCOSHead:
         numbers = np.where(valid, results.nmsed_classes.numpy(), -1).astype(np.int64)
         return {"boxes": results.nmsed_boxes.numpy(), "scores": results.nmsed_scores.numpy(), "classes": numbers}
 
+    def detections(self, outputs: keras.KerasTensor) -> keras.KerasTensor:
+        """The same for exported models, as rows (n, `max_detections`, 6): left, top, right, bottom, score and class."""
+        from cifar.tasks.detection.suppression import suppressed
+
+        ops, locations, (height, width) = keras.ops, self.grid.locations(), self.grid.size
+        scores = ops.sigmoid(outputs[..., :-5]) * ops.sigmoid(outputs[..., -5:-4])
+        first, last = ops.subtract(locations, outputs[..., -4:-2]), ops.add(locations, outputs[..., -2:])
+        edges = ops.concatenate([first, last], axis=-1)
+        boxes = ops.minimum(ops.maximum(edges, 0.0), np.array([width, height, width, height], np.float32))
+        return suppressed(boxes, scores, self.nms_iou_threshold, MIN_SCORE, self.max_detections)
+
 
 def output_convolution(filters: int, name: str, bias: Any = "zeros") -> keras.layers.Layer:
     """Return the last layer of a head, in float32."""

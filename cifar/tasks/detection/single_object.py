@@ -83,6 +83,16 @@ class SingleObjectHead:
         edges = np.clip(outputs[:, None, -4:], 0, np.array([width, height, width, height], np.float32))
         return {"boxes": edges, "scores": probabilities.max(axis=-1), "classes": probabilities.argmax(axis=-1)}
 
+    def detections(self, outputs: keras.KerasTensor) -> keras.KerasTensor:
+        """The same for exported models, as rows (n, 1, 6): left, top, right, bottom, score and class."""
+        ops, (height, width) = keras.ops, self.grid.size
+        probabilities = ops.softmax(outputs[:, None, :-4], axis=-1)
+        limits = np.array([width, height, width, height], np.float32)
+        edges = ops.minimum(ops.maximum(outputs[:, None, -4:], 0.0), limits)
+        score = ops.max(probabilities, axis=-1, keepdims=True)
+        label = ops.cast(ops.argmax(probabilities, axis=-1), "float32")[..., None]
+        return ops.concatenate([edges, score, label], axis=-1)
+
 
 def _flat(x: keras.KerasTensor) -> keras.KerasTensor:
     """Reshape (n, rows, columns, channels) to float32 (n, locations, channels)."""

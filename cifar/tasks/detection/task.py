@@ -107,6 +107,31 @@ class Detection(Task):
     def predictions(self, outputs):
         return self.head.predictions(outputs)
 
+    def exported(self, model):
+        from cifar.tasks.detection.suppression import counted
+
+        return counted(self.head.detections(model.output))
+
+    def of_exported(self, outputs):
+        rows = outputs["detections"]
+        return {"boxes": rows[..., :4], "scores": rows[..., 4], "classes": rows[..., 5].astype(np.int64)}
+
+    def difference(self, outputs, expected):
+        from cifar.tasks.detection.suppression import difference
+
+        return difference(outputs["detections"], expected["detections"])
+
+    def described_outputs(self):
+        return {
+            "detections": {
+                "axes": ["image", "detection", "column"],
+                "column": ["left", "top", "right", "bottom", "score", "class"],
+                "unit": ["pixel", "pixel", "pixel", "pixel", "0 to 1", "index of class_names; -1 for padding"],
+                "order": "the highest score first",
+            },
+            "count": {"axes": ["image"], "unit": "detections, which are the first rows; the others are padding"},
+        }
+
     def answers(self, predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Remove predictions below the score threshold, and duplicates of ones with a higher score of any class."""
         classes = np.where(predictions["scores"] >= self.score_threshold, predictions["classes"], -1)
