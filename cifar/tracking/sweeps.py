@@ -19,7 +19,8 @@ from cifar.runtime.errors import InputError, TrainingError
 from cifar.runtime.terminal import unescaped
 from cifar.tracking import addresses, locks, notes, queries, store
 from cifar.tracking.names import FAILURE, PROCESS, SWEEP
-from cifar.tracking.run import INTERRUPTIONS, Run, recorded_status
+from cifar.tracking.recorder import recorded_status
+from cifar.tracking.run import INTERRUPTIONS, Run
 from cifar.tracking.running import recorded
 from cifar.tracking.runs import newest_sweep
 from cifar.tracking.store import Result

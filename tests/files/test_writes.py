@@ -95,7 +95,7 @@ WRITES = {
         "self.console.open('wb')": WORK,  # likewise
     },
     "cifar/sweep/launchers/submitit.py": {"self.report.unlink": WORK, "console.open('wb')": WORK, "atomic.write": WORK},
-    "cifar/tracking/run.py": {"tempfile.TemporaryDirectory": SYSTEM},
+    "cifar/tracking/recorder.py": {"tempfile.TemporaryDirectory": SYSTEM},
     "cifar/tracking/running.py": {
         "tempfile.TemporaryDirectory": SYSTEM,
         "ownership.make_folder": WORK,
