@@ -31,9 +31,10 @@ def main(composed: DictConfig) -> None:
         hydra_errors.refuse_mixtures(HydraConfig.get())
         given = HydraConfig.get().overrides.task
     if overrides.names_run(composed.resume):
-        from cifar import tracking
+        with status(f"looking for run {composed.resume}"):
+            from cifar import tracking
 
-        settings, unfinished = tracking.find_resumable(composed, given)
+            settings, unfinished = tracking.find_resumable(composed, given)
     else:
         settings = run_name.with_name(resolve(composed), given)
     experiments.check(settings)
@@ -54,7 +55,7 @@ def main(composed: DictConfig) -> None:
         tracking.check(settings.tracking)
         if settings.resume == "auto":
             unfinished = tracking.newest_unfinished(settings, experiment.dataset)
-    with status(f"loading Keras on {settings.backend}"):
+    with status(f"loading Keras for {settings.backend}"):
         devices.start(settings, experiment.dataset)
         from cifar.training import dry_run, trainer
 

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from cifar.runtime.quiet import silenced
+from cifar.runtime.status import status
 
 
 class Lazy:
@@ -64,7 +65,7 @@ def load_tensorflow(backend: str = "tensorflow") -> None:
     os.environ["KERAS_BACKEND"] = backend
     if "tensorflow" in sys.modules:
         return
-    with silenced(2), _hidden("jax") if backend == "tensorflow" else nullcontext():
+    with status("loading TensorFlow"), silenced(2), _hidden("jax") if backend == "tensorflow" else nullcontext():
         load("tensorflow")
     if backend != "tensorflow":
         tf.config.set_visible_devices([], "GPU")

@@ -40,6 +40,8 @@ class LiveLines:
         global _active
         if not self.is_live:
             return
+        if _active and _active is not self:
+            _active.clear()
         columns, rows = shutil.get_terminal_size()
         shown = [fitted(line, columns - 1) for line in lines[: max(rows - 1, 1)]]
         self._stream.write(self._erasure() + "\n".join(shown))

@@ -71,7 +71,9 @@ def run(source: Source, settings: TrackingSettings, objectives: list[str], optio
     recorded = tracking.sweep(named, source.key, source.experiments, options.resume)
     with interrupts.handled(), recorded as parent:
         jobs = "" if source.total is None else f", {source.total} jobs"
-        print(f"sweep {parent.id}: {source.name}{jobs}, {options.n_jobs} at a time", flush=True)
+        print(
+            f"sweep {parent.id}: {source.name.removeprefix('sweep of ')}{jobs}, {options.n_jobs} at a time", flush=True
+        )
         source.begin(parent)
         parent.log_note()
         sweep = Sweep(source, parent, objectives, options)

@@ -13,6 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from cifar.runtime.errors import InputError, did_you_mean
+from cifar.runtime.status import status
 from hydra_plugins import process_launcher as launchers
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class OptunaSweeper(Sweeper):
         def values_of(values: Mapping[str, Any]) -> list[str]:
             return [f"{one.get_key_element()}={_encoded(values[key])}" for key, one in searched.items()]
 
-        settings = [self._launcher.check([*fixed, *values_of(corner)]) for corner in _corners(dimensions)]
+        with status("checking the search space"):
+            settings = [self._launcher.check([*fixed, *values_of(corner)]) for corner in _corners(dimensions)]
         search.check(self._search, dimensions, settings)
         if self._search.prunes:
             fixed.append("++callbacks.prune.monitor=${objective}")

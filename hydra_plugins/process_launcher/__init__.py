@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from cifar.config import command_line, hydra_errors
 from cifar.runtime.errors import InputError
+from cifar.runtime.status import status
 from cifar.runtime.terminal import unescaped
 
 if TYPE_CHECKING:
@@ -44,10 +45,12 @@ class ProcessLauncher(Launcher):
         self._context, self._config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from cifar import tracking
-        from cifar.sweep import confirmation, engine, grid, jobs, search
+        with status("loading MLflow"):
+            from cifar import tracking
+            from cifar.sweep import confirmation, engine, grid, jobs, search
 
-        settings = [self.check(overrides) for overrides in job_overrides]
+        with status(f"checking {len(job_overrides)} jobs"):
+            settings = [self.check(overrides) for overrides in job_overrides]
         self._loaded = None
         search.check_shared(settings)
         if self.confirmation:

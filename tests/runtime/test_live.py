@@ -166,6 +166,14 @@ class TestStatus:
             assert stream.rows() == ["loading …"]
         assert stream.rows() == [""]
 
+    def test_the_inner_of_two_takes_the_place_of_the_outer(self, terminal, monkeypatch):
+        stream = terminal(80)
+        monkeypatch.setattr(sys, "stdout", stream)
+        with status("loading"):
+            with status("unpacking"):
+                assert stream.rows() == ["unpacking …"]
+            assert stream.rows() == [""]
+
     def test_is_a_terminals_alone(self, capsys):
         with status("loading"):
             pass
