@@ -6,13 +6,13 @@ import html
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from cifar.analysis import groups, listing, report
+from cifar.api.display import Comparison, Picture, html_table
 from cifar.config import extensions, objective
 from cifar.config.settings import flatten
 from cifar.runtime import terminal
@@ -29,16 +29,6 @@ if TYPE_CHECKING:
 PICTURES, CURVES = "pictures", "learning_curves"
 SHOWN = ("val/", "best/", "test/")
 """Prefixes of the metrics that a notebook shows of a run."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture that a run has recorded; a notebook shows it."""
-
-    path: Path
-
-    def _repr_png_(self) -> bytes:
-        return self.path.read_bytes()
 
 
 class Run:
@@ -151,8 +141,8 @@ class Run:
         rows = [(name, terminal.number(value)) for name, value in sorted(self.metrics.items())
                 if name.startswith(SHOWN)]  # fmt: skip
         curves = self.figures.get(CURVES)
-        shown = f"<img src='{_data_uri(curves)}' style='max-width: 720px'>" if curves else ""
-        return f"<p><b>run {self.id}</b> {html.escape(self.name)}: {self.status}</p>{shown}{_html_table(rows)}"
+        shown = f"<img src='{curves.uri}' style='max-width: 720px'>" if curves else ""
+        return f"<p><b>run {self.id}</b> {html.escape(self.name)}: {self.status}</p>{shown}{html_table(rows)}"
 
 
 class Runs(Sequence[Run]):
@@ -204,31 +194,7 @@ class Runs(Sequence[Run]):
         rows = [(run.id[:8], run.name, run.status,
                  *(terminal.number(run.metrics[name]) if name in run.metrics else "" for name in names))
                 for run in self]  # fmt: skip
-        return _html_table([("run", "name", "status", *names), *rows])
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Runs held against each other: `str()` of it is the text of `python -m cifar compare`."""
-
-    text: str
-    page: str
-    """HTML that needs no other file."""
-
-    def save(self, path: str | Path) -> Path:
-        """Write the page."""
-        path = Path(path)
-        path.write_text(self.page)
-        return path
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __repr__(self) -> str:
-        return self.text
-
-    def _repr_html_(self) -> str:
-        return f'<iframe srcdoc="{html.escape(self.page)}" style="width: 100%; height: 640px; border: 0"></iframe>'
+        return html_table([("run", "name", "status", *names), *rows])
 
 
 def load(run_id: str, *, tracking_uri: str | None = None, extensions: str | Path | None = None) -> Run:
@@ -273,14 +239,3 @@ def compare(*compared: Run) -> Comparison:
 def _chosen(uri: str | None) -> str:
     """The address of a store, the same from any working folder."""
     return addresses.normalized(addresses.chosen(uri or os.environ.get(addresses.VARIABLE)))
-
-
-def _html_table(rows: Sequence[Sequence[str]]) -> str:
-    cells = ("".join(f"<td>{html.escape(terminal.printable(cell))}</td>" for cell in row) for row in rows)
-    return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
-
-
-def _data_uri(picture: Picture) -> str:
-    import base64
-
-    return f"data:image/png;base64,{base64.b64encode(picture._repr_png_()).decode()}"

@@ -6,9 +6,9 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,25 +36,35 @@ def run(*settings: str, **named: Any) -> Run:
     interrupted training has saved its checkpoint; the message says how to resume it.
     """
     overrides = written(settings, named)
-    with tempfile.TemporaryDirectory(prefix="cifar-") as folder:
-        report = Path(folder) / "report.jsonl"
-        code, line, interrupted = _trained(overrides, report)
-        reported = {key: value for entry in job_report.read(report, 0)[0] for key, value in entry.items()}
-    store, folder_of_code = (_last(overrides, name) for name in ("tracking.uri", "extensions"))
-    message, run_id = RESUMES.sub("", line.partition(": ")[2] or line), reported.get("run")
-    if RESUMES.search(line):
-        again = [override for override in (store, folder_of_code) if override]
-        arguments = ", ".join([*map(repr, again), f"resume={run_id!r}"])
-        message = f"{message}; cifar.run({arguments}) resumes the run"
-    if interrupted:
-        raise KeyboardInterrupt(message or "the training was ended before it saved anything")
-    if code == 2:
-        raise InputError(message)
-    if code:
-        raise TrainingError(message or f"the training ended with exit code {code}")
-    if run_id is None:
+    store, folder = _last(overrides, "tracking.uri"), _last(overrides, "extensions")
+    ended = _train(overrides)
+    ended.check([given for given in (store, folder) if given])
+    if ended.run_id is None:
         raise InputError("nothing was recorded, as with dry_run=true; the command line is for this")
-    return load(run_id, tracking_uri=_text(store), extensions=_text(folder_of_code))
+    return load(ended.run_id, tracking_uri=_text(store), extensions=_text(folder))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A training that has ended: exit code, the line that says why, true if it was interrupted here, and its run."""
+
+    code: int
+    line: str
+    was_interrupted: bool
+    run_id: str | None
+
+    def check(self, again: Sequence[str]) -> None:
+        """Raise the error that the training ended with; a resume needs the settings `again`."""
+        message = RESUMES.sub("", self.line.partition(": ")[2] or self.line)
+        if RESUMES.search(self.line):
+            arguments = ", ".join([*map(repr, again), f"resume={self.run_id!r}"])
+            message = f"{message}; cifar.run({arguments}) resumes the run"
+        if self.was_interrupted:
+            raise KeyboardInterrupt(message or "the training was ended before it saved anything")
+        if self.code == 2:
+            raise InputError(message)
+        if self.code:
+            raise TrainingError(message or f"the training ended with exit code {self.code}")
 
 
 def _last(overrides: Sequence[str], key: str) -> str:
@@ -69,39 +79,50 @@ def _text(override: str) -> str | None:
     return None if value == "null" else value
 
 
-def _trained(overrides: Sequence[str], report: Path) -> tuple[int, str, bool]:
-    """Train in a child process until it ends: its exit code, why it has ended, and true if it was interrupted here.
+def _train(overrides: Sequence[str]) -> Ended:
+    """Train in a child process until it ends.
 
     An interrupt is passed on once, for the training to save its checkpoint; a second one ends it.
     """
-    kept = {
-        name: value for name, value in os.environ.items()
-        if name != "KERAS_BACKEND" and (name != "HYDRA_FULL_ERROR" or DEBUG)
-    }  # fmt: skip
-    # With the process id of this one, the training saves its checkpoint and ends if this process is gone.
-    own = {job_report.REPORT: str(report), job_report.SWEEP: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        [*RUN_PROCESS, *overrides],
-        env={**kept, **own, "PYTHONIOENCODING": "utf-8"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,  # Ctrl-C in a terminal would reach it twice, which ends it at once
-    )
-    interrupted = False
-    try:
-        line = _followed(process)
-    except KeyboardInterrupt:
-        interrupted = True
-        process.send_signal(signal.SIGINT)
-        line = _followed(process)
-    finally:
-        if process.poll() is None and sys.exc_info()[0] is not None:
+    with tempfile.TemporaryDirectory(prefix="cifar-") as folder:
+        report = Path(folder) / "report.jsonl"
+        process = subprocess.Popen(
+            [*RUN_PROCESS, *overrides],
+            env=_environment(report),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # Ctrl-C in a terminal would reach it twice, which ends it at once
+        )
+        try:
+            line, was_interrupted = _followed_to_its_end(process)
+        except BaseException:
             process.send_signal(signal.SIGINT)
             process.wait()
-    return process.wait(), line, interrupted
+            raise
+        code = process.wait()
+        reported = {key: value for entry in job_report.read(report, 0)[0] for key, value in entry.items()}
+        return Ended(code, line, was_interrupted, reported.get("run"))
+
+
+def _environment(report: Path) -> dict[str, str]:
+    """The environment of a training, which is not for this process's backend; it reports its run to a file."""
+    dropped = {"KERAS_BACKEND", *(() if DEBUG else ("HYDRA_FULL_ERROR",))}
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    # With the process id of this one, the training saves its checkpoint and ends if this process is gone.
+    own = {job_report.REPORT: str(report), job_report.SWEEP: str(os.getpid())}
+    return {**kept, **own, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+
+
+def _followed_to_its_end(process: subprocess.Popen[str]) -> tuple[str, bool]:
+    """The last line of a process, as `_followed` gives it, and true if an interrupt was passed on to it."""
+    try:
+        return _followed(process), False
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        return _followed(process), True
 
 
 def _followed(process: subprocess.Popen[str]) -> str:
