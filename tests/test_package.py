@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from cifar import __version__
 from cifar.runtime.paths import ROOT
 
 SMALL = (
@@ -36,6 +38,10 @@ def locked(name: str) -> dict[str, set[str]]:
 def test_requirements_are_those_of_the_package():
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     assert [line for line in lines if not line.startswith("#")] == required()
+
+
+def test_citation_is_of_this_version():
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
 
 
 def test_both_locks_have_the_same_versions():
