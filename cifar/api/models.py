@@ -40,6 +40,8 @@ class Restored:
         run, settings, weights = tracking.finished_run(uri, run_id)
         dataset = tracking.placeholder_dataset(run)
         if "keras" not in sys.modules:
+            # Else TensorFlow takes all memory of a GPU, and leaves none to the next training, another process.
+            os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
             load_tensorflow(os.environ.get("KERAS_BACKEND", "tensorflow"))
         changes = {"backend": keras.backend.backend(), "distribute": "none"}
         experiment = Experiment.prepare(settings.model_copy(update=changes), dataset)
