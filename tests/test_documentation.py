@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import re
 import shlex
@@ -50,11 +51,12 @@ def text(page: Path) -> str:
 
 
 def commands(program: str, pages: list[Path]) -> list[list[str]]:
-    """The words after `program` in each command of `pages`, without comments."""
+    """The words after `program` in each command of `pages`, without comments and what a shell does with its output."""
     found = {line for page in pages for line in re.findall(re.escape(program) + r" ([^`\n]+)", text(page))}
     split = [shlex.split(re.sub("|".join(PLACEHOLDERS), lambda name: PLACEHOLDERS[name[0]], line), comments=True)
              for line in sorted(found)]  # fmt: skip
-    return [[word for word in words if "…" not in word] for words in split if words]
+    before = [list(itertools.takewhile(lambda word: word not in (">", "|"), words)) for words in split]
+    return [[word for word in words if "…" not in word] for words in before if words]
 
 
 def first_job(argument: str) -> str:
@@ -108,8 +110,7 @@ def test_training_command_composes(words, tmp_path):
 @pytest.mark.parametrize("words", commands("python -m cifar", PAGES), ids=shlex.join)
 def test_command_for_runs_is_accepted(words):
     if len(words) == 1:  # the name of a command, in a sentence
-        with pytest.raises(SystemExit, match="^0$"):
-            argument_parser().parse_args([*words, "--help"])
+        assert words[0] in argument_parser().format_help().split()
     else:
         assert argument_parser().parse_args(words).run
 
