@@ -14,7 +14,7 @@ from cifar.reference.differences import Difference
 from cifar.runtime import terminal
 from cifar.runtime.paths import COMMAND
 from cifar.tracking import edits, notes, queries, starts_of
-from cifar.tracking.names import CONFIG, FAILURE, SWEEP
+from cifar.tracking.names import CONFIG, FAILURE, STOP_REASON, SWEEP
 from cifar.tracking.queries import StoredRun
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -82,7 +82,7 @@ def as_text(portrait: Portrait, columns: int) -> str:
         f"{run.status}, started {run.start:%Y-%m-%d %H:%M}, {terminal.duration(run.seconds)}",
         *([notes.shown(portrait.command)] if portrait.command else []),
     ]
-    tags = {"how it ended": FAILURE, "stopped": "stop_reason", "warnings": "warnings"}
+    tags = {"how it ended": FAILURE, "stopped": STOP_REASON, "warnings": "warnings"}
     lines = [(label, line) for label, tag in tags.items() for line in run.tags.get(tag, "").splitlines()]
     lines += [("note", line) for line in notes.note_in(run.tags.get(notes.NOTE, "")).splitlines()]
     lines += [("tag", f"{key}={value}") for key, value in edits.own_tags(run).items()]

@@ -120,6 +120,11 @@ class Settings(Strict):
         return self.epochs + self.finetune.epochs
 
     @property
+    def can_be_extended(self) -> bool:
+        """True if a finished run with more epochs is what it would be with these from the start."""
+        return not (self.schedule.takes("epochs") or self.finetune.epochs or self.tracking.parent)
+
+    @property
     def evaluates_test(self) -> bool:
         """True if the run is evaluated on the test images; by default, jobs of a sweep are not."""
         return self.tracking.parent is None if self.evaluate.test is None else self.evaluate.test

@@ -14,6 +14,8 @@ DESCRIBED = "described"
 
 FAILURE = "failure"
 
+STOP_REASON = "stop_reason"
+
 SWEEP = "sweep"
 
 WEIGHTS_FILE = "weights_file_sha256"

@@ -44,6 +44,7 @@ class Run(Recorder):
     def __init__(self, uri: str, settings: TrackingSettings, run_id: str | None = None):
         self.name = settings.name
         self.is_described = False
+        self.can_be_extended = False  # true: the last checkpoint stays when the run has finished
         self.last_step = 0
         self._final: dict[str, float] = {}
         self._tags: dict[str, str] = {}
@@ -112,6 +113,7 @@ class Run(Recorder):
         are in `starts.json`. `config.yaml` has the latest settings; tags have those that changed, since parameters
         cannot change.
         """
+        self.can_be_extended = settings.can_be_extended
         earlier = json.loads(self._text(STARTS) or "[]") or starts.of_earlier_version(self._tags)
         machine, code = environment.describe(), environment.code()
         changes = self._log_changes(settings, epoch)

@@ -107,7 +107,8 @@ def recorded(run: Run) -> Iterator[Run]:
             ownership.remove_folder(run.folder)
         raise
     run.finish()
-    ownership.remove_folder(run.folder)
+    if not run.can_be_extended:
+        ownership.remove_folder(run.folder)
 
 
 def _status(error: BaseException) -> str:

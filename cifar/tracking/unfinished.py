@@ -1,4 +1,4 @@
-"""Runs that ended early: found, locked by the process that resumes them, and held against their data."""
+"""Runs that ended early, or are extended: found, locked by the process that resumes them, compared with their data."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from cifar.distributed import devices
 from cifar.interfaces import Dataset
 from cifar.runtime import processes
 from cifar.runtime.errors import InputError
-from cifar.tracking import locks, queries, store
-from cifar.tracking.names import CONFIG, DATASET, PROCESS
+from cifar.tracking import addresses, locks, queries, store
+from cifar.tracking.names import CONFIG, DATASET, PROCESS, STOP_REASON
 from cifar.tracking.runs import end_stale, stored
 from cifar.tracking.store import FINGERPRINT, IDENTITY
 
@@ -64,13 +64,16 @@ class Unfinished:
 def find_resumable(composed: DictConfig, given: Sequence[str]) -> tuple[Settings, Unfinished]:
     """The run that `resume` names, and its recorded settings with what the overrides `given` change in them.
 
-    `composed` are the settings that they make with `conf/`. Raises `InputError` for a run that is unknown, finished, or
-    still running, and for overrides that would make it another run.
+    `composed` are the settings that they make with `conf/`. Raises `InputError` for a run that is unknown or still
+    running, for one that is finished and cannot be extended, and for overrides that would make it another run.
     """
     store.connect_existing(OmegaConf.select(composed, "tracking.uri"))
     run = queries.find_training(str(composed.resume))
-    is_first = devices.processes(_settings(run.info.run_id)).process_index == 0
-    found = locked(run.info.run_id) if is_first else Unfinished(run, None)
+    before, extends = _settings(run.info.run_id), run.info.status == "FINISHED"
+    if extends:
+        _check_extension(run, before, overrides.changed(before, composed, given))
+    is_first = devices.processes(before).process_index == 0
+    found = locked(run.info.run_id, extends) if is_first else Unfinished(run, None)
     settings = overrides.changed(_settings(found.id), composed, given)
     found.check_epochs(settings)
     return settings, found
@@ -94,8 +97,11 @@ def newest_unfinished(settings: Settings, dataset: Dataset) -> Unfinished | None
     return None
 
 
-def locked(run_id: str) -> Unfinished:
-    """The run `run_id`, locked; raises `InputError` where it is finished or another process trains it."""
+def locked(run_id: str, extends: bool = False) -> Unfinished:
+    """The run `run_id`, locked; raises `InputError` where another process trains it.
+
+    Also where it is finished, unless the caller `extends` it.
+    """
     uri = mlflow.get_tracking_uri()
     with store.reported(InputError, f"resume={run_id}", uri):
         lock = store.claim_run(uri, run_id)
@@ -106,9 +112,29 @@ def locked(run_id: str) -> Unfinished:
         raise InputError(f"resume={run_id}: the run is running, as process {process}")
     if not lock:
         raise InputError(f"resume={run_id}: another process has just resumed the run")
-    if run.info.status == "FINISHED":
+    if run.info.status == "FINISHED" and not extends:
         raise InputError(f"resume={run_id}: the run is finished")
     return Unfinished(run, lock)
+
+
+def _check_extension(run: Run, before: Settings, now: Settings) -> None:
+    """Raises `InputError` where more epochs would not make of a finished run what they make of a new one."""
+    where = f"resume={run.info.run_id}: the run is finished"
+    if now.epochs <= before.epochs:
+        raise InputError(f"{where}; epochs=N with N above {before.epochs} extends it")
+    if before.schedule.takes("epochs"):
+        raise InputError(
+            f"{where}, and cannot be extended: schedule={before.schedule.name} depends on the number of epochs"
+        )
+    if before.finetune.epochs:
+        raise InputError(f"{where}, and cannot be extended: finetune.epochs={before.finetune.epochs} were its last")
+    if before.tracking.parent:
+        raise InputError(f"{where}, and cannot be extended: the checkpoints of a sweep's jobs are not kept")
+    if reason := run.data.tags.get(STOP_REASON):
+        raise InputError(f"{where}, and more epochs would change nothing: {reason}")
+    folder = addresses.folder(mlflow.get_tracking_uri()) / run.info.run_id / "work" / "state"
+    if not (folder.is_dir() and any(folder.iterdir())):
+        raise InputError(f"{where}, and cannot be extended: its last checkpoint is not in {folder}")
 
 
 def _settings(run_id: str) -> Settings:

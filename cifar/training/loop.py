@@ -16,6 +16,7 @@ from cifar.runtime import interrupts
 from cifar.runtime.errors import Interrupted
 from cifar.runtime.job_report import report
 from cifar.tracking import Run
+from cifar.tracking.names import STOP_REASON
 from cifar.training.callbacks import keeper
 from cifar.training.checkpoints import Checkpoints
 from cifar.training.experiment import Experiment
@@ -134,7 +135,7 @@ class Loop(keras.callbacks.Callback):
         for callback in self._callbacks.callbacks:
             if reason := getattr(callback, "stop_reason", ""):
                 print(reason, flush=True)
-                self._run.log_tags({"stop_reason": reason})
+                self._run.log_tags({STOP_REASON: reason})
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch_start, self._first_step = time.perf_counter(), self.step

@@ -132,7 +132,7 @@ class TestClaim:
         with tracking.start(settings.tracking) as new:
             assert store.claim_run(sqlite(folder), new.id) is None
         assert not [path for path in folder.rglob("*") if path.name in (f"run-{run}", f"run-{new.id}")]
-        with pytest.raises(InputError, match=f"^resume={run}: the run is finished$"):
+        with pytest.raises(InputError, match=f"^resume={run}: the run is finished"):
             find(folder, run)
 
 
