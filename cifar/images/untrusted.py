@@ -13,7 +13,7 @@ KEPT_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")
 MAX_CHUNKS = 2**14
 MAX_EXIF = 2**16
 """Bytes, as in a JPEG."""
-MAX_MARKERS, MAX_SCANS = 2000, 100
+MAX_MARKERS, MAX_SCANS = 2000, 50
 """Of a JPEG. Progressive ones have about 10 scans, each of which passes over all pixels."""
 MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 """The markers that a length follows; in compressed data, 0 or a restart marker follows each 255."""

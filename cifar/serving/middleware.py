@@ -33,6 +33,8 @@ DRAINED_BYTES, DRAINED_SECONDS = 2**26, 2.0
 """Limits of the rest of a too large body that is read and dropped, so that the client reads the answer."""
 PART = 2**16
 """Bytes of an answer that are sent at once: only what the client has read is followed by more."""
+UNPACKED = 2**20
+"""Bytes that are unpacked at once: about a millisecond."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -112,16 +114,20 @@ class Body:
             raise HTTPException(408, "timeout while receiving the body", {"Connection": "close"}) from None
         self._is_read = not message.get("more_body", False)
         if self._unpacked and message["type"] == "http.request":
-            message = {**message, "body": self._unpack(self._unpacked, message.get("body", b""))}
+            message = {**message, "body": await self._unpack(self._unpacked, message.get("body", b""))}
         await self._count(len(message.get("body", b"")))
         return message
 
-    def _unpack(self, stream: Any, part: bytes) -> bytes:
+    async def _unpack(self, stream: Any, part: bytes) -> bytes:
+        content = b""
         try:
-            content = stream.decompress(part, self._limits.max_body - self.size + 1)
+            while part and self.size + len(content) <= self._limits.max_body:
+                content += stream.decompress(part, UNPACKED)
+                part = stream.unconsumed_tail
+                await asyncio.sleep(0)
         except zlib.error as error:
             raise HTTPException(400, f"the body is not gzip: {error}") from None
-        if self._is_read and not stream.eof and self.size + len(content) <= self._limits.max_body:
+        if self._is_read and not stream.eof and not part:
             raise HTTPException(400, "the body is gzip that does not end")
         return content
 

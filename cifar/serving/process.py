@@ -66,8 +66,9 @@ class Models:
             return Model(name, run, self.uri, service.limits, service.metrics.batches_of(name))
 
         service = self.service
-        service.models = {name: loaded(name, run) for name, run in runs.items()}
+        models = {name: loaded(name, run) for name, run in runs.items()}
         freeze_garbage()
+        service.models = models
 
 
 def freeze_garbage() -> None:

@@ -64,7 +64,7 @@ class TestUntrusted:
         assert untrusted.bounded(progressive, "x") is progressive
         start = progressive.rindex(b"\xff\xda")
         scan = progressive[start:-2]
-        assert untrusted.bounded(progressive[:-2] + scan * 50 + b"\xff\xd9", "x")
+        assert untrusted.bounded(progressive[:-2] + scan * 30 + b"\xff\xd9", "x")
         for hidden in (b"", b"\xff\x01\xff\xff", b"\xff\xd0\xff\xff"):  # markers without a length
             with pytest.raises(InputError, match="too many scans"):
                 untrusted.bounded(progressive[:-2] + hidden + scan * 100 + b"\xff\xd9", "x")

@@ -22,10 +22,12 @@ from starlette.requests import ClientDisconnect
 from cifar import tracking
 from cifar.config.compose import resolve
 from cifar.interfaces import Dataset
-from cifar.serving import decoding, mlflow_scoring, open_inference, openapi, tensorflow_serving
+from cifar.runtime.errors import InputError
+from cifar.serving import decoding, mlflow_scoring, open_inference, openapi, process, tensorflow_serving
 from cifar.serving.batching import Batcher, QueueFull
 from cifar.serving.middleware import HEADERS
 from cifar.serving.models import batch_sizes
+from cifar.serving.tokens import Tokens
 from cifar.training.experiment import Experiment
 from helpers.processes import error_line
 from helpers.runs import composed, record, sqlite
@@ -392,3 +394,38 @@ def test_places_are_pixels_of_the_photo(max_side, size):
     assert found["mask"].shape == (1, height, width)
     assert (found["mask"][0, :, : width // 2] == 1).all()
     assert not found["mask"][0, :, width // 2 :].any()
+
+
+def test_tokens_of_a_file_are_read_again(tmp_path):
+    file = tmp_path / "tokens"
+    file.write_text("\ufefffirst\r\n\n second \n", "utf-8")
+    tokens = Tokens(file)
+    assert [tokens.accept(f"Bearer {token}") for token in ("first", "second", "third", "")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    file.write_text("third")
+    tokens.read_again()
+    assert [tokens.accept(f"Bearer {token}") for token in ("first", "third")] == [False, True]
+    file.write_text("")
+    with pytest.raises(InputError, match="the file is empty"):
+        tokens.read_again()
+    assert tokens.accept("Bearer third")
+
+
+def test_pages_of_an_origin():
+    service, _ = guarded()
+
+    async def main(origins: list[str]):
+        app = process.application(service, Tokens(None), origins, None)
+        return (await asked(app, "GET", "/livez", origin="https://a.org"))[1], (
+            await asked(app, "OPTIONS", "/v1/models/x:predict", origin="https://a.org",
+                        access_control_request_method="POST", access_control_request_headers="authorization")
+        )[0]  # fmt: skip
+
+    for origins, allowed in (([], None), (["https://a.org"], "https://a.org"), (["https://b.org"], None), (["*"], "*")):
+        headers, code = asyncio.run(main(origins))
+        assert headers.get("access-control-allow-origin") == allowed
+        assert (code == 200) == (allowed is not None)
