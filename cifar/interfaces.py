@@ -117,6 +117,8 @@ class Dataset:
     val: Split
     test: Split
     class_names: tuple[str, ...]
+    invalid: Mapping[str, int] = field(default_factory=dict)
+    """Numbers of annotations and photos that were skipped or clipped, as they are invalid, by kind."""
 
     @classmethod
     def placeholder(cls, name: str, class_names: Sequence[str], image_shape: Sequence[int]) -> Dataset:
@@ -151,6 +153,7 @@ class Dataset:
             "class_names": list(self.class_names),
             "image_shape": list(self.image_shape),
             "images": {name: len(split) for name, split in splits.items()},
+            **({"invalid": dict(self.invalid)} if self.invalid else {}),
         }
 
     def require_targets(self, *targets: str) -> None:

@@ -36,7 +36,13 @@ LAYER = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
 
 PRIVATE_NAMES = {"cifar/runtime/private_api.py"}
 """The file that reads private names of libraries, with its reasons."""
-HOOKS = {"representative_dataset", "StartDoctypeDeclHandler", "StartElementHandler", "EndElementHandler"}
+HOOKS = {
+    "representative_dataset",
+    "EntityDeclHandler",
+    "SkippedEntityHandler",
+    "StartElementHandler",
+    "EndElementHandler",
+}
 """Attributes by which TensorFlow's converter and Expat take a function."""
 DOCUMENTED = {"_exit", "_get_variable_index"}
 """Names of `os` and of Keras's optimizers that look private, and that their documentation says to use."""

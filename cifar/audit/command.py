@@ -43,7 +43,7 @@ def audit(arguments: argparse.Namespace) -> None:
 
     settings = resolve(composed([*given, f"seed={arguments.seed}"]))
     with invalid_files.collected() as invalid:
-        dataset = load(settings)
+        dataset = load(settings, all_targets=True)
     from cifar.audit import findings, page, report
 
     with _Steps() as steps:

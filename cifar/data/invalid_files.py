@@ -16,7 +16,7 @@ OnInvalid = Annotated[
     Literal["error", "clip", "skip"], BeforeValidator(lambda value: "error" if value == "refuse" else value)
 ]
 """What happens to invalid files and annotations. `clip` moves what exceeds its photo into it; other faults are errors.
-Earlier runs have recorded `refuse` for `error`."""
+`skip` moves it too, and leaves out what has other faults. Earlier runs have recorded `refuse` for `error`."""
 SHOWN = 3
 """Messages that are shown of many."""
 
@@ -41,8 +41,8 @@ class Invalid:
 
     def counts(self) -> dict[str, int]:
         """Number of skipped and of clipped ones of each kind, such as `skipped photos`."""
-        skipped = Counter(f"skipped {kind}s" for kind, _ in self.faults)
-        return dict(skipped + Counter(f"clipped {kind}s" for kind, _ in self.clipped))
+        skipped = Counter(f"skipped {_plural(kind)}" for kind, _ in self.faults)
+        return dict(skipped + Counter(f"clipped {_plural(kind)}" for kind, _ in self.clipped))
 
 
 _current: ContextVar[Invalid | None] = ContextVar("current", default=None)
@@ -101,22 +101,28 @@ def refuse_invalid() -> None:
         invalid.refuse()
 
 
+def counts() -> dict[str, int]:
+    """`Invalid.counts` of what is invalid so far."""
+    invalid = _current.get()
+    return invalid.counts() if invalid else {}
+
+
 def is_auditing() -> bool:
     """True within `collected`: a check of the data should see all of them."""
     invalid = _current.get()
     return invalid is not None and invalid.is_audit
 
 
-def is_clipping() -> bool:
-    """True where what exceeds its photo is moved into it."""
+def clip(kind: str, message: str) -> None:
+    """Count a `kind` of annotation that is moved into its photo; raises `InputError` unless it may be."""
     invalid = _current.get()
-    return invalid is not None and invalid.on_invalid == "clip"
+    if invalid is None or invalid.is_audit or invalid.on_invalid == "error":
+        raise InputError(message)
+    invalid.clipped.append((kind, message))
 
 
-def clipped(kind: str, message: str) -> None:
-    """Count an annotation that has been moved into its photo."""
-    if invalid := _current.get():
-        invalid.clipped.append((kind, message))
+def _plural(kind: str) -> str:
+    return f"{kind}es" if kind == "box" else f"{kind}s"
 
 
 def _listed(messages: Sequence[str]) -> str:

@@ -53,18 +53,21 @@ class Node(ElementTree.Element):
 
 
 def xml_tree(content: bytes) -> Node:
-    """The root element of an XML file; raises nearly anything, also where entities are declared, which could grow."""
+    """The root element of an XML file; raises nearly anything, also where entities are declared, which could grow.
+
+    A document type may be named; what it refers to is not read.
+    """
     parser, builder, nodes = expat.ParserCreate(), ElementTree.TreeBuilder(element_factory=Node), itertools.count(1)
 
     def refuse(*_: Any) -> None:
-        raise ValueError(f"line {parser.CurrentLineNumber}: a document type is declared, which is forbidden")
+        raise ValueError(f"line {parser.CurrentLineNumber}: an entity is declared, which is forbidden")
 
     def start(tag: str, attributes: dict[str, str]) -> None:
         builder.start(tag, attributes).line = parser.CurrentLineNumber
         if next(nodes) > NODES:
             raise ValueError(f"line {parser.CurrentLineNumber}: more than {NODES} elements")
 
-    parser.StartDoctypeDeclHandler = refuse
+    parser.EntityDeclHandler, parser.SkippedEntityHandler = refuse, refuse
     parser.StartElementHandler, parser.EndElementHandler = start, builder.end
     parser.CharacterDataHandler = builder.data
     parser.Parse(content, True)

@@ -181,27 +181,6 @@ def letterbox(
     return np.asarray(photo).reshape(photo.height, photo.width, channels), fitted, position
 
 
-def read_index_mask(path: Source) -> np.ndarray:
-    """Read the gray levels or palette indices of a PNG image: uint8 (height, width).
-
-    Raises `InputError` if the file is no such image.
-    """
-    accepted = "a PNG image of one channel, gray or of a palette, of 8 bits at most"
-    with refusing(path, accepted), path.open("rb") as file, open_image(file, path, ("PNG",), accepted) as image:
-        if image.mode not in ("1", "L", "P"):
-            raise ValueError(f"its mode is {image.mode}")
-        return np.asarray(image).astype(np.uint8)
-
-
-def read_rgb(path: Source) -> np.ndarray:
-    """Read a PNG image as uint8 (height, width, 3); raises `InputError` like `read_index_mask`."""
-    accepted = "a PNG image of 8 bits a channel"
-    with refusing(path, accepted), path.open("rb") as file, open_image(file, path, ("PNG",), accepted) as image:
-        if image.mode.startswith(("I", "F")):
-            raise ValueError(f"its mode is {image.mode}")
-        return np.asarray(image.convert("RGB"))
-
-
 def encode_png(image: np.ndarray, software: str = "") -> bytes:
     """Encode a uint8 image (height, width, 1 or 3) as PNG; `software` becomes its `Software` text."""
     from PIL import Image, PngImagePlugin

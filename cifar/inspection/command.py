@@ -32,7 +32,7 @@ def describe(arguments: argparse.Namespace) -> None:
 
     settings = resolve(composed([*given, f"seed={arguments.seed}"]))
     with invalid_files.collected() as invalid:
-        dataset = load(settings)
+        dataset = load(settings, all_targets=True)
     from cifar import plots
     from cifar.inspection import sheet, summary
 

@@ -39,7 +39,7 @@ def classification(
     loss: Loss = "cross_entropy",
     focal_gamma: NonNegativeFloat = 2.0,
     class_weights: Literal["none", "balanced"] | list[NonNegativeFloat] = "none",
-) -> Task:
+) -> Classification:
     """Softmax over the classes of the data set; categorical cross-entropy, or focal loss with `focal_gamma`.
 
     The loss of an image is multiplied by the weight of its class; the mean is still over the images. `balanced` weights

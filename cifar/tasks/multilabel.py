@@ -33,7 +33,7 @@ def multilabel(
     loss: Loss,
     focal_gamma: NonNegativeFloat,
     threshold: Share,
-) -> Task:
+) -> Multilabel:
     """A sigmoid for each class of the data set; binary cross-entropy, or focal loss with `focal_gamma`.
 
     Data whose images have one `label` each are taken too.

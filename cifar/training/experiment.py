@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +39,15 @@ def check(settings: Settings) -> None:
         raise InputError(f"callbacks.reduce_lr: needs schedule=constant, not schedule={settings.schedule.name}")
 
 
-def load(settings: Settings) -> Dataset:
-    """The data set of the settings; `data` and `seed` alone decide it."""
+def load(settings: Settings, all_targets: bool = False) -> Dataset:
+    """The data set of the settings; `data`, `seed` and `task` alone decide it.
+
+    Masks that the task does not need may be missing unless `all_targets` are asked for.
+    """
     data = settings.data
-    dataset = data.build(seed=settings.split_seed)
+    task = typing.get_type_hints(type(settings.task).builder)["return"]
+    wanted = None if all_targets else getattr(task, "targets", None)
+    dataset = data.build(seed=settings.split_seed, wanted=wanted)
     if data.folds is not None and data.fold is not None:
         dataset = folds.cut(dataset, data.folds, data.fold, settings.split_seed)
     if data.exclude is None:

@@ -169,9 +169,12 @@ def whole_box(box: tuple, shape: tuple[int, int], size: int) -> np.ndarray:
     return np.array(box) * scale + np.tile([(size - round(width * scale)) // 2, (size - round(height * scale)) // 2], 2)
 
 
-def build(name: str, path: Path, *, seed: int = 0, **settings: object) -> Dataset:
-    """The data set `name` at `path`, in images of 16 pixels."""
-    return DATASETS.build({**_stated(name), "path": str(path), "size": 16, "val_fraction": 0.25, **settings}, seed=seed)
+def build(
+    name: str, path: Path, *, seed: int = 0, wanted: tuple[str, ...] | None = None, **settings: object
+) -> Dataset:
+    """The data set `name` at `path`, in images of 16 pixels, with the targets that a task has `wanted`, or all."""
+    stated = {**_stated(name), "path": str(path), "size": 16, "val_fraction": 0.25, **settings}
+    return DATASETS.build(stated, seed=seed, wanted=wanted)
 
 
 @functools.cache

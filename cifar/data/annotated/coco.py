@@ -1,97 +1,48 @@
-"""Photos annotated in COCO's JSON format: boxes, and masks as polygons or run lengths.
-
-Source: Lin et al., "Microsoft COCO: Common Objects in Context", 2014, https://cocodataset.org/#format-data
-"""
+"""Photos annotated in COCO's JSON format: boxes, and masks as polygons or run lengths."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, NonNegativeInt, PositiveInt, Tag, ValidationError
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 from cifar.config.registry import DATASETS
-from cifar.config.schema import Share
-from cifar.data.annotated.base import check_size, checked_box, checked_classes, rarest
-from cifar.data.annotated.rle import polygon_mask, run_lengths, run_mask
+from cifar.config.schema import PositiveInt, Share
+from cifar.data.annotated.base import check_size, checked_box, checked_classes, object_targets, photo_size, rarest
+from cifar.data.annotated.coco_file import Annotation, CocoFile, Id, Runs, read_coco
+from cifar.data.annotated.coco_layout import Part, find_parts
+from cifar.data.annotated.find import Finder
+from cifar.data.annotated.rle import checked_polygons, draw, polygon_lengths, run_lengths
 from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
-from cifar.data.photos import Example, Listing, Options, Reader, checked_file, photo_dataset
-from cifar.files.safe_io import refusing
+from cifar.data.photos import Example, Listing, Options, Reader, photo_dataset
 from cifar.files.tree import TreePath, open_tree
-from cifar.interfaces import VOID, Dataset
+from cifar.interfaces import Dataset
 from cifar.runtime.errors import InputError, did_you_mean
 from cifar.runtime.lazy import np
 
-ACCEPTED = "COCO's JSON: images, categories and annotations"
 
-
-class Entry(BaseModel):
-    """A record of the file; other fields are ignored."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore")
-
-
-class Photo(Entry):
-    id: int
-    file_name: str
-    width: PositiveInt
-    height: PositiveInt
-
-
-class Category(Entry):
-    id: int
-    name: str
-
-
-class Runs(Entry):
-    size: tuple[PositiveInt, PositiveInt]
-    counts: list[NonNegativeInt] | str
-
-
-Segmentation = Annotated[
-    Annotated[list[list[float]], Tag("polygons")] | Annotated[Runs, Tag("runs")],
-    Discriminator(lambda value: "polygons" if isinstance(value, list) else "runs"),
-]
-
-
-class Annotation(Entry):
-    id: int
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    iscrowd: Literal[0, 1] = 0
-    segmentation: Segmentation | None = None
-
-
-class File(Entry):
-    images: Annotated[list[Photo], Field(min_length=1)]
-    categories: list[Category]
-    annotations: list[Annotation]
-
-
-@dataclass(frozen=True)
-class CheckedAnnotation:
-    """A valid annotation: box (left, top, right, bottom), class from 0, and mask."""
+class Object(NamedTuple):
+    """A valid annotation: box (left, top, right, bottom), class from 0, polygons or run lengths if masks are read."""
 
     box: list[float]
     label: int
     crowd: bool
-    area: list[list[float]] | np.ndarray | None
-    """Polygons, or run lengths."""
+    area: Sequence[Sequence[float]] | np.ndarray | None
 
 
 @DATASETS.register
 def coco(
     seed: int,
+    wanted: Collection[str] | None = None,
     *,
     path: str,
-    train: str,
+    annotations: str | None,
+    images: str | None,
+    train: str | None,
     val: str | None,
     test: str | None,
-    annotations: str,
-    images: str,
+    classes: Literal["used", "all"] | list[str] = "all",
+    masks: Literal["task", "found"] = "found",
     size: PositiveInt,
     val_fraction: Share,
     test_fraction: Share = 0.2,
@@ -99,147 +50,148 @@ def coco(
     on_invalid: OnInvalid = "error",
     reader: Reader = 1,
 ) -> Dataset:
-    """Photos of COCO at `path` as (size, size, 3), with boxes, and with masks if there are segmentations.
+    """Photos of COCO at `path` as (size, size, 3), with boxes, and with masks from segmentations.
 
-    `train`, `val` and `test` name splits; a split has the file `annotations` and the folder `images`, with its name in
-    place of `{split}`. If `val` or `test` is None, it is split off the training images. The classes are the categories,
-    sorted by id. Annotations with `iscrowd` are crowds. Pixels with objects of several classes are `VOID` in the mask.
-    Raises `InputError` for invalid or contradictory files. For the other settings and errors see `photo_dataset`.
+    `annotations` and `images` are a file and a folder below `path`, of all photos, or of the split whose name takes the
+    place of `{split}`; `train`, `val` and `test` are these names. What is None is looked for: see `find_parts`. Splits
+    that are missing are cut by the fractions. `classes` are the categories with annotations, all of them, or those
+    of a list, in its order; else they are sorted by id. Annotations with `iscrowd` are crowds. Pixels with objects of
+    several classes are `VOID` in the mask. Masks are read if the task has `wanted` them; with `masks=found`, or without
+    a task, if all annotations have a segmentation. For the other settings and errors see `photo_dataset`.
     """
     with handling_invalid(on_invalid):
         root = open_tree(path)
-        files = {split: _File(root, split, annotations, images) for split in (train, val, test) if split is not None}
-        class_names = files[train].class_names
-        for file in files.values():
-            if file.class_names != class_names:
-                raise InputError(
-                    f"{file.path}: categories differ from those of {files[train].path}; accepted: the same"
-                )
-        annotations_by_photo = {split: file.annotations_by_photo() for split, file in files.items()}
-        has_mask = {
-            item.area is not None
-            for photos in annotations_by_photo.values()
-            for items in photos.values()
-            for item in items
+        needs_masks = None if wanted is None or masks == "found" else "mask" in wanted
+        parts = find_parts(root, annotations, images, {"train": train, "val": val, "test": test})
+        files = {part.file.path: read_coco(part.file, needs_masks is not False) for part in parts.values()}
+        names = _class_names([files[part.file.path] for part in parts.values()], classes)
+        if needs_masks is None:
+            areas = {annotation.area is not None for file in files.values() for annotation in file.annotations}
+            needs_masks = areas == {True}
+        class_names = checked_classes(names, root, needs_masks)
+        examples = {
+            split: _Objects(files[part.file.path], part, names, needs_masks).examples() for split, part in parts.items()
         }
-        masks = True in has_mask
-        if len(has_mask) > 1:
-            raise InputError(f"{root}: some annotations have a segmentation and some have none; accepted: all or none")
-        parts = {split: files[split].examples(annotations_by_photo[split], masks) for split in files}
-        listing = Listing(root.name, root, class_names, parts[train], parts.get(val or ""), parts.get(test or ""))
+        listing = Listing(root.name, root, class_names, **{"train": None, **examples})
         return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit, reader))
 
 
-class _File:
-    """The annotation file of a split."""
+def _class_names(files: Sequence[CocoFile], classes: Literal["used", "all"] | list[str]) -> list[str]:
+    """The names of the categories to read, of one file after the other, each sorted by id; raises `InputError`."""
+    used = {file.categories.get(annotation.category) for file in files for annotation in file.annotations}
+    found: dict[str, None] = {}
+    for file in files:
+        numbers = _numbers(file)
+        found |= dict.fromkeys(sorted(numbers, key=lambda name: (isinstance(numbers[name], str), numbers[name])))
+    if not isinstance(classes, list):
+        return [name for name in found if name in used or classes == "all"]
+    for name in classes:
+        if name not in found:
+            raise InputError(f"data.classes: no category {name!r}; {did_you_mean(name, found)}")
+    return classes
 
-    def __init__(self, root: TreePath, split: str, annotations: str, images: str):
-        self.path = root.member(annotations.replace("{split}", split))
-        self._folder = root.member(images.replace("{split}", split))
-        self._content = _parsed(self.path)
-        self._photos = _by_id(self._content.images, f"{self.path}: image")
-        categories = _by_id(self._content.categories, f"{self.path}: category")
-        ids = sorted(categories)
-        self.class_names = checked_classes([categories[number].name for number in ids], self.path)
-        self._labels = {number: label for label, number in enumerate(ids)}
 
-    def annotations_by_photo(self) -> dict[int, list[CheckedAnnotation]]:
-        """Return the valid annotations by photo id; invalid ones are reported to `invalid_files`."""
-        valid: dict[int, list[CheckedAnnotation]] = {number: [] for number in self._photos}
-        seen: set[int] = set()
-        for annotation in self._content.annotations:
+def _numbers(file: CocoFile) -> dict[str, Id]:
+    """The id of each name; of several, the one with annotations. Raises `InputError` if more than one has some."""
+    used = {annotation.category for annotation in file.annotations}
+    numbers: dict[str, Id] = {}
+    for number, name in file.categories.items():
+        other = numbers.setdefault(name, number)
+        if other != number and {other, number} <= used:
+            raise InputError(f"{file.path}: categories {other} and {number} are both {name!r}; accepted: unique names")
+        if number in used:
+            numbers[name] = number
+    return numbers
+
+
+class _Objects:
+    """The valid annotations of a file, by photo."""
+
+    def __init__(self, file: CocoFile, part: Part, names: Sequence[str], masks: bool):
+        self._file, self._masks = file, masks
+        self._finder = Finder(part.folder)
+        labels = {name: label for label, name in enumerate(names)}
+        self._labels = {number: labels.get(name) for number, name in file.categories.items()}
+        self._classes = len(names)
+
+    def examples(self) -> list[Example]:
+        photos = self._photos()
+        sizes = {number: self._file.photos[number].size or photo_size(file) for number, file in photos.items()}
+        objects: dict[Id, list[Object]] = {number: [] for number in photos}
+        for annotation in self._file.annotations:
             with skipping_invalid("annotation"):
-                item = self._checked(annotation, seen)
-                valid[annotation.image_id].append(item)
-        return valid
+                label = self._label(annotation)
+                if label is not None and annotation.photo in photos:  # else it is not to be read, or invalid itself
+                    found = self._checked(annotation, label, sizes[annotation.photo])
+                    objects[annotation.photo].append(found)
+        self._file.annotations.clear()  # what is kept of them is in `objects`
+        groups = rarest(
+            [np.array([item.label for item in items], np.int64) for items in objects.values()], self._classes
+        )
+        return [
+            Example(
+                photos[number],
+                group,
+                functools.partial(_targets, items, self._masks, sizes[number], photos[number], self._file.path),
+            )
+            for (number, items), group in zip(objects.items(), groups, strict=True)
+        ]
 
-    def examples(self, annotations_by_photo: Mapping[int, list[CheckedAnnotation]], masks: bool) -> list[Example]:
-        classes = [np.array([item.label for item in items], np.int64) for items in annotations_by_photo.values()]
-        groups = rarest(classes, len(self.class_names))
-        found = []
-        for number, group in zip(annotations_by_photo, groups, strict=True):
-            with skipping_invalid():
-                found.append(self._example(self._photos[number], annotations_by_photo[number], group, masks))
+    def _photos(self) -> dict[Id, TreePath]:
+        found = {}
+        for number, photo in self._file.photos.items():
+            with skipping_invalid("photo"):
+                found[number] = self._finder.photo(photo.file_name, f"{self._file.path}: image {number}")
         return found
 
-    def _example(self, photo: Photo, items: Sequence[CheckedAnnotation], group: int, masks: bool) -> Example:
-        where = f"{self.path}: image {photo.id}"
-        with refusing(where, "a file_name within the folder"):
-            file = checked_file(self._folder.member(photo.file_name), where)
-        return Example(file, group, functools.partial(_targets, photo, items, masks, file, where))
-
-    def _checked(self, annotation: Annotation, seen: set[int]) -> CheckedAnnotation:
-        where = f"{self.path}: annotation {annotation.id}"
-        if annotation.id in seen:
-            raise InputError(f"{where}: repeated id; accepted: unique ids")
-        seen.add(annotation.id)
-        if annotation.image_id not in self._photos:
-            raise InputError(f"{where}: no image has the id {annotation.image_id}; accepted: those of images")
-        if annotation.category_id not in self._labels:
+    def _label(self, annotation: Annotation) -> int | None:
+        """The class of an annotation, `None` for a class that is not read."""
+        if annotation.photo not in self._file.photo_ids:
             raise InputError(
-                f"{where}: category_id {annotation.category_id}; {did_you_mean('', map(str, self._labels))}; "
-                f"accepted: one of these"
+                f"{self._file.where(annotation)}: no image has the id {annotation.photo}; accepted: those of images"
             )
-        photo = self._photos[annotation.image_id]
-        size = (photo.height, photo.width)
+        if annotation.category not in self._labels:
+            raise InputError(
+                f"{self._file.where(annotation)}: category_id {annotation.category}; "
+                f"{did_you_mean('', map(str, self._labels))}; accepted: one of these"
+            )
+        return self._labels[annotation.category]
+
+    def _checked(self, annotation: Annotation, label: int, size: tuple[int, int]) -> Object:
+        where = self._file.where(annotation)
         left, top, width, height = annotation.bbox
         box = checked_box((left, top, left + width, top + height), size, where)
-        given = annotation.segmentation or None
-        area = run_lengths(given.counts, given.size, size, where) if isinstance(given, Runs) else given
-        if isinstance(given, list):
-            for polygon in given:
-                _check_polygon(polygon, size, where)
-        return CheckedAnnotation(box, self._labels[annotation.category_id], bool(annotation.iscrowd), area)
-
-
-def _parsed(path: TreePath) -> File:
-    with refusing(path, ACCEPTED):
-        try:
-            return File.model_validate_json(path.read())
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-            problem = f"{place.lstrip('.')}: {first['msg']}" if place else first["msg"]
-            raise InputError(f"{path}: {problem}; accepted: {ACCEPTED}") from None
-
-
-def _by_id(entries: Sequence[Any], where: str) -> dict[int, Any]:
-    by_id = {}
-    for entry in entries:
-        if entry.id in by_id:
-            raise InputError(f"{where} {entry.id}: repeated id; accepted: unique ids")
-        by_id[entry.id] = entry
-    return by_id
-
-
-def _check_polygon(polygon: Sequence[float], size: tuple[int, int], where: str) -> None:
-    if len(polygon) < 6 or len(polygon) % 2:
-        raise InputError(f"{where}: a polygon of {len(polygon)} numbers; accepted: x and y of three corners or more")
-    for limit, coordinates in zip(size[::-1], (polygon[0::2], polygon[1::2]), strict=True):
-        if min(coordinates) < -1 or max(coordinates) > limit + 1:
-            raise InputError(
-                f"{where}: a polygon exceeds the image of {size[1]}×{size[0]} pixels; accepted: by at most one pixel"
-            )
+        area: Sequence[Sequence[float]] | np.ndarray | None = None
+        if self._masks:
+            if annotation.area is None:
+                raise InputError(f"{where}: has no segmentation, which a mask needs; accepted: polygons or run lengths")
+            if isinstance(annotation.area, Runs):
+                area = run_lengths(annotation.area.counts, annotation.area.size, size, where)
+            else:
+                area = checked_polygons(annotation.area, size, where)
+        return Object(box, label, annotation.crowd, area)
 
 
 def _targets(
-    photo: Photo, items: Sequence[CheckedAnnotation], masks: bool, file: TreePath, where: str, size: tuple[int, int]
-) -> dict[str, np.ndarray]:
-    check_size(size, (photo.height, photo.width), file, where)
-    targets = {
-        "boxes": np.array([item.box for item in items], np.float64).reshape(-1, 4),
-        "classes": np.array([item.label for item in items], np.int64),
-        "crowd": np.array([item.crowd for item in items], bool),
-    }
-    return targets | ({"mask": _mask(items, size)} if masks else {})
+    items: Sequence[Object],
+    masks: bool,
+    stated: tuple[int, int],
+    photo: TreePath,
+    where: TreePath,
+    size: tuple[int, int],
+) -> Mapping[str, np.ndarray]:
+    check_size(size, stated, photo, where)
+    targets = object_targets(
+        [item.box for item in items], [item.label for item in items], [item.crowd for item in items]
+    )
+    return {**targets, "mask": _mask(items, size)} if masks else targets
 
 
-def _mask(items: Sequence[CheckedAnnotation], size: tuple[int, int]) -> np.ndarray:
+def _mask(items: Sequence[Object], size: tuple[int, int]) -> np.ndarray:
     """Mask, uint8 of `size`; `VOID` where objects of several classes overlap, like torchvision's reference."""
-    mask = np.zeros(size, np.uint8, order="F")  # the order of run lengths
+    columns = np.zeros(size[0] * size[1], np.uint8)
     for item in items:
         assert item.area is not None
-        inside = run_mask(item.area, size) if isinstance(item.area, np.ndarray) else polygon_mask(item.area, size)
-        value = np.uint8(item.label + 1)
-        np.copyto(mask, np.where((mask == 0) | (mask == value), value, np.uint8(VOID)), where=inside)
-    return mask
+        lengths = item.area if isinstance(item.area, np.ndarray) else polygon_lengths(item.area, size)
+        draw(columns, lengths, item.label + 1)
+    return columns.reshape(size[::-1]).T

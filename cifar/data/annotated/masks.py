@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator
@@ -12,11 +12,12 @@ from pydantic import AfterValidator
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
 from cifar.data.annotated.base import checked_classes, checked_mask, mask_values
+from cifar.data.annotated.find import SPLITS
+from cifar.data.annotated.mask_files import read_color_mask, read_index_mask
 from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
-from cifar.data.photos import Example, Listing, Options, Reader, photo_dataset
+from cifar.data.photos import SUFFIXES, Example, Listing, Options, Reader, photo_dataset
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath, open_tree
-from cifar.images.io import read_index_mask, read_rgb
 from cifar.interfaces import VOID, Dataset
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     """Reads a mask, uint8 (height, width), from a file."""
 
 ACCEPTED = "a folder with images/ and masks/, or with train/ and test/ that contain these"
-SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def _with_background(classes: list[str] | dict[str, str]) -> list[str] | dict[str, str]:
@@ -61,39 +61,50 @@ def masks(
 
     With a list of `classes`, a mask's values are 0 for background, 1 for the first class and so on, and 255 for pixels
     to ignore. With a mapping of classes to colors, masks have these colors; it may contain `void`, and `background`,
-    which is '#000000' by default. Folders `train` and `test` contain `images/` and `masks/` each; without them,
-    `test_fraction` of the images is used for testing, the same for every seed. Raises `InputError` for a photo without
-    a mask or a mask without a photo, a mask of another size, and unknown values or colors. For the other settings and
-    errors see `photo_dataset`.
+    which is '#000000' by default. Folders of splits contain `images/` and `masks/` each, or are in both of these;
+    without them, the fractions cut splits. Invalid are a photo without a mask or a mask without a photo, a mask of
+    another size, unknown values or colors. For the other settings and errors see `photo_dataset`.
     """
     with handling_invalid(on_invalid):
         root = open_tree(path)
         class_names = checked_classes([name for name in classes if name not in ("background", "void")], "data.classes")
-        values, read = mask_values(class_names), read_index_mask
+        read: Read = read_index_mask
         if isinstance(classes, dict):
             order = {"background": 0, "void": VOID} | {name: k for k, name in enumerate(class_names, 1)}
-            read = functools.partial(_read_colors, {int(color[1:], 16): order[name] for name, color in classes.items()})
-        splits: dict[str, list[Example]]
-        if (root / "test").is_dir():
-            splits = {part: _examples(root / part, read, values) for part in ("train", "test")}
-        else:
-            splits = {"train": _examples(root, read, values)}
-        listing = Listing(root.name, root, class_names, **splits)
+            colors = {int(color[1:], 16): order[name] for name, color in classes.items()}
+            read = functools.partial(read_color_mask, colors=colors)
+        values = mask_values(class_names)
+        splits = {split: _examples(photos, masks, read, values) for split, (photos, masks) in _folders(root).items()}
+        listing = Listing(root.name, root, class_names, **{"train": None, **splits})
         return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit, reader))
 
 
-def _examples(folder: TreePath, read: Read, values: Sequence[int]) -> list[Example]:
-    photos, masks = _by_name(folder / "images", SUFFIXES), _by_name(folder / "masks", (".png",))
-    for one, other, what in ((photos, masks, "mask"), (masks, photos, "photo")):
+def _folders(root: TreePath) -> dict[str, tuple[TreePath, TreePath]]:
+    """The folders of photos and masks of each split that there is."""
+    found: dict[str, tuple[TreePath, TreePath]] = {}
+    for split, names in SPLITS.items():
+        for name in names:
+            for pair in (
+                (root / name / "images", root / name / "masks"),
+                (root / "images" / name, root / "masks" / name),
+            ):
+                if pair[0].is_dir():
+                    found.setdefault(split, pair)
+    return found if "train" in found else {"train": (root / "images", root / "masks")}
+
+
+def _examples(images: TreePath, masks: TreePath, read: Read, values: Sequence[int]) -> list[Example]:
+    photos, files = _by_name(images, SUFFIXES), _by_name(masks, (".png",))
+    for one, other, what in ((photos, files, "mask"), (files, photos, "photo")):
         for name in one:
-            with skipping_invalid():
+            with skipping_invalid("photo"):
                 if name not in other:
                     raise InputError(
                         f"{one[name]}: has no {what} of the same name; accepted: images/NAME.jpg or .png with "
                         f"masks/NAME.png"
                     )
-    return [Example(photo, 0, functools.partial(_targets, read, masks[name], values))
-            for name, photo in photos.items() if name in masks]  # fmt: skip
+    return [Example(photo, 0, functools.partial(_targets, read, photo, files[name], values))
+            for name, photo in photos.items() if name in files]  # fmt: skip
 
 
 def _by_name(folder: TreePath, suffixes: Sequence[str]) -> dict[str, TreePath]:
@@ -106,19 +117,7 @@ def _by_name(folder: TreePath, suffixes: Sequence[str]) -> dict[str, TreePath]:
     return files
 
 
-def _targets(read: Read, path: TreePath, values: Sequence[int], size: tuple[int, int]) -> dict[str, np.ndarray]:
-    return {"mask": checked_mask(read(path), size, values, path)}
-
-
-def _read_colors(meanings: Mapping[int, int], path: TreePath) -> np.ndarray:
-    """Read a mask, uint8 (height, width); `meanings` maps colors (24 bits) to values. Raises `InputError`."""
-    red, green, blue = read_rgb(path).astype(np.int64).transpose(2, 0, 1)
-    colors = (red << 16) + (green << 8) + blue
-    known = np.array(sorted(meanings))
-    index = np.searchsorted(known, colors).clip(max=len(known) - 1)
-    wrong = known[index] != colors
-    if wrong.any():
-        y, x = np.argwhere(wrong)[0]
-        names = ", ".join(f"#{color:06x}" for color in meanings)
-        raise InputError(f"{path}: color #{colors[y, x]:06x} at x={x}, y={y}; accepted: {names}")
-    return np.array([meanings[color] for color in sorted(meanings)], np.uint8)[index]
+def _targets(
+    read: Read, photo: TreePath, path: TreePath, values: Sequence[int], size: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    return {"mask": checked_mask(read(path), size, values, photo, path)}

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
-from cifar.data.annotated.base import check_size, checked_classes, checked_mask
-from cifar.data.annotated.voc import XmlAnnotation, object_targets, read_list, read_xml
+from cifar.data.annotated.base import check_size, checked_classes, checked_mask, object_targets, photo_size
+from cifar.data.annotated.mask_files import read_index_mask
+from cifar.data.annotated.voc_file import pixel_box, read_lines, read_xml
 from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
 from cifar.data.photos import Example, Listing, Options, Reader, checked_file, photo_dataset
 from cifar.files.tree import TreePath, open_tree
-from cifar.images.io import read_index_mask
 from cifar.interfaces import VOID, Dataset
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
@@ -43,6 +43,13 @@ class Pet:
         return self.name.rpartition("_")[0]
 
 
+class Head(NamedTuple):
+    """The boxes of heads as targets, and the (height, width) of the photo that their file states."""
+
+    size: tuple[int, int]
+    targets: dict[str, np.ndarray]
+
+
 @DATASETS.register
 def pets(
     seed: int,
@@ -62,16 +69,21 @@ def pets(
     `path` contains `images/` and `annotations/`. The mask is the trimap; its border becomes `VOID`. With `boxes=body`,
     boxes are the bounding boxes of trimaps, and the splits are the published ones. Boxes of heads are published for
     most training photos only: with `boxes=head`, `test_fraction` of the photos with an XML file is used for testing,
-    the same for every seed. Validation images are split off the training images. Raises `InputError` for invalid or
-    contradictory files. For the other settings and errors see `photo_dataset`.
+    the same for every seed. Validation images are split off the training images. Lists may lack breeds. For
+    the other settings and errors see `photo_dataset`.
     """
     with handling_invalid(on_invalid):
         root = open_tree(path)
         lists = [root / "annotations" / f"{part}.txt" for part in ("trainval", "test")]
         train, test = (_read_list(file) for file in lists)
         breeds = _breeds([*train, *test])
-        class_names = checked_classes(SPECIES if classes == "species" else breeds, lists[0])
-        make = functools.partial(_examples, root, classes == "breed", boxes == "head")
+        class_names: tuple[str, ...]
+        if classes == "species":
+            class_names, labels = SPECIES, {number: pet.species - 1 for number, pet in breeds.items()}
+        else:
+            class_names = checked_classes([pet.breed_name for pet in breeds.values()], lists[0])
+            labels = {number: label for label, number in enumerate(breeds)}
+        make = functools.partial(_examples, root, labels, boxes == "head")
         splits = {"train": make(train), "test": make(test)} if boxes == "body" else {"train": make([*train, *test])}
         listing = Listing("pets", root, class_names, **splits)
         return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit, reader))
@@ -79,8 +91,13 @@ def pets(
 
 def _read_list(path: TreePath) -> list[Pet]:
     pets = []
-    for where, name, rest in read_list(path):
+    seen: set[str] = set()
+    for where, stated in read_lines(path):
+        name, *rest = stated.split()
         line = " ".join([name, *rest])
+        if name in seen:
+            raise InputError(f"{where}: {name} is repeated; accepted: each image once")
+        seen.add(name)
         if not LINE.fullmatch(line):
             raise InputError(
                 f"{where}: {line[:80]}; accepted: name (of breed and number, such as Abyssinian_100), "
@@ -90,8 +107,8 @@ def _read_list(path: TreePath) -> list[Pet]:
     return pets
 
 
-def _breeds(pets: Sequence[Pet]) -> list[str]:
-    """Return names of breeds in the order of their numbers; raises `InputError` if lines contradict each other."""
+def _breeds(pets: Sequence[Pet]) -> dict[int, Pet]:
+    """Return the first pet of each breed by its number, sorted; raises `InputError` if lines contradict each other."""
     breeds: dict[int, Pet] = {}
     for pet in pets:
         first = breeds.setdefault(pet.breed, pet)
@@ -100,39 +117,45 @@ def _breeds(pets: Sequence[Pet]) -> list[str]:
                 f"{pet.where}: {pet.name} has breed {pet.breed} and species {pet.species}, and "
                 f"{first.name} {first.breed} and {first.species}; accepted: one number and one species per breed"
             )
-    if sorted(breeds) != list(range(1, len(breeds) + 1)):
-        raise InputError(
-            f"{pets[-1].where}: breeds up to this line are {sorted(breeds)[:40]}; accepted: consecutive numbers from 1"
-        )
-    return [breeds[number].breed_name for number in sorted(breeds)]
+    return dict(sorted(breeds.items()))
 
 
-def _examples(root: TreePath, by_breed: bool, heads: bool, pets: Sequence[Pet]) -> list[Example]:
+def _examples(root: TreePath, labels: Mapping[int, int], heads: bool, pets: Sequence[Pet]) -> list[Example]:
     examples = []
     for pet in pets:
-        with skipping_invalid():
+        with skipping_invalid("photo"):
             photo = checked_file(root.member(f"images/{pet.name}.jpg"), pet.where)
             trimap = checked_file(root.member(f"annotations/trimaps/{pet.name}.png"), pet.where)
             xml = root.member(f"annotations/xmls/{pet.name}.xml")
             if heads and not xml.is_file():
                 continue
-            head = read_xml(xml) if heads else None
-            if head and not head.boxes:
-                raise InputError(f"{xml}: no object; accepted: the box of at least one head")
-            label = pet.breed - 1 if by_breed else pet.species - 1
+            label = labels[pet.breed]
+            head = _head(xml, photo, label) if heads else None
             examples.append(Example(photo, label, functools.partial(_targets, photo, trimap, xml, head, label)))
     return examples
 
 
+def _head(xml: TreePath, photo: TreePath, label: int) -> Head:
+    """The boxes of heads in an XML file, in a photo of the size that it states; raises `InputError`."""
+    content = read_xml(xml)
+    size = content.size or photo_size(photo)
+    boxes, difficult = [], []
+    for item in content.objects:
+        with skipping_invalid("annotation"):
+            boxes.append(pixel_box(item, 1, size))
+            difficult.append(item.difficult)
+    if not boxes:
+        raise InputError(f"{xml}: no object; accepted: the box of at least one head")
+    return Head(size, object_targets(boxes, [label] * len(boxes), difficult))
+
+
 def _targets(
-    photo: TreePath, trimap: TreePath, xml: TreePath, head: XmlAnnotation | None, label: int, size: tuple[int, int]
+    photo: TreePath, trimap: TreePath, xml: TreePath, head: Head | None, label: int, size: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    values = checked_mask(read_index_mask(trimap), size, (INSIDE, OUTSIDE, BORDER), trimap)
     if head is not None:
         check_size(size, head.size, photo, xml)
-        targets = object_targets(head, [label] * len(head.boxes))
-    else:
-        targets = _body(values == INSIDE, label, trimap)
+    values = checked_mask(read_index_mask(trimap), size, (INSIDE, OUTSIDE, BORDER), photo, trimap)
+    targets = _body(values == INSIDE, label, trimap) if head is None else head.targets
     meaning = np.array([0, label + 1, 0, VOID], np.uint8)
     return {**targets, "mask": meaning[values]}
 
@@ -142,5 +165,4 @@ def _body(inside: np.ndarray, label: int, where: TreePath) -> dict[str, np.ndarr
     ys, xs = np.nonzero(inside)
     if not len(ys):
         raise InputError(f"{where}: no pixel of the pet; accepted: at least one of value {INSIDE}")
-    box = np.array([[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]], np.float64)
-    return {"boxes": box, "classes": np.array([label], np.int64), "crowd": np.zeros(1, bool)}
+    return object_targets([(xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)], [label], [False])

@@ -55,8 +55,11 @@ def _counts(split: Split, target: str, classes: int) -> np.ndarray:
 def _values(dataset: Dataset, target: str) -> str:
     if target != "mask":
         return ""
-    found = ", ".join(map(str, np.unique(dataset.train.targets["mask"])))
-    return f"; the masks have the values {found}, of which 0 is background and {VOID} is ignored"
+    found = [*map(int, np.unique(dataset.train.targets["mask"]))]
+    note = f"; the masks have the values {', '.join(map(str, found))}, of which 0 is background and {VOID} is ignored"
+    if VOID in found and len(dataset.class_names) == 1:
+        note += f"; data.classes={{{dataset.class_names[0]}: '#ffffff'}} reads masks of 0 and {VOID}"
+    return note
 
 
 def _listed(names: list[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cifar.data.invalid_files import is_auditing, refuse_invalid
+from cifar.data.invalid_files import counts, is_auditing, refuse_invalid
 from cifar.data.photos.checks import check_classes, check_names
 from cifar.data.photos.decoding import Photos, decode_all
 from cifar.data.photos.listing import Example, Listing, Options
@@ -48,7 +48,7 @@ def photo_dataset(listing: Listing, options: Options) -> Dataset:
     digests = None if options.reader == 1 else photos.digests
     splits = {part: Split(ImageRows(photos.images, found, digests), stacked(targets, found), ids[found])
               for part, found in rows.items()}  # fmt: skip
-    dataset = Dataset(listing.name, **splits, class_names=listing.class_names)
+    dataset = Dataset(listing.name, **splits, class_names=listing.class_names, invalid=counts())
     if listing.train is not None:
         check_classes(dataset, listing.root)
     return dataset

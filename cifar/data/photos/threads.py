@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 
 from cifar.runtime.live import LiveLines
 
@@ -28,7 +29,7 @@ def in_threads(work: Callable[[int], None], count: int, what: str) -> None:
     progress = _Progress(what, count)
     pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
     try:
-        for future in as_completed([pool.submit(chunk, first) for first in range(0, count, CHUNK)]):
+        for future in as_completed([pool.submit(copy_context().run, chunk, first) for first in range(0, count, CHUNK)]):
             progress.add(future.result())
     finally:
         pool.shutdown(cancel_futures=True)

@@ -43,7 +43,7 @@ def detection(
     nms_iou_threshold: UnitInterval,
     max_detections: Annotated[int, Field(ge=1, le=100)],
     score_threshold: Annotated[float, Field(ge=MIN_SCORE, lt=1)],
-) -> Task:
+) -> Detection:
     """A box and a class for each object: any number of them (`head=fcos`), or one in each image (`head=box`).
 
     The heads are `FCOSHead` and `SingleObjectHead`. `levels` are those of the feature pyramid, where level n has stride

@@ -32,7 +32,7 @@ def segmentation(
     loss: Loss,
     focal_gamma: NonNegativeFloat,
     class_weights: Literal["none", "balanced"] | list[NonNegativeFloat],
-) -> Task:
+) -> Segmentation:
     """Softmax over background and classes of the data set at each pixel, by a decoder on the backbone's feature maps.
 
     The weight of a class multiplies the cross-entropy of its pixels, whose mean is still over all pixels, and its Dice
