@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXAMPLES = 25
-MAX_NAMES = 2
-"""Number of classes that the title of an image names."""
+WIDTH = 22
+"""Characters in a line of the title of an image."""
 
 
 def figure(dataset: Dataset) -> Figure:
@@ -28,7 +28,7 @@ def figure(dataset: Dataset) -> Figure:
     for k in shown:
         targets = {target: values[k] for target, values in split.targets.items()}
         images.append(draw_targets(split.images[k], targets, dataset.class_names))
-        titles.append("\n".join([*_label(targets, dataset.class_names), plots.short(split.name(k), 34)]))
+        titles.append("\n".join([*_label(targets, dataset.class_names), plots.short(split.name(k), WIDTH)]))
     title = f"{dataset.name}: {len(shown)} of {len(split):,} {name} images with their targets"
     return plots.image_sheet(np.stack(images), titles, title)
 
@@ -50,5 +50,4 @@ def _label(targets: Mapping[str, np.ndarray], class_names: tuple[str, ...]) -> l
         names = [class_names[k] for k in np.flatnonzero(targets["labels"])]
     else:
         return []
-    more = [f"{len(names) - MAX_NAMES} more"] if len(names) > MAX_NAMES else []
-    return [", ".join([*(plots.short(name, 13) for name in names[:MAX_NAMES]), *more]) or "(no class)"]
+    return [plots.short(", ".join(names), WIDTH) or "(no class)"]

@@ -33,10 +33,10 @@ def _facts(dataset: Dataset, path: str | None) -> Iterable[str]:
     height, width, channels = dataset.image_shape
     images = sum(map(len, splits.values()))
     size = sum(array.nbytes for split in splits.values() for array in (split.images, *split.targets.values()))
-    yield f"{dataset.name}: {images:,} images of {len(dataset.class_names):,} classes"
+    yield f"{dataset.name}: {images:,} images of {_plural(len(dataset.class_names), 'class', 'classes')}"
     if found := photos.description(path, splits.values()):
         yield f"photos: {found}"
-    yield f"size: {width}×{height} pixels, {channels} channel{'s' if channels > 1 else ''}"
+    yield f"size: {width}×{height} pixels, {_plural(channels, 'channel', 'channels')}"
     yield f"targets: {', '.join(dataset.test.targets)}"
     yield f"memory: {size / 1e6:,.1f} MB"
 
@@ -65,6 +65,10 @@ def _invalid(messages: Sequence[str]) -> Iterable[str]:
         yield from (f"  {terminal.printable(message)}" for message in messages[:MAX_MESSAGES])
         if len(messages) > MAX_MESSAGES:
             yield f"  … {len(messages) - MAX_MESSAGES:,} more"
+
+
+def _plural(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _number(value: int) -> str:

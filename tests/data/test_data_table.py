@@ -150,10 +150,11 @@ def test_a_column_of_splits(root):
     ]
 
 
-def test_a_table_for_each_split(root):
-    write(root / "train.csv", ROWS[:18])
-    write(root / "test.csv", ROWS[18:])
-    dataset = made(root)
+@pytest.mark.parametrize(("name", "table"), [("{}.csv", None), ("lists/{}_labels.csv", "lists")])
+def test_a_table_for_each_split(root, name, table):
+    write(root / name.format("train"), ROWS[:18])
+    write(root / name.format("test"), ROWS[18:])
+    dataset = made(root, table=table)
     assert sorted(dataset.test.ids) == [row["file"] for row in ROWS[18:]] and len(dataset.val) in (4, 5, 6)
 
 

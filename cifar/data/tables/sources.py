@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import takewhile
@@ -33,11 +34,13 @@ def split_of(name: str) -> str | None:
 def tables_of(root: TreePath, name: str | None) -> Sequence[tuple[TreePath, str | None]]:
     """Return the tables of `root`, each with the split of its rows, None if their cells or files say it.
 
-    It is the file `name`; else `metadata.*` in the folders of splits or in `root`; else a table for each split, such as
-    `train.csv`; else the only one. Raises `InputError`.
+    It is the file `name`, or those of the folder `name`; else `metadata.*` in the folders of splits or in `root`; else
+    a table for each split, such as `train.csv` or `train_labels.csv`; else the only one. Raises `InputError`.
     """
     if name is not None:
         table = root.member(name)
+        if table.is_dir():
+            return tables_of(table, None)
         if not table.is_file():
             nearest = closest(name, _names(_tables(root)))
             raise InputError(f"data.table={name}: no such file in {root}; {nearest}accepted: a file below data.path")
@@ -50,7 +53,7 @@ def tables_of(root: TreePath, name: str | None) -> Sequence[tuple[TreePath, str 
         return of_splits
     found = _tables(root)
     named = [table for table in found if table.stem == METADATA] or found
-    by_split = [(table, split) for table in named if (split := split_of(table.stem))]
+    by_split = [(table, split) for table in named if (split := split_of(re.split("[-_. ]", table.stem)[0]))]
     if any(split == "train" for _, split in by_split):
         return by_split
     if len(named) != 1:
