@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from types import SimpleNamespace
 
@@ -102,9 +103,10 @@ def run(store):
     return SimpleNamespace(id=recorded.id, run=recorded, uri=settings.tracking.uri, experiment=experiment, model=model)
 
 
-def table(run) -> list[list[str]]:
+def table(run) -> list[dict[str, str]]:
+    """The rows of `predictions.csv`."""
     address = mlflow.MlflowClient(run.uri).get_run(run.id).info.artifact_uri
-    return [line.split(",") for line in mlflow.artifacts.load_text(f"{address}/tables/predictions.csv").splitlines()]
+    return list(csv.DictReader(mlflow.artifacts.load_text(f"{address}/tables/predictions.csv").splitlines()))
 
 
 @pytest.fixture
@@ -126,7 +128,7 @@ class TestRun:
             likelihood = metric.negative_log_likelihood(probabilities, labels)
             assert metrics[f"test/nll{end}"] == pytest.approx(likelihood, rel=1e-5)
         assert metrics["test/accuracy"] == pytest.approx(right.mean())
-        confidence = [float(row[4]) for row in table(run)[1:]]
+        confidence = [float(row["confidence"]) for row in table(run)]
         np.testing.assert_allclose(confidence, expected.max(axis=1), atol=1e-5)
 
     def test_keeps_the_weights_of_the_training(self, run):
