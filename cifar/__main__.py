@@ -127,6 +127,10 @@ def argument_parser() -> argparse.ArgumentParser:
     records.add_note_arguments(command)
     command.set_defaults(run=records.note)
 
+    command = add("register", "make a run a version of a model in MLflow's registry, for `serve models:/NAME@ALIAS`")
+    records.add_register_arguments(command)
+    command.set_defaults(run=records.register)
+
     command = add("delete", "delete runs; they can be restored until `gc` deletes their files")
     records.add_delete_arguments(command)
     command.set_defaults(run=records.delete)

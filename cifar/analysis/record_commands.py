@@ -1,4 +1,4 @@
-"""The commands on single runs: `show`, `tag`, `note` and `delete`."""
+"""The commands on single runs: `show`, `tag`, `note`, `register` and `delete`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ def add_note_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of `note`."""
     command.add_argument("run_id", metavar="RUN")
     command.add_argument("text", metavar="TEXT", help="Markdown; it takes the place of an earlier description")
+
+
+def add_register_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of `register`."""
+    command.add_argument("run_id", metavar="RUN", help="a finished run")
+    command.add_argument("name", metavar="NAME", help="the model of which the run becomes the next version")
+    command.add_argument("--alias", metavar="ALIAS", help="a name for this version, such as champion; it may have been "
+                         "that of another version before")  # fmt: skip
 
 
 def add_delete_arguments(command: argparse.ArgumentParser) -> None:
@@ -70,6 +78,15 @@ def note(arguments: argparse.Namespace) -> None:
     tracking.connect_existing(arguments.tracking_uri)
     (run,) = queries.find_runs([arguments.run_id])
     edits.set_note(run, arguments.text)
+
+
+def register(arguments: argparse.Namespace) -> None:
+    """Register a run as a version of a model, and print the version's address."""
+    from cifar import tracking
+
+    run, address = tracking.register(arguments.tracking_uri, arguments.run_id, arguments.name, arguments.alias)
+    current = f"models:/{arguments.name}@{arguments.alias}" if arguments.alias else address
+    print(f"run {run.id} is {address}; `{COMMAND} serve {current}` serves it")
 
 
 def delete(arguments: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from cifar import tracking
 from cifar.analysis import listing
 from cifar.runtime.errors import InputError
+from cifar.tracking import registry
 from cifar.tracking.queries import StoredRun, find_runs
 
 NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -24,10 +25,12 @@ class Source:
 
 
 def named(given: str) -> Source:
-    """Parse `RUN` or `NAME=RUN`; raises `InputError`."""
+    """Parse `RUN` or `NAME=RUN`; a registered model has its own name by default. Raises `InputError`."""
     name, separator, run_id = given.rpartition("=")
     if separator and not NAME.fullmatch(name):
         raise InputError(f"{given}: a model's name should consist of letters, digits, '.', '_' and '-'")
+    if not name and registry.is_address(run_id):
+        name = _name(registry.model_name(run_id))
     return Source(name or None, lambda: find_runs([run_id])[0])
 
 

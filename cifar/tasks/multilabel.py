@@ -93,6 +93,10 @@ class Multilabel(Task):
     def predictions(self, outputs):
         return {"probabilities": outputs}
 
+    def described_outputs(self):
+        return {"probabilities": {"axes": ["image", "class"], "class": list(self.class_names),
+                                  "unit": "probability of each class"}}  # fmt: skip
+
     def decode(self, predictions):
         return [self._answer(row) for row in predictions["probabilities"]]
 

@@ -28,7 +28,7 @@ from cifar.files.safe_io import read_file, refusing
 from cifar.runtime import processes
 from cifar.runtime.errors import InputError, did_you_mean
 from cifar.runtime.paths import COMMAND
-from cifar.tracking import store
+from cifar.tracking import registry, store
 from cifar.tracking.names import CONFIG, EVALUATED, PROCESS, SWEEP, TEST_FINGERPRINT, looks_at
 from cifar.tracking.store import RESUMED
 
@@ -196,7 +196,12 @@ def looks(fingerprint: str) -> Looks:
 
 
 def find(run_id: str) -> Run:
-    """The run of this id, or the only one whose id begins so; raises `InputError` for one that is deleted in MLflow."""
+    """The run of this id, the only one whose id begins so, or the one behind `models:/NAME@ALIAS`.
+
+    Raises `InputError`, also for one that is deleted in MLflow.
+    """
+    if registry.is_address(run_id):
+        run_id = registry.run_id(run_id)
     if len(run_id) < SHORTEST:
         raise InputError(f"run {run_id}: should be at least the first {SHORTEST} characters of a run's id")
     found = []

@@ -20,7 +20,7 @@ from cifar.interfaces import Dataset
 from cifar.runtime import processes
 from cifar.runtime.errors import InputError
 from cifar.runtime.paths import WEIGHTS
-from cifar.tracking import addresses, queries, store
+from cifar.tracking import addresses, queries, registry, store
 from cifar.tracking.names import (
     CONFIG,
     DATASET,
@@ -54,6 +54,15 @@ def finished_run(uri: str | None, run_id: str) -> tuple[queries.StoredRun, Setti
         raise InputError(f"run {run_id}: the run is {run.status}, not finished")
     _, config = stored(run.id, CONFIG)
     return run, read(config.read_text()), weights_of(run.id)
+
+
+def register(uri: str | None, run_id: str, name: str, alias: str | None = None) -> tuple[queries.StoredRun, str]:
+    """Register a finished run in MLflow's model registry; return it and its address, `models:/NAME/VERSION`.
+
+    Raises `InputError`.
+    """
+    run, _, _ = finished_run(uri, run_id)
+    return run, registry.add_version(name, run.id, alias)
 
 
 def starts_of(run: queries.StoredRun) -> list[Start]:
