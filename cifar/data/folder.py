@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
 from cifar.data.invalid_files import OnInvalid, handling_invalid
-from cifar.data.photos import Example, Listing, Options, Reader, is_image, photo_dataset
+from cifar.data.photos import SPLITS, Example, Listing, Options, Reader, is_image, photo_dataset
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath, open_tree
 from cifar.interfaces import Dataset
@@ -17,8 +17,6 @@ from cifar.runtime.lazy import np
 from cifar.runtime.terminal import unescaped
 
 ACCEPTED = "folders CLASS/ of images, or train/CLASS/, and if they exist val/CLASS/ and test/CLASS/"
-SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-"""The names of the folders of splits."""
 EARLIER_SUFFIXES = (".png", ".jpg", ".jpeg")
 SHOWN = 5
 """Files that are named of those that are passed over."""

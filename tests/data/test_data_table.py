@@ -142,7 +142,7 @@ def test_several_labels(root, form):
 
 
 def test_a_column_of_splits(root):
-    write(root / "labels.csv", [{**row, "split": ("train", "Validation", "test", "training")[k // 6]}
+    write(root / "labels.csv", [{**row, "split": ("train", "Validation", "test", "train")[k // 6]}
                                 for k, row in enumerate(ROWS)])  # fmt: skip
     dataset = made(root)
     assert [sorted(split.ids) for split in (dataset.train, dataset.val, dataset.test)] == [
@@ -216,9 +216,9 @@ LINE = "labels.csv: line 3"
 @pytest.mark.parametrize(
     ("changes", "settings", "expected"),
     [
-        ({"file": "nosuch.png"}, {}, f"{LINE}: no file nosuch.png in "),
+        ({"file": "nosuch.png"}, {}, "nosuch.png: no such file, referenced in "),
         ({"file": ""}, {}, f"{LINE}: file is empty; accepted: the name of a file"),
-        ({"file": "../../etc/passwd"}, {}, f"{LINE}: no file ../../etc/passwd in "),
+        ({"file": "../../etc/passwd"}, {}, "passwd: no such file, referenced in "),
         ({"label": " "}, {}, f"{LINE}: label is empty; accepted: a class"),
         ({"file": "00.png"}, {}, f"{LINE}: 00.png again, as in "),
         ({"split": "tset"}, {}, f"{LINE}: split=tset: no split; did you mean 'test'? accepted: train, val, test"),
@@ -269,7 +269,7 @@ def test_all_invalid_rows_are_named_or_skipped_and_images_without_a_row_are_coun
         rows[k]["label"] = ""
     write(root / "labels.csv", rows)
     text = message(root)
-    assert "line 3: no file nosuch.png" in text and "line 5: label is empty" in text and text.endswith("and 1 more")
+    assert "nosuch.png: no such file" in text and "line 5: label is empty" in text and text.endswith("and 1 more")
     capsys.readouterr()
     dataset = made(root, on_invalid="skip")
     assert len(all_labels(dataset)) == 20

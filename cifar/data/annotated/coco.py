@@ -11,10 +11,9 @@ from cifar.config.schema import PositiveInt, Share
 from cifar.data.annotated.base import check_size, checked_box, checked_classes, object_targets, photo_size, rarest
 from cifar.data.annotated.coco_file import Annotation, CocoFile, Id, Runs, read_coco
 from cifar.data.annotated.coco_layout import Part, find_parts
-from cifar.data.annotated.find import Finder
 from cifar.data.annotated.rle import checked_polygons, draw, polygon_lengths, run_lengths
 from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
-from cifar.data.photos import Example, Listing, Options, Reader, photo_dataset
+from cifar.data.photos import Example, Finder, Listing, Options, Reader, photo_dataset
 from cifar.files.tree import TreePath, open_tree
 from cifar.interfaces import Dataset
 from cifar.runtime.errors import InputError, did_you_mean

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from cifar.data.annotated.find import SPLITS, Finder
 from cifar.data.annotated.voc_file import read_names
 from cifar.data.invalid_files import skipping_invalid
+from cifar.data.photos import SPLITS, Finder
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath
 from cifar.runtime.errors import InputError

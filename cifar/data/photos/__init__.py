@@ -1,6 +1,18 @@
 """Data sets of photos: a loader lists examples of a `TreePath`, and `photo_dataset` splits, decodes and checks them."""
 
 from cifar.data.photos.dataset import photo_dataset
-from cifar.data.photos.listing import SUFFIXES, Example, Listing, Options, Reader, checked_file, is_image
+from cifar.data.photos.find import Finder
+from cifar.data.photos.listing import SPLITS, SUFFIXES, Example, Listing, Options, Reader, checked_file, is_image
 
-__all__ = ["SUFFIXES", "Example", "Listing", "Options", "Reader", "checked_file", "is_image", "photo_dataset"]
+__all__ = [
+    "SPLITS",
+    "SUFFIXES",
+    "Example",
+    "Finder",
+    "Listing",
+    "Options",
+    "Reader",
+    "checked_file",
+    "is_image",
+    "photo_dataset",
+]

@@ -12,6 +12,8 @@ from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+"""The names of splits as those of folders, files and cells of tables."""
 Reader = Literal[1, 2]
 """Version of how photos are listed, split and decoded. Runs are evaluated with the version that they have recorded.
 

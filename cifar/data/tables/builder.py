@@ -12,10 +12,10 @@ from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
 from cifar.data.annotated.base import checked_box, rarest
 from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
-from cifar.data.photos import Example, Listing, Options, Reader, is_image, photo_dataset
+from cifar.data.photos import SPLITS, Example, Finder, Listing, Options, Reader, photo_dataset
 from cifar.data.tables.columns import SEPARATORS, Columns, box_of, file_of, labels_of
 from cifar.data.tables.reading import SUFFIXES, Row, read_table
-from cifar.data.tables.sources import SPLITS, Photos, split_of, tables_of
+from cifar.data.tables.sources import split_of, tables_of
 from cifar.files.tree import TreePath, open_tree
 from cifar.interfaces import Dataset
 from cifar.runtime.errors import InputError, closest, warn
@@ -69,31 +69,32 @@ def table(
     with handling_invalid(on_invalid):
         root = open_tree(location)
         entries: list[Entry] = []
+        finder = Finder(root)
         for source, split in tables_of(root, table):
             read = read_table(source)
             columns = Columns.of(read, file_column, label_column, separator and SEPARATORS[separator], split_column)
-            photos = Photos(root, source.parent)
             for row in read.rows:
                 with skipping_invalid("row"):
-                    entries.append(_entry(row, columns, photos, split))
+                    entries.append(_entry(row, columns, finder, source.parent.path, split))
         if not entries:
             raise InputError(f"{root}: no row of its tables is valid; accepted: at least one in each split")
-        _warn_of_others(root, entries)
+        _warn_of_others(root, finder, entries)
         options = Options(seed, size, _resize(entries), val_fraction, test_fraction, limit, reader)
         return _dataset(root, entries, options)
 
 
-def _warn_of_others(root: TreePath, entries: Sequence[Entry]) -> None:
+def _warn_of_others(root: TreePath, finder: Finder, entries: Sequence[Entry]) -> None:
     """Warn of images below `root` that no row has."""
     known = {entry.photo for entry in entries}
-    others = [file.path for file in root.walk() if is_image(file) and file not in known]
+    others = [photo.path for photo in finder.photos if photo not in known]
     if others:
         shown = ", ".join(map(unescaped, others[:SHOWN])) + (" …" if others[SHOWN:] else "")
         warn(f"{root}: {len(others)} images are passed over, as no row has them: {shown}")
 
 
-def _entry(row: Row, columns: Columns, photos: Photos, split: str | None) -> Entry:
-    photo = photos.find(file_of(row, columns), row.where)
+def _entry(row: Row, columns: Columns, finder: Finder, folder: str, split: str | None) -> Entry:
+    """The entry of a row, the file of which is named from the `folder` of its table."""
+    photo = finder.photo(f"{folder}/{file_of(row, columns)}", row.where)
     if columns.split is not None:
         stated = str(row.cells.get(columns.split))
         split = split_of(stated)

@@ -7,13 +7,10 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 
-from cifar.data.photos import SUFFIXES
+from cifar.data.photos.listing import SUFFIXES
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath
 from cifar.runtime.errors import InputError
-
-SPLITS = {"train": ("train",), "val": ("valid", "val", "validation"), "test": ("test",)}
-"""Names that folders of splits have."""
 
 
 class Finder:
@@ -43,8 +40,8 @@ class Finder:
     def photo(self, name: str, where: str) -> TreePath:
         """Return the photo that `name` means: a path below the folder, or the file with the most last parts alike.
 
-        Upper and lower case are alike; so are the suffixes of photos where nothing else fits. Raises `InputError` about
-        `where`.
+        Upper and lower case are alike; so are the suffixes of photos, and none, where nothing else fits. Raises
+        `InputError` about `where`.
         """
         path = PurePosixPath(re.sub(r"^[A-Za-z]:", "", name.replace("\\", "/")).lstrip("/"))
         if not path.name or "\0" in name:
@@ -68,7 +65,7 @@ class Finder:
         """The files that have the most last parts in common with `path`, the name at least."""
         found = self._by_stem.get(path.stem.lower(), [])
         same = [file for file in found if file.name.lower() == path.name.lower()]
-        found = same or (found if path.suffix.lower() in SUFFIXES else [])
+        found = same or (found if path.suffix.lower() in (*SUFFIXES, "") else [])
         common = [_common(path.parent.parts, file.parent.path.split("/")) for file in found]
         return [file for file, count in zip(found, common, strict=True) if count == max(common)]
 
