@@ -50,12 +50,12 @@ def quoted(text: str) -> str:
 
 
 def parts(override: str) -> tuple[str, str]:
-    """Key and value of an override that Hydra reads; the value of a text without its quotes."""
+    """Key and value of an override that Hydra reads; the value of a text without its quotes and escapes."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     key, _, value = override.partition("=")
-    is_quoted = value[:1] in ("'", '"')
-    return key, str(OverridesParser.create().parse_override(override).value()) if is_quoted else value
+    found = value if PLAIN.fullmatch(value) else OverridesParser.create().parse_override(override).value()
+    return key, found if isinstance(found, str) else value
 
 
 def _readable(argument: str) -> str:

@@ -101,6 +101,13 @@ def test_mistakes_on_the_command_line(mistake, tmp_path):
     assert line == "model.filters=0: should be greater than 0"
 
 
+@pytest.mark.parametrize("written", ['extensions="{}/own parts"', "++extensions={}/own\\ parts"])
+def test_jobs_of_a_sweep_name_the_folder_as_hydra_writes_it(written, tmp_path):
+    folder = write(tmp_path / "own parts")
+    extensions.load_command([written.format(tmp_path)])
+    assert extensions.named().folder == folder
+
+
 def test_a_process_has_one_state_of_a_folder(tmp_path):
     folder = write(tmp_path / "own")
     extensions.load(folder)
