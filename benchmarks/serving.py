@@ -3,9 +3,9 @@
     python benchmarks/serving.py RUN [--tracking-uri URI] [--requests 10000] [--seconds 60] [--only ours …]
 
 The load generator is a separate process: 1, 8 and 64 clients, each with one persistent connection, send the next
-request when the previous one is answered. All send the same JSON: one image as nested lists. A measurement covers
-`--requests` requests, or those answered within `--seconds`. CPU is the user and system time of the server's processes
-per request, which does not depend on other load on the machine.
+request when the previous one is answered. All send JSON: one image as nested lists, or with `--png` as a PNG file in
+base64. A measurement covers `--requests` requests, or those answered within `--seconds`. CPU is the user and system
+time of the server's processes per request, which does not depend on other load on the machine.
 """
 
 from __future__ import annotations
@@ -110,6 +110,8 @@ def main() -> None:
     parser.add_argument("--tracking-uri", default=f"sqlite:///{ROOT / 'mlflow.db'}")
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
+    parser.add_argument("--png", action="store_true")
     parser.add_argument("--only", nargs="+", default=[], help="contenders whose names begin so")
     arguments = parser.parse_args()
     with socket.socket() as free:
@@ -122,8 +124,9 @@ def main() -> None:
         if arguments.only and not name.startswith(tuple(arguments.only)):
             continue
         with started(command, f"http://127.0.0.1:{port}{ready}", arguments.tracking_uri) as group:
-            for clients in CLIENTS:
-                given = {"port": port, "path": path, "shape": shape, "clients": clients, "seconds": arguments.seconds}
+            for clients in arguments.clients:
+                given = {"port": port, "path": path, "shape": shape, "clients": clients, "seconds": arguments.seconds,
+                         "png": arguments.png}  # fmt: skip
                 got = measure(group, given, arguments.requests)
                 figures = (got["rate"], got["p50"], got["p90"], got["p99"], got["p99"] / got["p50"], got["cpu"])
                 print(f"{name:24}{clients:10}{got['requests']:10}{got['errors']:10}",

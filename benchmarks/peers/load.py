@@ -9,6 +9,8 @@ Bare protocols on uvloop and answers that are searched, not parsed: it must not 
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import json
 import re
 import sys
@@ -16,6 +18,7 @@ import time
 
 import numpy as np
 import uvloop
+from PIL import Image
 
 DIFFERENT = 64
 LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
@@ -24,11 +27,12 @@ LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 class Load:
     """State shared by all clients."""
 
-    def __init__(self, shape: list[int], path: str, requests: int):
+    def __init__(self, shape: list[int], path: str, requests: int, is_png: bool):
         images = np.random.default_rng(0).integers(0, 256, (DIFFERENT, 1, *shape))
         # `mlflow models serve` calls `inputs` what TensorFlow Serving calls `instances` where it is in rows.
         field = "inputs" if path == "/invocations" else "instances"
-        bodies = [json.dumps({field: image.tolist()}).encode() for image in images]
+        values = [encoded(image[0]) if is_png else image[0].tolist() for image in images.astype(np.uint8)]
+        bodies = [json.dumps({field: [value]}).encode() for value in values]
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
         self._contents = [f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies]
         self._left = requests
@@ -47,6 +51,13 @@ class Load:
     def stop(self) -> None:
         self._left = 0
         self.done.set()
+
+
+def encoded(image: np.ndarray) -> dict[str, str]:
+    """A PNG file in base64."""
+    file = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "PNG")
+    return {"b64": base64.b64encode(file.getvalue()).decode()}
 
 
 class Client(asyncio.Protocol):
@@ -92,7 +103,10 @@ class Client(asyncio.Protocol):
 
 
 async def main(given: dict) -> None:
-    load, loop = Load(given["shape"], given["path"], given["requests"]), asyncio.get_running_loop()
+    load, loop = (
+        Load(given["shape"], given["path"], given["requests"], given.get("png", False)),
+        asyncio.get_running_loop(),
+    )
     began = time.perf_counter()
     loop.call_later(given["seconds"], load.stop)
     for _ in range(given["clients"]):
