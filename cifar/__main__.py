@@ -135,6 +135,10 @@ def argument_parser() -> argparse.ArgumentParser:
     records.add_delete_arguments(command)
     command.set_defaults(run=records.delete)
 
+    command = add("gc", "delete the files of deleted runs, and other files that nothing needs")
+    records.add_gc_arguments(command)
+    command.set_defaults(run=records.gc)
+
     command = add("sync", "send the runs that were recorded here while their server was away")
     command.set_defaults(run=sync)
 

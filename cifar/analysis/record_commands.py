@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """The commands on single runs: `show`, `tag`, `note`, `register` and `delete`."""
+=======
+"""The commands on single runs, `show`, `tag`, `note` and `delete`, and `gc`, which deletes files of deleted ones."""
+>>>>>>> f62948f (gc deletes the files of deleted runs, and on request checkpoints of finished and of unknown runs)
 
 from __future__ import annotations
 
@@ -38,6 +42,16 @@ def add_register_arguments(command: argparse.ArgumentParser) -> None:
 def add_delete_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of `delete`."""
     command.add_argument("run_ids", metavar="RUN", nargs="+", help="a run, or a sweep with all of its jobs")
+
+
+def add_gc_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of `gc`."""
+    add = command.add_argument
+    add("--dry-run", action="store_true", help="say what would be deleted, and delete nothing")
+    add("--states", action="store_true",
+        help="also the last checkpoints of finished runs, which can no longer be extended then")  # fmt: skip
+    add("--orphans", action="store_true",
+        help="also checkpoints of runs that this store does not have, unless a tracking server has them")  # fmt: skip
 
 
 def show(arguments: argparse.Namespace) -> None:
@@ -99,3 +113,33 @@ def delete(arguments: argparse.Namespace) -> None:
         for deleted in edits.delete(run):
             print(f"deleted run {deleted.id}: {deleted.name}")
     print(f"`{COMMAND} ui` restores deleted runs, `{COMMAND} gc` deletes their files")
+
+
+def gc(arguments: argparse.Namespace) -> None:
+    """Delete files that nothing needs, with a line for each run and the bytes in all; raises `InputError`."""
+    from cifar import tracking
+    from cifar.runtime.terminal import size
+    from cifar.tracking import garbage
+
+    garbage.check(arguments.tracking_uri)
+    tracking.connect_existing(arguments.tracking_uri)
+    finished, unknown = garbage.checkpoints()
+    chosen: list[tuple[str, garbage.Waste]] = []
+    for found in garbage.deleted_runs():
+        if isinstance(found, str):
+            print(f"kept: {found}")
+        else:
+            chosen.append(("deleted run", found))
+    chosen += [("checkpoints of finished run", one) for one in finished if arguments.states]
+    chosen += [("checkpoints of unknown run", one) for one in unknown if arguments.orphans]
+    total = 0
+    for label, one in chosen:
+        total += one.size
+        print(f"{label} {one.run_id}{f' ({one.name})' if one.name else ''}: {size(one.size)}", flush=True)
+        if not arguments.dry_run:
+            one.delete()
+    print(f"{'would free' if arguments.dry_run else 'freed'} {size(total)}")
+    for option, kept, label in (("states", finished, "finished runs"), ("orphans", unknown, "unknown runs")):
+        if kept and not getattr(arguments, option):
+            amount = size(sum(one.size for one in kept))
+            print(f"kept: {amount} of checkpoints of {label} ({len(kept)}); --{option} deletes them")

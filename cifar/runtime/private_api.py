@@ -1,10 +1,12 @@
 """What is changed in libraries or read of them by private names, since they offer no public way; each with its reason.
 
-Checked with omegaconf 2.3.1. Nothing else in the package reads a private name of a library or replaces a part of one.
+Checked with omegaconf 2.3.1 and mlflow 3.17.2. Nothing else in the package reads a private name of a library or
+replaces a part of one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -40,3 +42,14 @@ def let_containers_replace_each_other() -> None:
 
     replacing_update.replaces_containers = True
     BaseContainer._map_merge, OmegaConf.update = staticmethod(replacing_merge), staticmethod(replacing_update)
+
+
+def hard_delete(store: Any, run_id: str, model_ids: Iterable[str]) -> None:
+    """Remove the rows of a run that is deleted in MLflow, and of its models, from `store`, a `SqlAlchemyStore`.
+
+    MLflow 3.17 has no public way but `mlflow gc`, which also removes every deleted experiment of the store, and reads
+    artifact locations as they were recorded, before a store was moved or copied.
+    """
+    for model_id in model_ids:
+        store._hard_delete_logged_model(model_id)
+    store._hard_delete_run(run_id)

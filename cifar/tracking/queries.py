@@ -119,6 +119,12 @@ def search_runs(experiment: str | None = None, filter_string: str = "") -> list[
     return found
 
 
+def search_deleted() -> list[StoredRun]:
+    """The runs that are deleted in MLflow, and can still be restored."""
+    names = _experiments()
+    return [_stored(run, names) for run in _search("", view=ViewType.DELETED_ONLY)]
+
+
 def children(run: StoredRun) -> list[StoredRun]:
     """The runs of a sweep, the first one first."""
     return search_runs(filter_string=f"tags.{PARENT} = '{run.id}'")[::-1]
