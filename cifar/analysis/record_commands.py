@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""The commands on single runs: `show`, `tag`, `note`, `register` and `delete`."""
-=======
-"""The commands on single runs, `show`, `tag`, `note` and `delete`, and `gc`, which deletes files of deleted ones."""
->>>>>>> f62948f (gc deletes the files of deleted runs, and on request checkpoints of finished and of unknown runs)
+"""The commands on single runs, `show`, `tag`, `note`, `register`, `delete`, and `gc`, which deletes files."""
 
 from __future__ import annotations
 
