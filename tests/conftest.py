@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import signal
 import sys
@@ -45,6 +46,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         order = {ROOT / "tests" / name: number for number, name in enumerate(LONG)}
         items.sort(key=lambda item: order.get(item.path, len(LONG)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_downloads_and_photos(tmp_path_factory) -> None:
+    """Keep the decoded photos of tests out of the user's cache."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeV
 
 from pydantic import AfterValidator, Field, PrivateAttr, create_model, model_serializer
 
-from cifar.config.schema import NonNegativeInt, PositiveFloat, PositiveInt, Rate, Strict, validate
+from cifar.config.schema import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Rate, Strict, validate
 
 Record = TypeVar("Record", bound="BuilderSettings")
 
@@ -23,6 +23,8 @@ class BuilderSettings(Strict):
 
     builder: ClassVar[Callable[..., Any]]
     group: ClassVar[str]
+    unrecorded: ClassVar[tuple[str, ...]] = ()
+    """Settings that belong to the machine: `model_dump()` has them not."""
     _name: str = PrivateAttr()
     _given: dict[str, Any] = PrivateAttr()
 
@@ -59,7 +61,7 @@ class BuilderSettings(Strict):
 
     @model_serializer
     def _as_given(self) -> dict[str, Any]:
-        return copy.deepcopy(self._given)
+        return copy.deepcopy({name: value for name, value in self._given.items() if name not in self.unrecorded})
 
 
 def _split_seed(value: Any) -> int | str | None:
@@ -75,10 +77,13 @@ class DataSettings(BuilderSettings):
     See `cifar.training.experiment.load`.
     """
 
+    unrecorded: ClassVar[tuple[str, ...]] = ("cache_gb",)
+
     exclude: Annotated[str, Field(min_length=1)] | None = None
     val_seed: Annotated[Any, AfterValidator(_split_seed)] = None
     folds: Annotated[int, Field(ge=2)] | None = None
     fold: NonNegativeInt | None = None
+    cache_gb: NonNegativeFloat = 20.0
 
 
 class OptimizerSettings(BuilderSettings):

@@ -14,6 +14,7 @@ from cifar.config import objective
 from cifar.config.renamed import unknown_metric
 from cifar.config.settings import Settings
 from cifar.data import exclusion, folds
+from cifar.data.photos import cache
 from cifar.distributed import devices
 from cifar.distributed.shard import Shard
 from cifar.interfaces import Dataset, Task
@@ -47,7 +48,8 @@ def load(settings: Settings, all_targets: bool = False) -> Dataset:
     data = settings.data
     task = typing.get_type_hints(type(settings.task).builder)["return"]
     wanted = None if all_targets else getattr(task, "targets", None)
-    dataset = data.build(seed=settings.split_seed, wanted=wanted)
+    with cache.limited_to(data.cache_gb):
+        dataset = data.build(seed=settings.split_seed, wanted=wanted)
     if data.folds is not None and data.fold is not None:
         dataset = folds.cut(dataset, data.folds, data.fold, settings.split_seed)
     if data.exclude is None:

@@ -25,6 +25,7 @@ PREDICTED = "`IMAGE.predicted.png`, `IMAGE.predicted.json`"
 ANSWERS = "`--csv FILE`, `--embeddings FILE`"
 EXPORT = "`DIR/N/`"
 CACHE = "`~/.cache/cifar/`, or `$XDG_CACHE_HOME/cifar/`"
+PHOTOS = "`~/.cache/cifar/photos/`, or `$XDG_CACHE_HOME/cifar/photos/`"
 PARTIAL = "`.cifar-partial,…` in the same folder as any of these"
 SYSTEM = "temporary folders of the system"
 LIBRARIES = {OPTUNA}
@@ -50,6 +51,17 @@ WRITES = {
         "atomic.replacing": CACHE,  # only where no file was there
         "io.FileIO": PARTIAL,
     },
+    "cifar/data/photos/cache.py": {
+        "folder.mkdir": PHOTOS,
+        "(folder / '.lock').open('ab')": PHOTOS,
+        "atomic.temporary_path": PARTIAL,
+        "temporary.mkdir": PARTIAL,
+        "(temporary / IMAGES).open('wb')": PARTIAL,
+        "np.savez": PARTIAL,
+        "atomic.replace": PHOTOS,
+        "shutil.rmtree": PHOTOS,
+    },
+    "cifar/files/tree/archives.py": {"tempfile.TemporaryFile": SYSTEM},  # it has no name
     "cifar/tracking/environment.py": {"tempfile.TemporaryDirectory": SYSTEM, "shutil.copyfile": SYSTEM},
     "cifar/export/metadata.py": {"(folder / CARD).write_text": PARTIAL},
     "cifar/export/keras_file.py": {"model.save": PARTIAL},

@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from cifar.data.invalid_files import skipping_invalid
+from cifar.data.photos.cache import NotCached, cached
 from cifar.data.photos.listing import Options
 from cifar.data.photos.threads import in_threads
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath
 from cifar.images.io import Letterbox, check_depth, crop, decode, letterbox, open_image, placed
 from cifar.interfaces import aligned_empty
-from cifar.runtime.errors import InputError
+from cifar.runtime.errors import InputError, warn
 from cifar.runtime.lazy import np
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from cifar.data.photos.cache import Store
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 ACCEPTED = "a PNG, JPEG, WebP, BMP, TIFF or GIF image of 8 bits a channel"
@@ -47,22 +50,43 @@ class Photos:
 
 
 def decode_all(photos: Sequence[TreePath], options: Options) -> Photos:
-    """Decode `photos` with all cores; those that cannot be read are reported to `invalid_files`."""
-    count = len(photos)
-    images = aligned_empty(count * math.prod(options.shape)).reshape(count, *options.shape)
-    sizes, digests = np.zeros((count, 2), np.int32), np.zeros((count, 32), np.uint8)
+    """Decode `photos` with all cores, or map what was decoded before.
+
+    Those that cannot be read are reported to `invalid_files`.
+    """
     errors: dict[int, str] = {}
+    empty = Photos(np.empty((0, *options.shape), np.uint8), np.empty((0, 2), np.int32), np.empty((0, 32), np.uint8), {})
+    if not photos:
+        return empty
 
-    def decode_one(row: int) -> None:
-        try:
-            images[row], position = decoded(photos[row], options)
-        except InputError as error:
-            images[row], errors[row] = 0, str(error)
-        else:
+    def decode_rows(rows: Sequence[int], store: Store, sizes: np.ndarray, digests: np.ndarray) -> None:
+        def decode_one(number: int) -> None:
+            row = rows[number]
+            try:
+                image, position = decoded(photos[row], options)
+            except InputError as error:
+                errors[row] = str(error)
+                return
+            store(row, image)
             sizes[row] = position.size
-            digests[row] = np.frombuffer(hashlib.sha256(images[row]).digest(), np.uint8)
+            digests[row] = np.frombuffer(hashlib.sha256(image).digest(), np.uint8)
 
-    in_threads(decode_one, count, "decoding photos")
+        in_threads(decode_one, len(rows), "decoding photos")
+
+    try:
+        found = cached(photos, options, decode_rows)
+        if failed := [row for row in np.flatnonzero(~found.sizes.any(axis=1)).tolist() if row not in errors]:
+            decode_rows(failed, lambda row, image: None, found.sizes.copy(), found.digests.copy())
+            if len(errors) < len(failed):  # the disk or the network had failed
+                found.remove()
+                found = cached(photos, options, decode_rows)
+        images, sizes, digests = found.images, found.sizes, found.digests
+    except NotCached as reason:
+        warn(f"decoded photos are not kept: {reason}")
+        shape = (len(photos), *options.shape)
+        images = aligned_empty(math.prod(shape)).reshape(shape)
+        sizes, digests = np.zeros((len(photos), 2), np.int32), np.zeros((len(photos), 32), np.uint8)
+        decode_rows(range(len(photos)), images.__setitem__, sizes, digests)
     for row in sorted(errors):
         with skipping_invalid():
             raise InputError(errors[row])

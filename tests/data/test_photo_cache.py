@@ -1,0 +1,133 @@
+"""Decoded photos are kept: for later runs, for several processes at once, and for sets larger than memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cifar.data.photos import cache, decoding
+from cifar.images.io import read_image
+from cifar.training import pipeline
+from helpers.data_files import build, refused, write_folder
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return write_folder(tmp_path)
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[str]:
+    """The names of the photos that were decoded, in a list that the test may clear."""
+    found: list[str] = []
+    original = decoding.decoded
+
+    def decode(photo, options):
+        found.append(photo.path)
+        return original(photo, options)
+
+    monkeypatch.setattr(decoding, "decoded", decode)
+    return found
+
+
+def test_photos_are_decoded_once(root, decoded):
+    first = build("folder", root, size=16)
+    assert len(decoded) == 24 and not first.train.images.base.flags.owndata
+    decoded.clear()
+    again = build("folder", root, size=16)
+    assert again.fingerprint == first.fingerprint and not decoded
+    assert build("folder", root, size=16, val_fraction=0.4, seed=1, limit=9).test_fingerprint and not decoded
+    build("folder", root, size=8)
+    assert len(decoded) == 24
+
+
+def test_only_what_has_changed_is_decoded_again(root, decoded):
+    build("folder", root, size=16)
+    decoded.clear()
+    Image.new("RGB", (20, 30), (9, 8, 7)).save(root / "test" / "bee" / "0.png")
+    (root / "train" / "cow" / "1.jpg").unlink()
+    found = build("folder", root, size=16)
+    assert decoded == ["test/bee/0.png"] and found.test.images[4, 0, 0].tolist() == [9, 8, 7]
+    with cache.limited_to(0):
+        assert build("folder", root, size=16).fingerprint == found.fingerprint
+
+
+def test_invalid_photos_are_named_again(root, decoded):
+    (root / "test" / "bee" / "0.png").write_bytes(b"no image")
+    for _ in range(2):
+        assert "test/bee/0.png: cannot be read" in refused("folder", root, size=16)
+    assert len(decoded) == 25
+
+
+def test_a_damaged_entry_is_made_again(root):
+    first = build("folder", root, size=16)
+    for path in (root.parent / "cache").rglob("*.np?"):
+        path.write_bytes(path.read_bytes()[:90])
+    assert build("folder", root, size=16).fingerprint == first.fingerprint
+
+
+def test_the_least_recently_used_goes(root, capsys):
+    folder = root.parent / "cache" / "cifar" / "photos"
+    with cache.limited_to(24 * 16 * 16 * 3 * 2.5 / 1e9):
+        for size in (16, 15, 14):
+            build("folder", root, size=size)
+            for number, entry in enumerate(sorted(folder.glob("*/[!.]*"), key=lambda entry: entry.stat().st_mtime)):
+                os.utime(entry, (number, number))
+            if size == 15:
+                build("folder", root, size=16)
+        assert [np.load(path, mmap_mode="r").shape[1] for path in folder.glob("*/*/images.npy")] != [15]
+        sizes = {np.load(path, mmap_mode="r").shape[1] for path in folder.glob("*/*/images.npy")}
+        assert sizes == {16, 14}
+        assert "not kept" not in capsys.readouterr().err
+        build("folder", root, size=64)
+        assert "decoded photos are not kept: 0.0 GB of decoded photos; data.cache_gb=" in capsys.readouterr().err
+
+
+def test_a_cache_that_cannot_be_written(root, capsys):
+    first = build("folder", root, size=16)
+    (root.parent / "cache" / "cifar" / "photos").rename(root.parent / "kept")
+    (root.parent / "cache" / "cifar" / "photos").write_bytes(b"a file")
+    assert build("folder", root, size=16).fingerprint == first.fingerprint
+    assert "decoded photos are not kept" in capsys.readouterr().err
+
+
+def test_two_that_begin_at_once_decode_once(root, decoded):
+    both = [threading.Thread(target=build, args=("folder", root), kwargs={"size": 16}) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert len(decoded) == 24
+
+
+def test_the_pipeline_reads_the_mapped_file(root):
+    found = build("folder", root, size=16)
+    tensor, rows = pipeline._shared(found.train.images)
+    with cache.limited_to(0):
+        held = build("folder", root, size=16)
+    assert np.array_equal(np.asarray(tensor)[rows.numpy()], held.train.images)
+    assert np.asarray(tensor).ctypes.data == found.train.images.base.ctypes.data
+
+
+def test_large_jpegs_are_decoded_at_a_reduced_size(root):
+    """The pixels differ from those of the photo that is decoded as a whole by at most 1 of 255 in the mean."""
+    random = np.random.default_rng(0)
+    low = Image.fromarray(random.integers(0, 256, (30, 40, 3), np.uint8)).resize((1600, 1200), Image.Resampling.BICUBIC)
+    noise = random.normal(0, 12, (1200, 1600, 3))
+    pixels = (np.asarray(low) + noise).clip(0, 255).astype(np.uint8)
+    for number, orientation in enumerate((1, 6)):
+        exif = Image.Exif()
+        exif[decoding.ORIENTATION] = orientation
+        Image.fromarray(pixels).save(root / "test" / "ant" / f"-{number}.jpg", quality=92, exif=exif)
+    for size in (32, 128):
+        found = build("folder", root, size=size).test
+        for number in range(2):
+            assert found.ids[number] == f"test/ant/-{number}.jpg"
+            whole = read_image(root / "test" / "ant" / f"-{number}.jpg", (size, size, 3))
+            difference = np.abs(found.images[number].astype(int) - whole)
+            assert difference.mean() <= 1 and np.percentile(difference, 99) <= 3
