@@ -61,7 +61,6 @@ WRITES = {
         "atomic.replace": PHOTOS,
         "shutil.rmtree": PHOTOS,
     },
-    "cifar/files/tree/archives.py": {"tempfile.TemporaryFile": SYSTEM},  # it has no name
     "cifar/tracking/environment.py": {"tempfile.TemporaryDirectory": SYSTEM, "shutil.copyfile": SYSTEM},
     "cifar/export/metadata.py": {"(folder / CARD).write_text": PARTIAL},
     "cifar/export/keras_file.py": {"model.save": PARTIAL},
