@@ -83,7 +83,7 @@ def _validation(rows: np.ndarray, group: np.ndarray, photos: Photos, options: Op
         rest, cut = np.sort([*rest, *cut[copied]]), cut[~copied]
         if not len(cut):
             raise InputError(
-                f"data.val_fraction={options.val_fraction}: all {copied.sum()} validation images are copies of training "
+                f"data.val_fraction={options.val_fraction}: all {copied.sum()} images are copies of training "
                 f"images; accepted: at least one that is none"
             )
     return {"train": rows[rest], "val": rows[cut]}
