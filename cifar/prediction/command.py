@@ -55,7 +55,6 @@ def predict(arguments: argparse.Namespace) -> None:
         reports = _reports(arguments, recorded.experiment.task, readable)
         progress = Progress(len(readable))
         for answered in recorded.answers(readable, refused.append):
-            progress.clear()
             for report in reports:
                 report.add(answered)
             progress.advance()

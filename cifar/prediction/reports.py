@@ -14,7 +14,7 @@ from cifar.images.io import encode_png
 from cifar.interfaces import Task
 from cifar.prediction.files import PICTURE, RECORD
 from cifar.prediction.recorded import Answered
-from cifar.runtime import terminal
+from cifar.runtime import live, terminal
 from cifar.runtime.lazy import np
 
 SHOWN = 3
@@ -34,6 +34,7 @@ class JsonLines:
     """A line of JSON for each image on standard output, at once."""
 
     def add(self, answered: Answered) -> None:
+        live.clear()
         print(json.dumps(as_json(answered)), flush=True)
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -42,13 +43,13 @@ class Model:
         self.class_names = self.task.class_names
         self.task_name = settings.task.name
         self.examples = tracking.examples(self.run)
-        self._output_names = list(network.output) if isinstance(network.output, dict) else network.output_names
-        self.outputs = {name: (output.dtype, output.shape) for name, output in self.named(network.output).items()}
+        exported = keras.Model(network.input, self.task.exported(network))
+        self.outputs = {name: (output.dtype, output.shape) for name, output in exported.output.items()}
         """The data type and the shape (None, …) of each output, by name."""
         self.numbers = sum(math.prod(shape[1:]) for _, shape in self.outputs.values())
         """Numbers in the outputs of an image."""
         self._function = tf.function(
-            lambda images: network(images, training=False),
+            lambda images: exported(images, training=False),
             input_signature=[tf.TensorSpec((None, *self.image_shape), tf.uint8)],
             autograph=False,
         ).get_concrete_function()
@@ -60,11 +61,6 @@ class Model:
         self.batcher = Batcher(self._compute, **bounds)
         if self.task.explains_classes:
             self.explainer = Batcher(explaining.explainer(network), **bounds)
-
-    def named(self, outputs: Any) -> dict[str, Any]:
-        """Return the outputs of images by name, as the exported files do."""
-        tensors = outputs.values() if isinstance(outputs, dict) else tf.nest.flatten(outputs)
-        return dict(zip(self._output_names, tensors, strict=True))
 
     def _compute(self, requests: list[np.ndarray]) -> list[Any]:
         """Compute the outputs for the images of each request in one batch."""

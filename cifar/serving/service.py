@@ -84,7 +84,7 @@ class Service:
         numbers = len(images) * model.numbers
         if len(images) > 1 and numbers > MAX_NUMBERS:
             raise HTTPException(413, f"the answer would have {numbers} numbers; accepted: {MAX_NUMBERS}, or one image")
-        return found, model.named(await self.outputs(model.batcher, images, request))
+        return found, await self.outputs(model.batcher, images, request)
 
     async def encoded(self, encode: Callable[..., str], outputs: Mapping[str, np.ndarray]) -> str:
         """Encode outputs as JSON, in a thread if there are many."""
@@ -102,7 +102,7 @@ class Service:
         """
         photo = await self.decoded(decoding.photo, model, content, max_side)
         outputs = await self.outputs(model.batcher, photo.image[None], request)
-        predictions = model.task.predictions(outputs)
+        predictions = model.task.of_exported(outputs)
         if photo.position:
             predictions = await self.threaded(photo.located, predictions)
         return photo.pixels, predictions

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from cifar.images.photos import Photo
+from cifar.prediction.command import Progress
 from cifar.prediction.recorded import Answered
 from cifar.prediction.reports import Csv, summary
+from helpers.terminals import Terminal
 
 CAR = {"class": "car", "score": 0.91, "box": [1.0, 2.0, 30.0, 40.0]}
 MASK = {"size": [2, 2], "counts": "04"}
@@ -50,3 +52,13 @@ def test_csv_of_regions_has_no_masks(tmp_path):
 )
 def test_first_entries_in_a_line(answer, line):
     assert summary(answer) == line
+
+
+def test_bar_on_a_terminal_is_erased_at_the_end(monkeypatch):
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    progress = Progress(1000)
+    progress.advance()
+    assert screen.rows()[0].startswith("[------------------------] 1/1,000 images  ")
+    progress.clear()
+    assert screen.rows() == [""]

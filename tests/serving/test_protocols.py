@@ -33,8 +33,8 @@ class Means:
 
     is_dense, main_metric = False, "accuracy"
 
-    def predictions(self, outputs):
-        return {"probabilities": outputs}
+    def of_exported(self, outputs):
+        return {"probabilities": next(iter(outputs.values()))}
 
     def decode(self, predictions):
         return predictions["probabilities"].tolist()
@@ -49,14 +49,16 @@ def answers(*requests: tuple[Any, ...], names: tuple[str, ...] = ("probabilities
     """(code, headers, content) for each request: method, path, body, headers."""
     service, app = guarded(**options)
 
+    def named(requests):
+        return [dict.fromkeys(names, outputs) for outputs in compute(requests)]
+
     async def main():
         run = SimpleNamespace(id="0" * 32, name="a run", experiment="digits", tags={},
                               metrics={"test/accuracy": 0.5, "val/loss": float("nan")})  # fmt: skip
         service.models = {"means": SimpleNamespace(
             name="means", run=run, task=Means(), task_name="classification", image_shape=SHAPE, class_names=("a", "b"),
-            batcher=Batcher(compute, max_size=8, max_wait=0, max_queue=64), numbers=2,
+            batcher=Batcher(named, max_size=8, max_wait=0, max_queue=64), numbers=2,
             outputs=dict.fromkeys(names, ("float32", (None, 2))),
-            named=lambda outputs: dict.fromkeys(names, outputs),
         )}  # fmt: skip
         found = []
         for method, path, content, headers in requests:

@@ -153,7 +153,7 @@ class TestRun:
 
     def test_service_answers_calibrated(self, run, expected):
         model = Model("digits", run.run, run.uri, Limits(), lambda *_: None)
-        outputs = model._compute([run.experiment.dataset.test.images[:4]])[0]
+        outputs = model._compute([run.experiment.dataset.test.images[:4]])[0]["probabilities"]
         np.testing.assert_allclose(outputs, expected[:4], atol=1e-5)
 
     def test_every_export_is_calibrated(self, run, command, expected, tmp_path):
