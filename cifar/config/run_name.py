@@ -8,7 +8,7 @@ from cifar.config.command_line import parts
 from cifar.config.settings import Settings
 from cifar.runtime.paths import CONF
 
-UNNAMED = ("model", "task", "data", "data.path", "resume", "dry_run", "objective", "state.minutes")
+UNNAMED = ("model", "task", "data", "data.path", "extensions", "resume", "dry_run", "objective", "state.minutes")
 """Settings that a name leaves out: they are in the label of the model, in that of the experiment, or decide nothing."""
 UNNAMED_GROUPS = ("tracking", "evaluate", "hydra")
 LONGEST = 80
@@ -18,7 +18,7 @@ LONGEST = 80
 def with_name(settings: Settings, given: Sequence[str]) -> Settings:
     """`settings` of a single run with a name that says what the overrides `given` change, unless they name the run."""
     is_named = settings.tracking.parent or any(override.startswith("tracking.name=") for override in given)
-    changes = [] if is_named else list(_changes(given))
+    changes = [] if is_named else _changes(given)
     if not changes:
         return settings
     name = " ".join([settings.tracking.name, *changes])
@@ -26,11 +26,13 @@ def with_name(settings: Settings, given: Sequence[str]) -> Settings:
     return settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"name": name})})
 
 
-def _changes(given: Iterable[str]) -> Iterable[str]:
-    """The overrides with the last part of their keys: `lr=0.1`, `sgd`, `augmentation=[flip]`."""
+def _changes(given: Iterable[str]) -> list[str]:
+    """The overrides with the last part of their keys, of equal keys the last: `lr=0.1`, `sgd`, `depth=44`."""
+    shown = {}
     for override in given:
         key, value = parts(override.lstrip("+"))
         if key in UNNAMED or key.replace("/", ".").partition(".")[0] in UNNAMED_GROUPS:
             continue
         is_choice = value.replace("_", "").isalnum() and (CONF / key).is_dir()
-        yield value if is_choice else f"{key.rpartition('.')[2]}={value}" if value else key
+        shown[key] = value if is_choice else f"{key.rpartition('.')[2]}={value}" if value else key
+    return list(shown.values())

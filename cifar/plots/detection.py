@@ -64,7 +64,7 @@ def found_and_true(rows: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, str
     columns = max(map(len, rows.values()))
     first = next(pair[0] for pairs in rows.values() for pair in pairs)
     cell = WIDTH / columns * first.shape[0] / first.shape[1]
-    figure, axes = new_figure(title, 0.6 + 2 * len(rows) * (cell + GAP), 2 * len(rows), columns)
+    figure, axes = new_figure(title, 0.4 + 2 * len(rows) * (cell + GAP), 2 * len(rows), columns)
     for ax in axes.flat:
         ax.axis("off")
     for number, (name, pairs) in enumerate(rows.items()):
@@ -73,6 +73,6 @@ def found_and_true(rows: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, str
             for ax, image in ((above, true), (below, predicted)):
                 draw_image(ax, image)
             above.set_title(f"{name}: objects" if column == 0 else "objects", fontsize=SMALL, color=GRAY, loc="left")
-            lines = [short(line, 34) for line in f"detections, {caption}".splitlines()]
+            lines = [short(line, 26) for line in f"detections, {caption}".splitlines()]
             below.set_title("\n".join(lines), fontsize=SMALL, loc="left")
     return figure

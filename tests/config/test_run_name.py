@@ -17,6 +17,7 @@ from cifar.config.run_name import LONGEST, with_name
         ),
         (("optimizer=sgd", "optimizer.lr=0.1", "seed=3"), "cnn3 sgd lr=0.1 seed=3"),
         (("experiment=quickstart",), "cnn3 quickstart"),
+        (("epochs=1", "epochs=2"), "cnn3 epochs=2"),
         (("augmentation=[shift]", "deterministic=false"), "cnn3 augmentation=[shift] deterministic=false"),
         (("tracking.name='my run'", "seed=3"), "my run"),
         (("tracking.parent=abc", "seed=3"), "cnn3"),
