@@ -13,17 +13,24 @@ NOTE = "mlflow.note.content"
 SCORES = ("test/", "best/")
 """How the metrics begin that a description has."""
 MOST_ROWS = 30
+ADDED = ("tracking.name=", "tracking.parent=", "resume=", "hydra.mode=")
+"""How the settings begin that a sweep adds to those of a job."""
 
 
 def shown(command: Sequence[str]) -> str:
-    """A command line as one types it: `command` are Python's own arguments, the program first."""
+    """A command line as one types it: `command` are Python's own arguments, the program first.
+
+    That of a sweep's job lacks what the sweep has added, so that it trains the same alone.
+    """
     _, *arguments = command
+    if any(argument.startswith("tracking.parent=") for argument in arguments):
+        arguments = [argument for argument in arguments if not argument.startswith(ADDED)]
     return shlex.join(["python", *(redact(argument).removeprefix(f"{ROOT}/") for argument in arguments)])
 
 
 def of_run(note: str, command: str, metrics: Mapping[str, float]) -> str:
     """The description of a single run; of the `metrics`, those of the test images and of the best epoch are shown."""
-    rows = [[name, number(metrics[name])] for start in SCORES for name in metrics if name.startswith(start)]
+    rows = [[name, _value(name, metrics[name])] for start in SCORES for name in metrics if name.startswith(start)]
     return _joined(note, f"```\n{command}\n```", markdown([["metric", "value"], *rows]) if rows else "")
 
 
@@ -54,6 +61,10 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     """A table; its first row is the header."""
     lines = [" | ".join(cell.replace("|", r"\|") for cell in row) for row in rows]
     return "\n".join(f"| {line} |" for line in [lines[0], " | ".join("---" for _ in rows[0]), *lines[1:]])
+
+
+def _value(name: str, value: float) -> str:
+    return f"{value:.0f}" if name.endswith("/epoch") else number(value)
 
 
 def _joined(*parts: str) -> str:

@@ -29,7 +29,7 @@ class TestRun:
         assert command.startswith("```\npython ")
         rows = dict(line.strip("| ").split(" | ") for line in table.splitlines())
         assert float(rows["test/accuracy"]) == pytest.approx(run.data.metrics["test/accuracy"], abs=1e-4)
-        assert list(rows)[2:4] == ["test/accuracy", "test/loss"] and "best/epoch" in rows
+        assert list(rows)[2:4] == ["test/accuracy", "test/loss"] and rows["best/epoch"] == "3"
 
     def test_has_its_tags(self, run):
         assert run.data.tags["paper"] == "figure 2"
@@ -49,6 +49,11 @@ class TestRun:
 def test_command_as_typed_without_passwords(monkeypatch):
     typed = ["/usr/bin/python3", "run.py", "model.filters=[8, 16]", "tracking.uri=http://me:secret@host"]
     assert notes.shown(typed) == "python run.py 'model.filters=[8, 16]' 'tracking.uri=http://me:***@host'"
+
+
+def test_command_of_a_job_is_that_of_a_single_run():
+    job = ["python", "run.py", "seed=1", "tracking.name=x", "tracking.parent=abc", "resume=auto", "hydra.mode=RUN"]
+    assert notes.shown(job) == "python run.py seed=1"
 
 
 def test_description_of_a_sweep_is_a_table():
