@@ -44,14 +44,14 @@ class Recorder:
 
     @property
     def store(self) -> str:
-        """Where the run is recorded, for the end of a line; empty for the default store."""
+        """The address at which the run is recorded; empty for the default store."""
         shown = addresses.shown(self._uri)
-        return "" if shown == addresses.LOCAL else f"; recorded in {shown}"
+        return "" if shown == addresses.LOCAL else shown
 
     @property
     def commands(self) -> str:
         """How a command line on the runs of this store begins."""
-        return COMMAND if not self.store else f"{COMMAND} --tracking-uri {shlex.quote(addresses.shown(self._uri))}"
+        return f"{COMMAND} --tracking-uri {shlex.quote(self.store)}" if self.store else COMMAND
 
     def log_tags(self, tags: Mapping[str, Any]) -> None:
         rows = [RunTag(name, unescaped(str(value))) for name, value in tags.items()]

@@ -45,7 +45,7 @@ def show_costs(experiment: Experiment, model: keras.Model) -> None:
     The steps that are measured are the real ones on the real batches; the model is of no use afterwards.
     """
     rows = flops.costs(trainer.on_one_device(experiment, model))
-    print(f"{trainer.summary(experiment, model)}\n\n{flops.table(rows, terminal.width())}\n", flush=True)
+    print(*trainer.summary(experiment, model), f"\n{flops.table(rows, terminal.width())}\n", sep="\n", flush=True)
     batch = experiment.settings.batch_size
     activations = batch * flops.sums(rows)["model/activation_bytes"]
     validation = experiment.validation_batches()

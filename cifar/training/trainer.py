@@ -28,6 +28,7 @@ from cifar.training.experiment import EVALUATION_BATCH, Experiment
 from cifar.training.loop import Loop
 
 PREVIEW_IMAGES, PREVIEW_VERSIONS = 8, 9
+INDENT = "\n    "
 TEST = "test: "
 Change = Callable[[np.ndarray, int], np.ndarray]
 """Changes a batch of images, the first of which has this number in its split."""
@@ -36,7 +37,8 @@ Change = Callable[[np.ndarray, int], np.ndarray]
 def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
     """Show and record what is about to run: settings, data, model, and a sheet of augmented images."""
     data = experiment.dataset
-    print(f"run {run.id}: {summary(experiment, model)}{run.store}")
+    lines = [*summary(experiment, model), *([f"recorded in {run.store}"] if run.store else [])]
+    print(f"run {run.id}: {INDENT.join(lines)}")
     if run.is_described:
         return
     run.log_settings(experiment.settings)
@@ -63,14 +65,14 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
     run.log_described()
 
 
-def summary(experiment: Experiment, model: keras.Model) -> str:
-    """Model and data in a line."""
+def summary(experiment: Experiment, model: keras.Model) -> list[str]:
+    """Model and data, in a line each."""
     data = experiment.dataset
-    return (
-        f"{experiment.settings.model.name} with {model.count_params():,} parameters on {data.name}, "
-        f"{len(data.train):,} images for training, {len(data.val):,} for validation, {len(data.test):,} for the "
-        "test"
-    )
+    return [
+        f"{experiment.settings.model.name} with {model.count_params():,} parameters",
+        f"{data.name}: {len(data.train):,} images for training, {len(data.val):,} for validation, "
+        f"{len(data.test):,} for the test",
+    ]
 
 
 def fit(experiment: Experiment, model: keras.Model, run: Run, resumed: bool = False) -> keras.Model:

@@ -87,7 +87,8 @@ def test_ctrl_c_within_an_epoch_and_resume(tmp_path, undisturbed):
     resumed = run(tmp_path, f"resume={run_id}")
     assert resumed.code == 0
     assert re.match(
-        r"run .*\nresumed (in epoch \d+ of \d+, after step \d+ of \d+|at epoch \d+ of \d+)\nepoch ", resumed.stdout
+        r"run .*\n(    .*\n)+resumed (in epoch \d+ of \d+, after step \d+ of \d+|at epoch \d+ of \d+)\nepoch ",
+        resumed.stdout,
     )
     assert_same(tmp_path, undisturbed)
     finished = run(tmp_path, f"resume={run_id}")

@@ -375,8 +375,8 @@ class TestDryRun:
         done = in_process(*TINY, "dry_run=true", "finetune.epochs=2", f"tracking.uri={sqlite(tmp_path)}")
         assert (done.code, done.stderr) == (0, "")
         assert not list(tmp_path.iterdir())
-        first, _, *table = done.stdout.splitlines()
-        assert first.startswith("cnn3 with 666 parameters on digits")
+        first, second, _, *table = done.stdout.splitlines()
+        assert first == "cnn3 with 666 parameters" and second.startswith("digits: ")
         in_all = next(line for line in table if line.startswith("in all"))
         assert in_all.split()[2] == "666"
         assert [line.split()[0] for line in table if line.endswith((":00", ":01"))] == ["training", "from"]
