@@ -42,11 +42,18 @@ class Console:
         """Show what the jobs that run have reported, at most twice a second."""
         if not self._lines.is_due:
             return
+        if not running:
+            self._lines.show([self._summary(0)])
+            return
         names = setting_columns([process.job.name for process in running])
         rows = [[*names[0], "epoch", f"best {self._objective}", "time", "left"]]
         rows += [[*name, *self._row(process)] for name, process in zip(names[1:], running, strict=True)]
         columns = shutil.get_terminal_size().columns
         self._lines.show([*table(rows, columns - 1).splitlines(), self._summary(len(running))])
+
+    def close(self) -> None:
+        """Erase the jobs that run, so that the results begin on a line of their own."""
+        self._lines.clear()
 
     def _row(self, process: Process) -> tuple[str, ...]:
         values = [metrics[self._objective] for metrics in process.epochs if self._objective in metrics]

@@ -139,6 +139,8 @@ class Sweep:
         except Interrupted as error:
             self._end_jobs(error.signum)
             raise
+        finally:
+            self._console.close()
 
     def _start_jobs(self) -> None:
         while self._free and not self._stopped and (taken := self._source.take()):

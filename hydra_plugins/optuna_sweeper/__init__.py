@@ -29,8 +29,9 @@ class OptunaSweeper(Sweeper):
         self._options = options
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from cifar.config import schema
-        from cifar.sweep import search
+        with status("loading Optuna"):
+            from cifar.config import schema
+            from cifar.sweep import search
 
         options: Any = OmegaConf.to_container(OmegaConf.create(self._options), resolve=True)
         self._search = schema.validate(search.Options, options, "hydra.sweeper")

@@ -11,6 +11,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from cifar.runtime.errors import InputError
+from cifar.runtime.status import status
 from hydra_plugins import grid_sweeper
 from hydra_plugins import process_launcher as launchers
 
@@ -42,7 +43,8 @@ class RaceSweeper(Sweeper):
         contenders = grid_sweeper.combinations(overrides)
         if len(contenders) < 2:
             raise InputError("hydra/sweeper=race: no contenders, such as model=cnn3,resnet20")
-        settings = [self._launcher.check(contender) for contender in contenders]
+        with status(f"checking {len(contenders)} contenders"):
+            settings = [self._launcher.check(contender) for contender in contenders]
         race.check(settings)
         own = [[part for part in contender if not part.startswith("seed=")] for contender in contenders]
         names = launchers.job_names(own, settings)

@@ -220,7 +220,12 @@ class TestSweep:
         console.started(Job("seed=2", ()))
         console.draw([])
         console.ended(Outcome(Job("seed=1", ()), "FINISHED", seconds=2.0))
-        assert stream.rows() == ["job 1/2: seed=1", "job 2/2: seed=2", "FINISHED seed=1 (0:02)", ""]
+        above = ["job 1/2: seed=1", "job 2/2: seed=2", "FINISHED seed=1 (0:02)"]
+        assert stream.rows() == [*above, ""]
+        console.draw([])
+        assert stream.rows()[:3] == above and stream.rows()[3].endswith("0 running, 1 FINISHED, 1 waiting")
+        console.close()
+        assert stream.rows() == [*above, ""]
 
     @pytest.mark.parametrize(
         ("names", "columns"),
