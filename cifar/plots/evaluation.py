@@ -34,9 +34,7 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], counted: st
     names = [short(name, 24) for name in class_names]
     pairs = confused_pairs(counts, LISTED)
     title = f"{100 * np.trace(counts) / max(1, counts.sum()):.1f} % correct"
-    if pairs:
-        label, predicted, images, _ = pairs[0]
-        title += f"; most frequent mistake: {names[label]} predicted as {names[predicted]}, {images:,} times"
+    title += _most_frequent(counts, pairs, names)
     if len(counts) <= ANNOTATED:
         side = 2.5 + 0.3 * len(counts)
         figure, axes = new_figure(title, side + 0.08 * max(map(len, names)), layout="compressed")
@@ -54,6 +52,17 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], counted: st
     axes[0, 0].set_xlabel("predicted class", fontsize=TEXT)
     _list_pairs(axes[1, 0], pairs, [short(name, 32) for name in class_names], counted)
     return figure
+
+
+def _most_frequent(counts: np.ndarray, pairs: Sequence[Confused], names: Sequence[str]) -> str:
+    """The end of a title with the most frequent mistake; several that are equally frequent are counted."""
+    if not pairs:
+        return ""
+    equal = int((counts == pairs[0].images).sum() - (np.diag(counts) == pairs[0].images).sum())
+    times = "once" if pairs[0].images == 1 else f"{pairs[0].images:,} times"
+    if equal > 1:
+        return f"; the most frequent mistakes are {equal} pairs of classes, {times} each"
+    return f"; most frequent mistake: {names[pairs[0].label]} predicted as {names[pairs[0].predicted]}, {times}"
 
 
 def _matrix(ax: Axes, counts: np.ndarray, names: Sequence[str], side: float) -> np.ndarray:

@@ -66,6 +66,20 @@ def test_confusion_matrix_shows_counts_and_rates_and_names_the_worst_mistake():
     assert title == "73.3 % correct; most frequent mistake: dog predicted as cat, 5 times"
 
 
+@pytest.mark.parametrize(
+    ("mistakes", "end"),
+    [
+        ([(0, 1, 1)], "; most frequent mistake: cat predicted as dog, once"),
+        ([(0, 1, 2), (2, 1, 2)], "; the most frequent mistakes are 2 pairs of classes, 2 times each"),
+    ],
+)
+def test_title_names_no_mistake_of_equally_frequent_ones(mistakes, end):
+    matrix = np.diag([5, 5, 5])
+    for label, predicted, count in mistakes:
+        matrix[label, predicted] = count
+    assert plots.confusion_matrix(matrix, THREE).get_suptitle().replace("\n", " ").endswith(end)
+
+
 def test_true_classes_are_rows():
     ax = drawn(plots.confusion_matrix(np.array([[0, 7], [0, 0]]), ("a", "b"))).axes[0]
     seven = next(text for text in ax.texts if text.get_text().startswith("7"))
