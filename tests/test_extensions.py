@@ -11,6 +11,7 @@ from PIL import Image
 from cifar.runtime.paths import ROOT
 from helpers.processes import run_python, run_warm
 from helpers.runs import sqlite
+from helpers.serving import Service
 
 SMALL = ("data=digits", "data.limit=300", "epochs=1", "callbacks=[checkpoint]", "augmentation=none", "batch_size=64")
 
@@ -39,6 +40,9 @@ def test_train_sweep_predict_serve_and_resume(tmp_path):
     predict = ("predict", run_id, str(tmp_path / "photo.png"))
     answered = cifar(*predict, "--extensions", str(folder))
     assert json.loads(answered.stdout)["image"] == str(tmp_path / "photo.png"), answered.stderr
+    service = Service(sqlite(tmp_path), run_id, "--extensions", str(folder))
+    assert service.upload((tmp_path / "photo.png").read_bytes()).code == 200
+    service.end()
     for arguments in (predict, ("serve", run_id, "--port", "0"), ("evaluate", run_id), ("export", run_id, "out")):
         refused = cifar(*arguments)
         assert refused.code == 2
