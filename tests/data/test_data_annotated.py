@@ -89,7 +89,7 @@ def test_damaged_photo_is_named(name, tmp_path):
 @NAMES
 def test_run_ends_in_one_line(name, tmp_path, mistake):
     root = WRITERS[name](tmp_path / "data")
-    for file in (*root.rglob("*.json"), *root.rglob("*.xml"), *root.rglob("*.png")):
+    for file in (*root.rglob("*.json"), *root.rglob("*.xml"), *root.rglob("*.png"), *root.rglob("*.yaml")):
         file.write_bytes(b"<")
     line = mistake(f"data={name}", f"data.path={root}")
     assert str(root) in line and "accepted" in line

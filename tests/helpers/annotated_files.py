@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from omegaconf import OmegaConf
 from PIL import Image
 from pycocotools import mask as coco_masks
@@ -148,7 +149,35 @@ def write_pets(root: Path) -> Path:
     return root
 
 
-WRITERS = {"coco": write_coco, "voc": write_voc, "masks": write_masks, "pets": write_pets}
+def write_yolo_photos(root: Path, images: str, labels: str, numbers: Iterable[int], polygons: bool = False) -> None:
+    """Photos of `numbers` in the folder `images`, with two lines in `labels`: a class of 0 to 2, and class 0."""
+    for number in numbers:
+        height, width = photo(root / images / f"{number:02}.jpg", number)
+        (root / labels).mkdir(parents=True, exist_ok=True)
+        if polygons:
+            corners = np.array([[2, 3], [width - 2, 3], [width - 2, height - 2], [2, height - 2]]) / (width, height)
+            lines = [f"{number % 3} {' '.join(map(str, corners.ravel()))}"]
+        else:
+            lines = [f"{number % 3} 0.5 0.5 0.5 0.25", "0 0.25 0.25 0.5 0.5"]
+        (root / labels / f"{number:02}.txt").write_text("\n".join(lines) + "\n")
+
+
+def write_yolo(root: Path, polygons: bool = False, **config: object) -> Path:
+    """Eight training, three validation and three test photos, as Ultralytics has them."""
+    for split, numbers in (("train", range(8)), ("val", range(8, 11)), ("test", range(11, 14))):
+        write_yolo_photos(root, f"images/{split}", f"labels/{split}", numbers, polygons)
+    splits = {split: f"images/{split}" for split in ("train", "val", "test")}
+    (root / "data.yaml").write_text(yaml.safe_dump({**splits, "names": ["ant", "bee", "cat"], **config}))
+    return root
+
+
+WRITERS = {
+    "coco": write_coco,
+    "voc": write_voc,
+    "masks": write_masks,
+    "pets": write_pets,
+    "yolo": functools.partial(write_yolo, val=None),
+}
 
 
 def whole(array: np.ndarray, size: int, resample: Image.Resampling, around: int) -> np.ndarray:

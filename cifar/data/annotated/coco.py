@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import Literal
 
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
-from cifar.data.annotated.base import check_size, checked_box, checked_classes, object_targets, photo_size, rarest
+from cifar.data.annotated.base import checked_box, checked_classes, photo_size, rarest
 from cifar.data.annotated.coco_file import Annotation, CocoFile, Id, Runs, read_coco
 from cifar.data.annotated.coco_layout import Part, find_parts
-from cifar.data.annotated.rle import checked_polygons, draw, polygon_lengths, run_lengths
+from cifar.data.annotated.objects import Object, targets_of
+from cifar.data.annotated.rle import checked_polygons, run_lengths
 from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
 from cifar.data.photos import Example, Finder, Listing, Options, Reader, photo_dataset
 from cifar.files.tree import TreePath, open_tree
 from cifar.interfaces import Dataset
 from cifar.runtime.errors import InputError, did_you_mean
 from cifar.runtime.lazy import np
-
-
-class Object(NamedTuple):
-    """A valid annotation: box (left, top, right, bottom), class from 0, polygons or run lengths if masks are read."""
-
-    box: list[float]
-    label: int
-    crowd: bool
-    area: Sequence[Sequence[float]] | np.ndarray | None
 
 
 @DATASETS.register
@@ -115,32 +107,29 @@ class _Objects:
 
     def examples(self) -> list[Example]:
         photos = self._photos()
-        sizes = {number: self._file.photos[number].size or photo_size(file) for number, file in photos.items()}
         objects: dict[Id, list[Object]] = {number: [] for number in photos}
         for annotation in self._file.annotations:
             with skipping_invalid("annotation"):
                 label = self._label(annotation)
                 if label is not None and annotation.photo in photos:  # else it is not to be read, or invalid itself
-                    found = self._checked(annotation, label, sizes[annotation.photo])
+                    found = self._checked(annotation, label, photos[annotation.photo][1])
                     objects[annotation.photo].append(found)
         self._file.annotations.clear()  # what is kept of them is in `objects`
         groups = rarest(
             [np.array([item.label for item in items], np.int64) for items in objects.values()], self._classes
         )
         return [
-            Example(
-                photos[number],
-                group,
-                functools.partial(_targets, items, self._masks, sizes[number], photos[number], self._file.path),
-            )
-            for (number, items), group in zip(objects.items(), groups, strict=True)
+            Example(file, group, functools.partial(targets_of, items, self._masks, size, file, self._file.path))
+            for (file, size), items, group in zip(photos.values(), objects.values(), groups, strict=True)
         ]
 
-    def _photos(self) -> dict[Id, TreePath]:
+    def _photos(self) -> dict[Id, tuple[TreePath, tuple[int, int]]]:
+        """The file and the size of each photo."""
         found = {}
         for number, photo in self._file.photos.items():
             with skipping_invalid("photo"):
-                found[number] = self._finder.photo(photo.file_name, f"{self._file.path}: image {number}")
+                file = self._finder.photo(photo.file_name, f"{self._file.path}: image {number}")
+                found[number] = file, photo.size or photo_size(file)
         return found
 
     def _label(self, annotation: Annotation) -> int | None:
@@ -169,28 +158,3 @@ class _Objects:
             else:
                 area = checked_polygons(annotation.area, size, where)
         return Object(box, label, annotation.crowd, area)
-
-
-def _targets(
-    items: Sequence[Object],
-    masks: bool,
-    stated: tuple[int, int],
-    photo: TreePath,
-    where: TreePath,
-    size: tuple[int, int],
-) -> Mapping[str, np.ndarray]:
-    check_size(size, stated, photo, where)
-    targets = object_targets(
-        [item.box for item in items], [item.label for item in items], [item.crowd for item in items]
-    )
-    return {**targets, "mask": _mask(items, size)} if masks else targets
-
-
-def _mask(items: Sequence[Object], size: tuple[int, int]) -> np.ndarray:
-    """Mask, uint8 of `size`; `VOID` where objects of several classes overlap, like torchvision's reference."""
-    columns = np.zeros(size[0] * size[1], np.uint8)
-    for item in items:
-        assert item.area is not None
-        lengths = item.area if isinstance(item.area, np.ndarray) else polygon_lengths(item.area, size)
-        draw(columns, lengths, item.label + 1)
-    return columns.reshape(size[::-1]).T
