@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from cifar.config.overrides import data_settings
@@ -14,13 +15,19 @@ from cifar.runtime.errors import InputError
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments of `data`."""
     add = command.add_argument
-    add("settings", metavar="data=NAME", nargs="+", help="settings of the data, such as data=folder data.path=DIR")
+    add("settings", metavar="data=NAME", nargs="*", help="settings of the data, such as data=folder data.path=DIR")
+    add("--clear", action="store_true", help="only remove the decoded photos that earlier runs have left")
     add("--seed", type=int, default=0, help="seed of the validation split (default: 0)")
     add("--sheet", type=Path, default=Path("data_examples.png"), help="the picture of examples (default: %(default)s)")
 
 
 def describe(arguments: argparse.Namespace) -> None:
     """Print what was found in the data, and draw examples with their targets; raises `InputError`."""
+    if arguments.clear:
+        _clear(arguments.settings)
+        return
+    if not arguments.settings:
+        raise InputError("data: needs the settings of the data, such as data=folder data.path=DIR, or --clear")
     given, others = data_settings(arguments.settings)
     if others:
         raise InputError(f"data {others[0]}: should be a setting of the data, such as data.path=DIR")
@@ -39,3 +46,13 @@ def describe(arguments: argparse.Namespace) -> None:
     print(summary.as_text(dataset, invalid.messages, terminal.width(), getattr(settings.data, "path", None)))
     ownership.write(arguments.sheet, plots.png(sheet.figure(dataset), ownership.MARK), label)
     print(f"\n{arguments.sheet} has examples with their targets")
+
+
+def _clear(settings: Sequence[str]) -> None:
+    """Remove all decoded photos, and print how much that was."""
+    if settings:
+        raise InputError(f"data --clear {settings[0]}: removes the decoded photos of all data; accepted: no settings")
+    from cifar.data.photos import cache
+
+    removed = cache.clear()
+    print(f"{sum(removed.values()) / 1e6:,.1f} MB of decoded photos are removed from {cache.root()}")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from cifar.data.photos import cache
 from cifar.inspection import photos
 from cifar.interfaces import Dataset, Split
 from cifar.runtime import terminal
@@ -39,6 +40,8 @@ def _facts(dataset: Dataset, path: str | None) -> Iterable[str]:
     yield f"size: {width}×{height} pixels, {_plural(channels, 'channel', 'channels')}"
     yield f"targets: {', '.join(dataset.test.targets)}"
     yield f"memory: {size / 1e6:,.1f} MB"
+    if kept := cache.entries():
+        yield f"decoded photos of this and other sets: {sum(kept.values()) / 1e6:,.1f} MB in {cache.root()}"
 
 
 def _counts(dataset: Dataset) -> list[list[str]]:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from cifar.data.photos import cache
 from cifar.files.ownership import MARK, is_own
 from cifar.inspection import sheet, summary
 from cifar.interfaces import Dataset, Split
 from helpers.annotated_files import write_coco
+from helpers.data_files import write_folder
 from helpers.runs import sqlite
 
 
@@ -85,9 +87,22 @@ def test_the_command_prints_and_draws_and_overwrites_its_own_file_only(tmp_path,
     assert done.code == 2 and "is another program's file" in done.stderr
 
 
+def test_clear_removes_the_decoded_photos(tmp_path, monkeypatch, command):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    settings = ["data=folder", f"data.path={write_folder(tmp_path)}", "data.size=8", "data.val_fraction=0.25"]
+    done = command(sqlite(tmp_path), "data", *settings, "--sheet", tmp_path / "sheet.png")
+    assert done.code == 0 and f"in {tmp_path}/cache/cifar/photos" in done.stdout, done
+    assert len(cache.entries()) == 1
+    done = command(sqlite(tmp_path), "data", "--clear")
+    assert done.code == 0 and "are removed from" in done.stdout, done
+    assert cache.entries() == {}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ([], "data: needs the settings of the data, such as data=folder data.path=DIR, or --clear"),
+        (["--clear", "data=digits"], "data --clear data=digits: removes the decoded photos of all data"),
         (["model=cnn3"], "data model=cnn3: should be a setting of the data"),
         (["data=digts"], "data=digts: unknown choice; did you mean 'digits'?"),
         (["data=folder"], "data.path: required setting is missing"),

@@ -80,7 +80,7 @@ def cached(photos: Sequence[TreePath], options: Options, decode: Decode) -> Entr
     """
     source = os.path.realpath(photos[0].tree.location)
     family = f"{source}\0{options.reader}\0{options.shape}\0{options.resize}"
-    folder = cache_folder() / "photos" / hashlib.sha256(os.fsencode(family)).hexdigest()[:16]
+    folder = root() / hashlib.sha256(os.fsencode(family)).hexdigest()[:16]
     keys = np.stack([_key(photo) for photo in photos])
     path = folder / hashlib.sha256(keys.data).hexdigest()[:32]
     if found := _opened(path):
@@ -90,10 +90,28 @@ def cached(photos: Sequence[TreePath], options: Options, decode: Decode) -> Entr
             if found := _opened(path):
                 return found
             with _locked(folder.parent):
-                _make_room(folder.parent, len(photos) * int(np.prod(options.shape)))
+                _make_room(len(photos) * int(np.prod(options.shape)))
             return _written(path, keys, options, decode)
     except OSError as error:
         raise NotCached(f"{folder}: {error.strerror or error}") from None
+
+
+def root() -> Path:
+    """The folder of all entries."""
+    return cache_folder() / "photos"
+
+
+def entries() -> dict[Path, int]:
+    """The folders of all entries, and the bytes of their images."""
+    return {path.parent: path.stat().st_size for path in root().glob(f"*/[!.]*/{IMAGES}")}
+
+
+def clear() -> dict[Path, int]:
+    """Remove all entries, which processes that have mapped them keep; return what `entries` did."""
+    found = entries()
+    for entry in found:
+        shutil.rmtree(entry, ignore_errors=True)
+    return found
 
 
 def _key(photo: TreePath) -> np.ndarray:
@@ -125,17 +143,17 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _make_room(root: Path, size: int) -> None:
+def _make_room(size: int) -> None:
     """Remove the entries that were not used for the longest time, until `size` more bytes fit in."""
     limit = _gigabytes.get() * 1e9
     if size > limit:
         raise NotCached(f"{size / 1e9:.1f} GB of decoded photos; data.cache_gb={_gigabytes.get():g}")
-    entries = {path.parent: path.stat().st_size for path in root.glob(f"*/[!.]*/{IMAGES}")}
-    for entry in sorted(entries, key=lambda entry: entry.stat().st_mtime):
-        if sum(entries.values()) + size <= limit:
+    found = entries()
+    for entry in sorted(found, key=lambda entry: entry.stat().st_mtime):
+        if sum(found.values()) + size <= limit:
             break
         shutil.rmtree(entry, ignore_errors=True)  # processes that have mapped it keep it
-        del entries[entry]
+        del found[entry]
 
 
 def _written(path: Path, keys: np.ndarray, options: Options, decode: Decode) -> Entry:
