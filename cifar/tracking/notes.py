@@ -13,6 +13,8 @@ NOTE = "mlflow.note.content"
 SCORES = ("test/", "best/")
 """How the metrics begin that a description has."""
 MOST_ROWS = 30
+LONGEST = 3500
+"""Characters of a command, and of a table, of which both fit the 8,000 that MLflow keeps of a tag."""
 ADDED = ("tracking.name=", "tracking.parent=", "resume=", "hydra.mode=")
 """How the settings begin that a sweep adds to those of a job."""
 
@@ -31,14 +33,16 @@ def shown(command: Sequence[str]) -> str:
 def of_run(note: str, command: str, metrics: Mapping[str, float]) -> str:
     """The description of a single run; of the `metrics`, those of the test images and of the best epoch are shown."""
     rows = [[name, _value(name, metrics[name])] for start in SCORES for name in metrics if name.startswith(start)]
-    return _joined(note, f"```\n{command}\n```", markdown([["metric", "value"], *rows]) if rows else "")
+    return _joined(note, _block(command), markdown([["metric", "value"], *rows]) if rows else "")
 
 
 def of_sweep(note: str, command: str, rows: Sequence[Sequence[str]]) -> str:
     """The description of a sweep: `rows` are the table of its jobs, the first of which is the header."""
     shown = list(rows[: MOST_ROWS + 1])
+    while len(shown) > 1 and len(markdown(shown)) > LONGEST:
+        shown.pop()
     rest = f"{len(rows) - len(shown)} more in results.csv" if len(rows) > len(shown) else ""
-    return _joined(note, f"```\n{command}\n```", markdown(shown) if len(shown) > 1 else "", rest)
+    return _joined(note, _block(command), markdown(shown) if len(shown) > 1 else "", rest)
 
 
 def note_in(description: str) -> str:
@@ -61,6 +65,10 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     """A table; its first row is the header."""
     lines = [" | ".join(cell.replace("|", r"\|") for cell in row) for row in rows]
     return "\n".join(f"| {line} |" for line in [lines[0], " | ".join("---" for _ in rows[0]), *lines[1:]])
+
+
+def _block(command: str) -> str:
+    return f"```\n{command if len(command) <= LONGEST else f'{command[: LONGEST - 1]}…'}\n```"
 
 
 def _value(name: str, value: float) -> str:

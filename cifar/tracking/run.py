@@ -132,7 +132,8 @@ class Run(Recorder):
 
     def log_note(self) -> None:
         """Describe the run for MLflow's page: the note of the settings, the command, and the scores so far."""
-        self.log_tags({notes.NOTE: notes.of_run(self._settings.note, self._command, self._final)})
+        note = self._settings.note or notes.note_in(self._tags.get(notes.NOTE, ""))
+        self.log_tags({notes.NOTE: notes.of_run(note, self._command, self._final)})
 
     def _log_changes(self, settings: Settings, epoch: int) -> dict[str, tuple[Any, Any]]:
         """Record the settings that differ from the recorded ones, and give them as (before, now)."""
@@ -243,7 +244,8 @@ class Run(Recorder):
     def finish(self) -> None:
         """End the run as FINISHED, with its scores in its description and in the columns of MLflow's page."""
         self.log_note()
-        self._try(lambda client: view.ensure(client, client.get_run(self._id).info.experiment_id, self._final))
+        with self.optional("columns of the page"):
+            self._try(lambda client: view.ensure(client, client.get_run(self._id).info.experiment_id, self._final))
         self.end("FINISHED")
 
     def note_on(self, error: BaseException) -> str:

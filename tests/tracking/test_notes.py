@@ -60,4 +60,5 @@ def test_description_of_a_sweep_is_a_table():
     rows = [["lr", "best/loss"], *([f"{number}", "a|b"] for number in range(40))]
     note = notes.of_sweep("", "python run.py -m", rows)
     assert "| lr | best/loss |\n| --- | --- |\n| 0 | a\\|b |\n" in note
+    assert len(notes.of_sweep("", "x" * 9000, [["lr"], *[["y" * 500]] * 30])) < 8000
     assert note.endswith("\n\n10 more in results.csv") and note.count("\n| ") == 32  # with header and rule
