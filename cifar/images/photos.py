@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,12 @@ from cifar.images.io import Letterbox, fit_image, letterbox
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
+
+
+LARGE = 2**22
+"""Pixels above which a JPEG is decoded at a half, a quarter or an eighth of its size, if the model's is smaller."""
+GAP = 3
+"""Large photos are decoded at no less than this many times the size that they are resized to."""
 
 
 @dataclass(frozen=True)
@@ -40,5 +47,8 @@ def prepare(
     if is_dense:
         pixels, image, position = letterbox(file, shape, where, max_side)
         return Photo(image, pixels, position)
+    if file.width * file.height > LARGE:  # nothing but a JPEG is changed
+        scale = GAP * max(shape[:2]) / min(file.size)
+        file.draft(None, (math.ceil(scale * file.width), math.ceil(scale * file.height)))
     image = fit_image(file, shape, where)
     return Photo(image, image)

@@ -73,3 +73,15 @@ def test_same_image_by_all_ways(size, kind, is_dense):
     assert len(computed) == 2
     for images in computed:
         np.testing.assert_array_equal(images[0], expected)
+
+
+def test_large_photos_are_decoded_at_a_part_of_their_size():
+    """The image is that of the whole photo, to a few of 255."""
+    noise = np.random.default_rng(0).integers(0, 256, (9, 6, 3), np.uint8)
+    large, file = Image.fromarray(noise).resize((1800, 2700), Image.Resampling.BICUBIC), io.BytesIO()
+    large.save(file, "JPEG", quality=90)
+    opened = open_image(file, "x")
+    found = photos.prepare(opened, SHAPE, False, "x").image.astype(int)
+    assert opened.size == (225, 338)
+    expected = photos.prepare(large, SHAPE, False, "x").image
+    assert np.abs(found - expected).max() <= 4
