@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     add("--skip-labels", action="store_true", help="skip the check of labels, which trains three small networks")
     add("--html", type=Path, default=Path("audit.html"), help="the page with the pictures (default: audit.html)")
+    add("--json", action="store_true", help="print the number of findings of each check as JSON")
     add("--exclude", type=Path, metavar="FILE", help="write a list of images that data.exclude=FILE leaves out")
 
 
@@ -50,12 +52,16 @@ def audit(arguments: argparse.Namespace) -> None:
         flips = "flip" in settings.augmentation
         found = findings.audit(dataset, invalid.messages, arguments.seed, not arguments.skip_labels, flips, steps)
     page.write(found, arguments.html, f"--html {arguments.html}")
-    print(report.as_text(found, terminal.width()))
-    print(f"\n{arguments.html} has the pictures")
+    if arguments.json:
+        print(json.dumps(report.as_plain(found), indent=2, ensure_ascii=False))
+    else:
+        print(report.as_text(found, terminal.width()))
+        print(f"\n{arguments.html} has the pictures")
     if arguments.exclude:
         images = found.excluded()
         exclusion.write(arguments.exclude, dataset.name, images, f"--exclude {arguments.exclude}")
-        print(f"data.exclude={arguments.exclude} leaves {len(images):,} training and validation images out")
+        line = f"data.exclude={arguments.exclude} leaves {len(images):,} training and validation images out"
+        print(line, file=sys.stderr if arguments.json else None)
 
 
 class _Steps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +56,16 @@ def class_counts(findings: Findings) -> list[list[str]]:
     counts = [_counts(part, len(names)) for part in findings.pool.parts]
     rows += [[name, *(f"{count[k]:,}" for count in counts)] for k, name in enumerate(names)]
     return rows
+
+
+def as_plain(findings: Findings) -> dict[str, Any]:
+    """What JSON can hold of the findings: how many each check has found."""
+    names, *rows = summary(findings)
+    checks = [dict(zip(names, row, strict=True)) for row in rows]
+    for check in checks:
+        number = check["found"].replace(",", "")
+        check["found"] = int(number) if number.isdecimal() else check["found"]
+    return {"data": title(findings), "checks": checks}
 
 
 def as_text(findings: Findings, columns: int) -> str:

@@ -10,6 +10,9 @@ from cifar.config.command_parser import CommandParser
 from cifar.config.settings import Views
 from cifar.runtime.errors import InputError
 
+TABLES = ("twins", "corruptions", "ensemble")
+"""Options whose results are tables."""
+
 
 def add_arguments(command: CommandParser) -> None:
     """Add the arguments of `evaluate`."""
@@ -27,6 +30,7 @@ def add_arguments(command: CommandParser) -> None:
     add("--twins", action="store_true", help="also without the test images that have a near duplicate in training")
     add("--corruptions", action="store_true", help="the images under 15 common corruptions at 5 severities each")
     add("--ensemble", action="store_true", help="the mean of the runs' probabilities instead of each run")
+    add("--json", action="store_true", help="print the metrics as JSON")
     add("--as", dest="prefix", metavar="NAME", help="record other data under this name (default: that of the data)")
 
 
@@ -38,6 +42,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
         raise InputError("evaluate --map: is for other data; name them, such as data=cifar10_1 data.path=DIR")
     if arguments.twins and (given or arguments.corruptions or arguments.ensemble):
         raise InputError("evaluate --twins: is for a run's own test images as they are, not for other data")
+    if arguments.json and (other := next((name for name in TABLES if getattr(arguments, name)), None)):
+        raise InputError(f"evaluate --json: cannot go with --{other}")
     if arguments.ensemble and len(run_ids) < 2:
         raise InputError("evaluate --ensemble: two runs or more are needed")
     if arguments.ensemble and (arguments.corruptions or arguments.prefix):
@@ -50,7 +56,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     if arguments.ensemble:
         ensemble.evaluate(arguments.tracking_uri, run_ids, request)
     else:
-        runs.evaluate(arguments.tracking_uri, run_ids, request)
+        runs.evaluate(arguments.tracking_uri, run_ids, request, arguments.json)
 
 
 def mapping(given: Sequence[str]) -> dict[str, str]:

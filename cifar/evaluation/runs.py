@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +13,7 @@ from cifar import tracking
 from cifar.evaluation import corrupted
 from cifar.evaluation.subject import OWN, Request, Subject
 from cifar.interfaces import Evaluation
+from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
 from cifar.runtime.paths import COMMAND
 from cifar.training.experiment import Experiment
@@ -18,29 +22,39 @@ if TYPE_CHECKING:
     import keras
 
 
-def evaluate(uri: str | None, run_ids: Sequence[str], request: Request) -> None:
+def evaluate(uri: str | None, run_ids: Sequence[str], request: Request, as_json: bool = False) -> None:
     """Evaluate the weights of each run on its own test images, or on the data of the request; raises `InputError`.
 
-    Prints the reports and the metrics. They are recorded with the run, with the pictures, on other data, and on its own
-    test images if that was left out after the training.
+    Prints the reports and the metrics, or the metrics as JSON. They are recorded with the run, with the pictures, on
+    other data, and on its own test images if that was left out after the training.
     """
+    found = []
     for subject in [Subject.of(uri, run_id, request) for run_id in run_ids]:
+        if as_json and subject.published:
+            raise InputError(f"evaluate --json: is not for {subject.prefix}, whose results are tables of several kinds")
         if request.corrupts or subject.published:
             corrupted.evaluate(subject, request)
             continue
         model = subject.model()
         from cifar.training import trainer
 
-        if len(run_ids) > 1:
+        if len(run_ids) > 1 and not as_json:
             print(f"run {subject.run.id}:")
         temperature = subject.temperature()
         evaluation = trainer.test(subject.experiment, model, temperature)
-        show(evaluation, subject.prefix)
+        if as_json:
+            metrics = {f"{subject.prefix}/{name}": value for name, value in evaluation.metrics.items()}
+            found.append({"run": subject.run.id, "name": subject.run.name, "metrics": metrics})
+        else:
+            show(evaluation, subject.prefix)
         if request.twins:
             show_without_twins(subject.experiment, model, temperature, evaluation)
         tracking.EndedRun(subject.run).count_look(subject.experiment.dataset.test_fingerprint)
         if request.views is None or not subject.is_own:
-            record(subject, evaluation)
+            with redirect_stdout(sys.stderr) if as_json else nullcontext():
+                record(subject, evaluation)
+    if as_json:
+        print(json.dumps(found, indent=2))
 
 
 def record(subject: Subject, evaluation: Evaluation) -> None:

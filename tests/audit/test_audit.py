@@ -179,6 +179,10 @@ def test_the_findings_are_printed_shown_and_left_out(photos, tmp_path, command, 
     (row,) = csv.DictReader(lines)
     assert row == {"image": "train/blot/twin.png", "reason": "duplicate", "detail": "of test/blot/00.png (test)"}
 
+    done = command(store, "audit", *data, "--skip-labels", "--html", page, "--json")
+    checks = {check["check"]: check["found"] for check in json.loads(done.stdout)["checks"]}
+    assert checks["near duplicates"] == checks["invalid files"] == 1
+
     (photos / "train/blot/broken.png").unlink()
     whole, rest = (load(compose(*data, *more)) for more in ([], [f"data.exclude={excluded}"]))
     ids = [set(part.train.ids) | set(part.val.ids) for part in (whole, rest)]

@@ -58,8 +58,10 @@ class TestOwnData:
         changed = {name for name in run().tags if run().tags[name] != before.tags.get(name)}
         assert {name.partition(".")[0] for name in changed} == {"looks"}, "only the look at the test images is counted"
 
-    def test_same_data_from_elsewhere(self, evaluate):
-        assert "test/accuracy" in numbers(evaluate("data=digits").stdout)
+    def test_same_data_from_elsewhere_as_json(self, evaluate, quickstart, run):
+        (found,) = json.loads(evaluate("data=digits", "--json").stdout)
+        assert found["run"] == quickstart.id
+        assert found["metrics"]["test/accuracy"] == pytest.approx(run().metrics["test/accuracy"])
 
     def test_run_that_was_not_evaluated_after_its_training(self, command, quickstart, run):
         client = mlflow.MlflowClient(quickstart.uri)
@@ -145,6 +147,7 @@ class TestOtherData:
             (["data=digits", "data.test_fraction=0.5", "--as", "test"], "--as test: should be letters"),
             (["data=digits", "data.test_fraction=0.5", "--map", "ten=0"], "--map ten: no class of data=digits"),
             (["data=digits", "data.test_fraction=0.5", "--map", "1=one"], "--map 1=one: no class of the run"),
+            (["--json", "--twins"], "evaluate --json: cannot go with --twins"),
             (["--ensemble"], "evaluate --ensemble: two runs or more are needed"),
         ],
     )
