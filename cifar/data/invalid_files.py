@@ -49,9 +49,9 @@ _current: ContextVar[Invalid | None] = ContextVar("current", default=None)
 
 
 @contextmanager
-def collected() -> Iterator[Invalid]:
-    """Inside the `with`, data sets leave out what they cannot use, whatever their settings."""
-    invalid = Invalid("skip", is_audit=True)
+def collected(is_audit: bool = True) -> Iterator[Invalid]:
+    """Inside the `with`, data sets leave out what they cannot use, whatever their settings; an audit keeps copies."""
+    invalid = Invalid("skip", is_audit)
     token = _current.set(invalid)
     try:
         yield invalid

@@ -38,12 +38,12 @@ def describe(arguments: argparse.Namespace) -> None:
     from cifar.training.experiment import load
 
     settings = resolve(composed([*given, f"seed={arguments.seed}"]))
-    with invalid_files.collected() as invalid:
+    with invalid_files.collected(is_audit=False) as invalid:
         dataset = load(settings, all_targets=True)
     from cifar import plots
     from cifar.inspection import sheet, summary
 
-    print(summary.as_text(dataset, invalid.messages, terminal.width(), getattr(settings.data, "path", None)))
+    print(summary.as_text(dataset, invalid, terminal.width(), getattr(settings.data, "path", None)))
     ownership.write(arguments.sheet, plots.png(sheet.figure(dataset), ownership.MARK), label)
     print(f"\n{arguments.sheet} has examples with their targets")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
+from cifar.data.invalid_files import Invalid
 from cifar.data.photos import cache
 from cifar.inspection import photos
 from cifar.interfaces import Dataset, Split
@@ -17,7 +18,7 @@ MAX_MESSAGES = 20
 """Number of messages about invalid files that are listed."""
 
 
-def as_text(dataset: Dataset, invalid: Sequence[str], columns: int, path: str | None = None) -> str:
+def as_text(dataset: Dataset, invalid: Invalid, columns: int, path: str | None = None) -> str:
     """Format what was found at `path`, in lines of at most `columns` characters where that can be."""
     parts = [*_facts(dataset, path), "", terminal.table(_counts(dataset), columns), *_invalid(invalid)]
     return "\n".join(parts)
@@ -62,9 +63,11 @@ def _counts(dataset: Dataset) -> list[list[str]]:
     return [["images with", *splits, "all"], *rows, ["all images", *map(_number, sizes), _number(sum(sizes))]]
 
 
-def _invalid(messages: Sequence[str]) -> Iterable[str]:
+def _invalid(invalid: Invalid) -> Iterable[str]:
+    messages = invalid.messages
     if messages:
-        yield f"\n{len(messages):,} invalid, which a training refuses:"
+        kinds = ", ".join(f"{count:,} {kind.removeprefix('skipped ')}" for kind, count in invalid.counts().items())
+        yield f"\ninvalid, which a training refuses unless data.on_invalid=skip: {kinds}"
         yield from (f"  {terminal.printable(message)}" for message in messages[:MAX_MESSAGES])
         if len(messages) > MAX_MESSAGES:
             yield f"  … {len(messages) - MAX_MESSAGES:,} more"

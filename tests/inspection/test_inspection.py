@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from cifar.data.invalid_files import Invalid
 from cifar.data.photos import cache
 from cifar.files.ownership import MARK, is_own
 from cifar.inspection import sheet, summary
@@ -25,7 +26,7 @@ def dataset(class_names: tuple[str, ...] = ("cat", "dog"), count: int = 6, **tar
 
 def table(of: Dataset) -> dict[str, list[str]]:
     """The rows of the table of counts, by their first cell."""
-    lines = summary.as_text(of, [], 120).split("\n\n", 1)[1].splitlines()
+    lines = summary.as_text(of, Invalid("skip"), 120).split("\n\n", 1)[1].splitlines()
     rows = [[cell.strip() for cell in line.split("  ") if cell] for line in lines]
     return {row[0]: row[1:] for row in rows}
 
@@ -59,8 +60,11 @@ def test_of_many_classes_the_most_and_the_least_frequent_are_listed():
 
 
 def test_invalid_files_are_listed_up_to_a_number():
-    text = summary.as_text(dataset(label=np.zeros(6, np.int64)), [f"photo {k}: broken\n" for k in range(30)], 120)
-    assert "30 invalid, which a training refuses:" in text and "  photo 19: broken�" in text and "  … 10 more" in text
+    invalid = Invalid("skip")
+    invalid.faults = [("photo", f"photo {k}: broken\n") for k in range(29)] + [("row", "line 3: empty")]
+    text = summary.as_text(dataset(label=np.zeros(6, np.int64)), invalid, 120)
+    assert "invalid, which a training refuses unless data.on_invalid=skip: 29 photos, 1 rows" in text
+    assert "  photo 19: broken�" in text and "  … 10 more" in text
 
 
 def test_examples_are_of_all_classes_and_named():
