@@ -1,4 +1,8 @@
-"""The format ONNX, converted from the frozen graph by tf2onnx; checked with ONNX Runtime on the CPU."""
+"""The format ONNX, converted from the frozen graph by tf2onnx; checked with ONNX Runtime on the CPU.
+
+tf2onnx has no maintainer. jax2onnx 0.17, tried in November 2026 with Keras on JAX, converts a ResNet, but ONNX Runtime
+refuses its max pooling (cnn3, airbench, cct), and it needs 60 packages.
+"""
 
 from __future__ import annotations
 
