@@ -56,13 +56,12 @@ def path(group: str, name: str) -> Path:
 
 
 def text(group: str, name: str) -> str:
-    """The description of a choice, in one line without a period at its end."""
+    """The description of a choice, in one line without a period at its end; empty where nothing describes it."""
     registry = REGISTRIES.get(group)
-    if registry and name in registry.names():
-        found = (inspect.getdoc(registry.builder(name)) or "").splitlines()[0]
-    else:
-        found = yaml_comments.headline(path(group, name)) or _difference(path(group, name))
-    return found.removesuffix(".")
+    document = inspect.getdoc(registry.builder(name)) if registry and name in registry.names() else None
+    if document:
+        return document.splitlines()[0].removesuffix(".")
+    return (yaml_comments.headline(path(group, name)) or _difference(path(group, name))).removesuffix(".")
 
 
 def builder(group: str, name: str) -> str:
@@ -76,5 +75,6 @@ def builder(group: str, name: str) -> str:
 
 def _difference(file: Path) -> str:
     """What a choice without a description states beyond the file that it builds on."""
-    (base,), stated = yaml_comments.difference(file)
-    return f"{base} with " + ", ".join(f"{key}={value}" for key, value in stated.items())
+    bases, stated = yaml_comments.difference(file)
+    changes = ", ".join(f"{key}={value}" for key, value in stated.items())
+    return f"{' and '.join(bases)} with {changes}" if bases else ""

@@ -49,7 +49,7 @@ def _meaning(found: Description) -> str:
     named = found.choices and all(re.search(rf"\b{re.escape(name)}\b", found.text) for name in found.choices)
     accepted = found.accepted.removesuffix(" or null") if "null: " in found.text else found.accepted
     notes = [*(["required"] if found.default == REQUIRED else []), *([] if named else [accepted])]
-    return f"{found.text} ({'; '.join(notes)})" if any(notes) else found.text
+    return f"{found.text} ({'; '.join(notes)})".strip() if any(notes) else found.text
 
 
 def _rows(rows: Sequence[tuple[str, str]]) -> list[str]:

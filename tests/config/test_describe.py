@@ -52,6 +52,12 @@ def test_every_root_setting_is_described():
     assert [key for key, one in found.items() if not one.text] == []
 
 
+def test_choice_that_nothing_describes_has_an_empty_text(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text("epochs: 3\n")
+    monkeypatch.setattr(choices, "path", lambda group, name: tmp_path / f"{name}.yaml")
+    assert choices.text("experiment", "mine") == ""
+
+
 @pytest.mark.parametrize(
     ("group", "name", "key", "expected"),
     [
