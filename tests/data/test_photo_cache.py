@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from cifar.augmentation import Augmentation
 from cifar.data.photos import cache, decoding
 from cifar.images.io import read_image
+from cifar.interfaces import Dataset, Split
 from cifar.training import pipeline
 from helpers.data_files import build, refused, write_folder
 
@@ -131,3 +134,26 @@ def test_large_jpegs_are_decoded_at_a_reduced_size(root):
             whole = read_image(root / "test" / "ant" / f"-{number}.jpg", (size, size, 3))
             difference = np.abs(found.images[number].astype(int) - whole)
             assert difference.mean() <= 1 and np.percentile(difference, 99) <= 3
+
+
+def test_batches_are_those_of_a_set_in_memory(root):
+    """Whatever the images are read from, order, batches and targets are equal."""
+    mapped = build("folder", root, size=16).train
+    held = Split(np.asarray(mapped.images), mapped.targets)
+    task = SimpleNamespace(targets=("label",), encode=lambda targets: targets["label"])
+    epochs = [
+        list(pipeline.training_batches(split, task, Augmentation({}, "nearest"), seed=3, batch_size=5, epochs=2))
+        for split in (mapped, held)
+    ]
+    for one, other in zip(*epochs, strict=True):
+        assert all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
+
+
+def test_the_reader_of_earlier_runs(root):
+    """Whole photos are decoded, and the fingerprint is that of the pixels."""
+    found = build("folder", root, size=16, reader=1)
+    whole = [read_image(root / name, (16, 16, 3)) for name in found.test.ids]
+    assert np.array_equal(found.test.images, whole)
+    splits = [Split(np.asarray(split.images), split.targets) for split in (found.train, found.val, found.test)]
+    assert found.fingerprint == Dataset(found.name, *splits, found.class_names).fingerprint
+    assert found.fingerprint != build("folder", root, size=16, reader=2).fingerprint

@@ -69,7 +69,7 @@ def decode_all(photos: Sequence[TreePath], options: Options) -> Photos:
                 return
             store(row, image)
             sizes[row] = position.size
-            digests[row] = np.frombuffer(hashlib.sha256(image).digest(), np.uint8)
+            digests[row] = np.frombuffer(hashlib.sha256(image.data).digest(), np.uint8)
 
         in_threads(decode_one, len(rows), "decoding photos")
 
