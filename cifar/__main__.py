@@ -66,6 +66,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
     command = add("show", "one run: settings that differ from the defaults, scores, curves, files, and how it ended")
     records.add_show_arguments(command)
+    extensions.add_argument(command)
     command.set_defaults(run=records.show)
 
     command = add("compare", "runs against each other, in the terminal and as a page")
@@ -129,6 +130,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
     command = add("register", "make a run a version of a model in MLflow's registry, for `serve models:/NAME@ALIAS`")
     records.add_register_arguments(command)
+    extensions.add_argument(command)
     command.set_defaults(run=records.register)
 
     command = add("delete", "delete runs; they can be restored until `gc` deletes their files")

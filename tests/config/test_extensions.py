@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from cifar.__main__ import argument_parser
 from cifar.config import compose as composing
 from cifar.config import extensions, search_path
 from cifar.config.settings import identity
@@ -106,6 +107,12 @@ def test_jobs_of_a_sweep_name_the_folder_as_hydra_writes_it(written, tmp_path):
     folder = write(tmp_path / "own parts")
     extensions.load_command([written.format(tmp_path)])
     assert extensions.named().folder == folder
+
+
+def test_commands_that_read_the_settings_of_runs_take_the_folder():
+    for words in ("show R", "compare R R", "evaluate R", "predict R I", "export R D", "serve R", "reproduce R",
+                  "register R N", "audit data=digits"):  # fmt: skip
+        assert argument_parser().parse_args([*words.split(), "--extensions", "own"]).extensions == "own"
 
 
 def test_a_process_has_one_state_of_a_folder(tmp_path):
