@@ -71,17 +71,19 @@ class Progress:
     BAR = 24
 
     def __init__(self, total: int):
-        self._lines, self._total, self._done, self._start = LiveLines(sys.stderr), total, 0, time.monotonic()
+        self._lines, self._total, self._done, self._first = LiveLines(sys.stderr), total, 0, 0.0
 
     def advance(self) -> None:
-        """Count an image."""
-        self._done += 1
-        if self._lines.is_due:
-            pace = (time.monotonic() - self._start) / self._done
+        """Count an image; the time that is left is estimated from those after the first, for which the model loads."""
+        now = time.monotonic()
+        self._first = self._first or now
+        if self._done and self._lines.is_due:
+            pace = max((now - self._first) / self._done, 1e-6)
             filled = self.BAR * self._done // self._total
             bar = "#" * filled + "-" * (self.BAR - filled)
             left = duration(pace * (self._total - self._done))
             self._lines.show([f"[{bar}] {self._done:,}/{self._total:,} images  {1 / pace:,.0f} images/s  {left} left"])
+        self._done += 1
 
     def clear(self) -> None:
         """Erase the bar."""

@@ -58,7 +58,8 @@ def test_bar_on_a_terminal_is_erased_at_the_end(monkeypatch):
     screen = Terminal()
     monkeypatch.setattr("sys.stderr", screen)
     progress = Progress(1000)
-    progress.advance()
+    for _ in range(2):
+        progress.advance()
     assert screen.rows()[0].startswith("[------------------------] 1/1,000 images  ")
     progress.clear()
     assert screen.rows() == [""]
