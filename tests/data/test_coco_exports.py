@@ -111,6 +111,14 @@ def test_export_of_roboflow(tmp_path):
     assert dataset.class_names == ("ant", "cat", "bee") and dataset.val.ids[0] == "valid/008.jpg"
 
 
+def test_splits_of_cvat(tmp_path):
+    for split, photos, first in (("Train", 8, 0), ("Validation", 3, 8), ("Test", 3, 11)):
+        content = coco_content(tmp_path / "images" / split, photos, first)
+        write_json(tmp_path / "annotations" / f"instances_{split}.json", content)
+    dataset = build("coco", tmp_path)
+    assert [len(split) for split in (dataset.train, dataset.val, dataset.test)] == [8, 3, 3]
+
+
 @pytest.mark.parametrize(
     ("folder", "file"),
     [("images", "annotations/instances_default.json"), ("images", "result.json"), ("", "labels.json")],

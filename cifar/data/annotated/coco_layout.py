@@ -17,13 +17,12 @@ FILES = (
     "{split}.json",
 )
 """Files of a split, below the folder of the data."""
-NAMES = (
-    {"train": "train2017", "test": "val2017"},  # the published test images have no public annotations
-    {"train": "train", "val": "valid", "test": "test"},
-    {"train": "train", "val": "val", "test": "test"},
-    {"train": "Train", "val": "Validation", "test": "Test"},
-)
-"""Names of splits that are looked for, where the first has a file."""
+NAMES = {
+    "train": ("train2017", "train", "Train"),
+    "val": ("valid", "val", "Valid", "Val", "validation", "Validation"),
+    "test": ("val2017", "test", "Test"),  # COCO's own test images have no public annotations
+}
+"""Names of each split that are looked for, in this order."""
 IMAGES = ("{split}", "images/{split}", "images", "data")
 """Folders of the photos of a split, the first of which exists; else they are anywhere below the folder of the data."""
 ACCEPTED = "data.annotations=FILE, with {split} in place of the name of a split if each has a file"
@@ -42,32 +41,48 @@ def find_parts(
     """Return the part of each of the splits `train`, `val` and `test` that there is.
 
     `splits` are the names of those that are given. Without `annotations`, the files are the first of `FILES` that there
-    are, with the first of `NAMES`, or the only JSON file. A single file is the part of `train`. Raises `InputError`.
+    are, with the first names of `NAMES`, or the only JSON file. A single file is that of `train`. Raises `InputError`.
     """
     given = {split: name for split, name in splits.items() if name is not None}
     if annotations is not None and "{split}" not in annotations:
-        return {"train": Part(root.member(annotations), root.member(images) if images else root)}
+        return {"train": Part(root.member(annotations), _anywhere(root, images))}
     for pattern in FILES if annotations is None else (annotations,):
-        for usual in NAMES:
-            names = {split: name for split, name in usual.items() if name not in given.values()} | given
-            files = {split: root.member(pattern.replace("{split}", name)) for split, name in names.items()}
-            found = [split for split in names if files[split].is_file()]
-            if found and (annotations is not None or given.keys() <= {*found}):
-                return {split: Part(files[split], _folder(root, names[split], images))
-                        for split in names if split in found or split in given}  # fmt: skip
+        names = _names(root, pattern, given)
+        files = {split: root.member(pattern.replace("{split}", name)) for split, name in names.items()}
+        if files and (annotations is not None or all(file.is_file() for file in files.values())):
+            return {split: Part(file, _folder(root, names[split], images)) for split, file in files.items()}
     if annotations is not None or given:
         shown = ", ".join(f"data.{split}={name}" for split, name in given.items())
         raise InputError(
             f"{root}: no file {annotations or FILES[0]}{f' for {shown}' * bool(shown)}; accepted: {ACCEPTED}"
         )
-    return {"train": Part(_only_file(root), root.member(images) if images else root)}
+    return {"train": Part(_only_file(root), _anywhere(root, images))}
+
+
+def _names(root: TreePath, pattern: str, given: Mapping[str, str]) -> dict[str, str]:
+    """The name of each split: that `given`, or the first usual one with a file."""
+
+    def has_file(name: str) -> bool:
+        return name not in given.values() and root.member(pattern.replace("{split}", name)).is_file()
+
+    found = {}
+    for split, usual in NAMES.items():
+        name = given.get(split) or next(filter(has_file, usual), None)
+        if name is not None:
+            found[split] = name
+    return found
 
 
 def _folder(root: TreePath, name: str, images: str | None) -> TreePath:
     if images is not None:
-        return root.member(images.replace("{split}", name)) if images != "." else root
+        return _anywhere(root, images.replace("{split}", name))
     folders = (root.member(folder.replace("{split}", name)) for folder in IMAGES)
     return next((folder for folder in folders if folder.is_dir()), root)
+
+
+def _anywhere(root: TreePath, images: str | None) -> TreePath:
+    """The folder of photos that is stated; else photos may be anywhere below `root`."""
+    return root.member(images) if images and images != "." else root
 
 
 def _only_file(root: TreePath) -> TreePath:

@@ -50,18 +50,17 @@ def _lists(folder: TreePath, given: Mapping[str, str | None]) -> dict[str, str]:
     """The name of the list of each split: of the same name, `val` as the test without one, or the only list."""
     stated = {split: name for split, name in given.items() if name is not None}
     with refusing(folder, ACCEPTED):
-        found = {file.stem for file in folder.iterdir() if file.suffix == ".txt"}
-    for usual in ({"train": "train", "val": "val", "test": "test"}, {"train": "train", "test": "val"}):
-        names = {split: name for split, name in usual.items() if split not in stated and name not in stated.values()}
-        if found >= {*names.values()}:
-            return names | stated
-    if "train" in stated:
-        return stated
-    if len(found) == 1 and not stated:
-        return {"train": found.pop()}
-    raise InputError(
-        f"{folder}: lists {', '.join(sorted(found)[:8]) or 'none'}; accepted: train.txt and val.txt, or data.train=NAME"
-    )
+        found = {file.stem for file in folder.iterdir() if file.suffix == ".txt"} - {*stated.values()}
+    usual: dict[str, str] = {split: split for split in ("train", "val", "test") if split in found}
+    if "test" not in {*usual, *stated} and "val" in usual:
+        usual["test"] = usual.pop("val")
+    if "train" not in usual and ("trainval" in found or len(found) == 1):
+        usual["train"] = "trainval" if "trainval" in found else found.pop()
+    names = usual | stated
+    if "train" not in names:
+        shown = ", ".join(sorted(found)[:8]) or "none"
+        raise InputError(f"{folder}: lists {shown}; accepted: train.txt and val.txt, or data.train=NAME")
+    return names
 
 
 def _listed(root: TreePath, path: TreePath, finder: Finder) -> Iterator[Files]:
