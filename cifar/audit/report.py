@@ -61,7 +61,7 @@ def class_counts(findings: Findings) -> list[list[str]]:
 def as_plain(findings: Findings) -> dict[str, Any]:
     """What JSON can hold of the findings: how many each check has found."""
     names, *rows = summary(findings)
-    checks = [dict(zip(names, row, strict=True)) for row in rows]
+    checks: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in rows]
     for check in checks:
         number = check["found"].replace(",", "")
         check["found"] = int(number) if number.isdecimal() else check["found"]
