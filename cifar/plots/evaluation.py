@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from cifar.metrics.calibration import calibration_bins, expected_calibration_error
@@ -38,16 +38,12 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], counted: st
     if len(counts) <= ANNOTATED:
         side = 2.5 + 0.3 * len(counts)
         figure, axes = new_figure(title, side + 0.08 * max(map(len, names)), layout="compressed")
-        rates = _matrix(axes[0, 0], counts, names, side)
-        for (row, column), rate in np.ndenumerate(rates):
-            shown = _count(float(counts[row, column]))
-            text = f"{shown}\n{rate:.0f} %" if shown else ""
-            axes[0, 0].text(column, row, text, ha="center", va="center", fontsize=SMALL)
+        _heatmap(axes[0, 0], counts, names, side)
         axes[0, 0].set_xlabel(f"predicted class ({counted}, and percent of the true class)", fontsize=TEXT)
         return figure
     listed = 0.6 + 0.2 * len(pairs)
     figure, axes = new_figure(title, 8.4 + listed, 2, 1, height_ratios=[8.4, listed])
-    rates = _matrix(axes[0, 0], counts, names, 5.6)
+    rates = _heatmap(axes[0, 0], counts, names, 5.6)
     _mistakes_scale(figure, axes[0, 0], rates)
     axes[0, 0].set_xlabel("predicted class", fontsize=TEXT)
     _list_pairs(axes[1, 0], pairs, [short(name, 32) for name in class_names], counted)
@@ -65,19 +61,38 @@ def _most_frequent(counts: np.ndarray, pairs: Sequence[Confused], names: Sequenc
     return f"; most frequent mistake: {names[pairs[0].label]} predicted as {names[pairs[0].predicted]}, {times}"
 
 
-def _matrix(ax: Axes, counts: np.ndarray, names: Sequence[str], side: float) -> np.ndarray:
-    """Draw the colors of a confusion matrix `side` inches high, with its classes; return percent of the true class."""
+def _heatmap(ax: Axes, counts: np.ndarray, names: Sequence[str], side: float) -> np.ndarray:
+    """Draw a confusion matrix `side` inches high, with its classes; return percent of the true class."""
+    import seaborn as sns  # takes half a second, which a process without pictures need not wait for
+
     rates = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     diagonal = np.eye(len(counts), dtype=bool)
-    base = np.where(diagonal[..., None], to_rgb(SKY), to_rgb(ORANGE))
-    greatest = np.where(diagonal, rates[diagonal].max(initial=0) or 1, _greatest_mistake(rates))
-    ax.imshow(1 - (rates / greatest)[..., None] * (1 - base))
-    step = math.ceil(len(counts) * LABEL_HEIGHT / side)
-    ticks = range(0, len(counts), step)
+    cells: Any = False
+    if len(counts) <= ANNOTATED:
+        cells = [[f"{_count(count)}\n{rate:.0f} %" if count else "" for count, rate in zip(*row, strict=True)]
+                 for row in zip(counts.tolist(), rates.tolist(), strict=True)]  # fmt: skip
+    for other, color, greatest in (
+        (~diagonal, SKY, rates[diagonal].max(initial=0) or 1),
+        (diagonal, ORANGE, _greatest_mistake(rates)),
+    ):
+        sns.heatmap(
+            rates,
+            mask=other,
+            vmin=0,
+            vmax=greatest,
+            cmap=sns.blend_palette(["white", color], as_cmap=True),
+            annot=cells,
+            fmt="",
+            annot_kws={"fontsize": SMALL, "color": "black"},
+            cbar=False,
+            square=True,
+            ax=ax,
+        )
+    ticks = np.arange(0, len(counts), math.ceil(len(counts) * LABEL_HEIGHT / side))
     shown = [names[tick] for tick in ticks]
     crowded = max(map(len, shown)) * 0.08 * len(shown) > side
-    ax.set_xticks(ticks, shown, rotation=90 if crowded else 0)
-    ax.set_yticks(ticks, shown)
+    ax.set_xticks(ticks + 0.5, shown, rotation=90 if crowded else 0)
+    ax.set_yticks(ticks + 0.5, shown, rotation=0)
     ax.set_ylabel("true class", fontsize=TEXT)
     return rates
 
