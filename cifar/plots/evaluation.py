@@ -88,8 +88,8 @@ def _heatmap(ax: Axes, counts: np.ndarray, names: Sequence[str], side: float) ->
             square=True,
             ax=ax,
         )
-    ticks = np.arange(0, len(counts), math.ceil(len(counts) * LABEL_HEIGHT / side))
-    shown = [names[tick] for tick in ticks]
+    step = math.ceil(len(counts) * LABEL_HEIGHT / side)
+    ticks, shown = np.arange(0, len(counts), step), names[::step]
     crowded = max(map(len, shown)) * 0.08 * len(shown) > side
     ax.set_xticks(ticks + 0.5, shown, rotation=90 if crowded else 0)
     ax.set_yticks(ticks + 0.5, shown, rotation=0)
