@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cifar.files import ownership
 from cifar.runtime import terminal
 
 
@@ -35,9 +36,9 @@ class Comparison:
     """HTML that needs no other file."""
 
     def save(self, path: str | Path) -> Path:
-        """Write the page."""
+        """Write the page; raises `InputError` where there is a file that is no such page."""
         path = Path(path)
-        path.write_text(self.page)
+        ownership.write(path, self.page.encode())
         return path
 
     def __str__(self) -> str:

@@ -26,6 +26,9 @@ EPOCHS, FEW_EPOCHS = 8, 15
 FEW = 20_000
 STEPS, LARGEST_BATCH = 40, 1000
 """Least number of steps in an epoch, and largest number of images in a step."""
+RATES = {"optimizer.lr": 0.24, "optimizer.head_lr": 10.0, "optimizer.bias_lr": 100.0}
+"""Learning rates of the recipe, whose batches are large; of fewer than `FEW` images, a `SMALL` part of them."""
+SMALL = 0.25
 SMALLEST_SIDE = 4
 
 
@@ -88,9 +91,12 @@ def _trained(dataset: Dataset, seed: int, flips: bool) -> tuple[np.ndarray, np.n
     """
     import keras
 
+    from cifar.training.moving_statistics import MovingStatistics
+
     experiment = Experiment.prepare(_settings(dataset, seed, flips), dataset)
     model = experiment.compiled_model()
     model.fit(experiment.training_batches(0, 0, experiment.settings.epochs), epochs=1, shuffle=False, verbose=0)
+    MovingStatistics(model, experiment.statistics_batches()).recompute()
     both = keras.Model(model.input, [model.output, model.layers[-1].input])
     found, features = both.predict(dataset.test.images, batch_size=500, verbose=0)
     if flips:
@@ -109,6 +115,7 @@ def _settings(dataset: Dataset, seed: int, flips: bool) -> Settings:
         "batch_size": int(np.clip(count // STEPS, 1, LARGEST_BATCH)),
         "deterministic": "false",
         "evaluate.tta": "none",
+        **{name: rate if count >= FEW else SMALL * rate for name, rate in RATES.items()},
         "task.label_smoothing": 0.1,
         "augmentation": "[alternating_flip,crop]" if flips else "[crop]",
         "model.widths": str(list(WIDTHS[:levels])).replace(" ", ""),

@@ -59,6 +59,10 @@ class BuilderSettings(Strict):
         """The same choice with other settings; raises `InputError`."""
         return self.of({**self._given, **changes}, self._name, self.group)
 
+    def __eq__(self, other: object) -> bool:
+        """True for the same choice with the same settings, but for those that are not recorded."""
+        return type(self) is type(other) and self._name == other._name and self.model_dump() == other.model_dump()
+
     @model_serializer
     def _as_given(self) -> dict[str, Any]:
         return copy.deepcopy({name: value for name, value in self._given.items() if name not in self.unrecorded})

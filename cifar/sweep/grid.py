@@ -16,7 +16,7 @@ from cifar.sweep.jobs import Job, Outcome, named
 LOOK = 2.0
 """Seconds between two looks for whether jobs that another process runs have ended."""
 
-ADDED = {"evaluate.test": (None, False), "evaluate.calibration": ("none",)}
+ADDED = {"evaluate.test": (None, False), "evaluate.calibration": ("none",), "extensions": (None,)}
 """Settings that earlier versions lacked, with the values in a sweep that change nothing."""
 
 
@@ -81,6 +81,6 @@ def _decisive(settings: Settings) -> str:
     ignored = ("tracking", "state", "resume")
     fixed = {key: value for key, value in oldest(flatten(settings)).items() if key.split(".")[0] not in ignored}
     for key, defaults in ADDED.items():
-        if fixed[key] in defaults:
+        if key in fixed and fixed[key] in defaults:
             del fixed[key]
     return json.dumps(fixed, sort_keys=True)

@@ -28,7 +28,7 @@ class TestComposition:
         needed = {
             **{
                 f"data={name}": [f"data.path={tmp_path}"]
-                for name in ("folder", "coco", "voc", "masks", "pets", "yolo", "cifar10_1", "cifar10_c")
+                for name in ("folder", "coco", "voc", "masks", "pets", "table", "yolo", "cifar10_1", "cifar10_c")
             },
             "data=cifar10h": [f"data.path={tmp_path}", f"data.soft_labels={tmp_path}"],
             "callbacks=reduce_lr": ["schedule=constant"],

@@ -87,7 +87,7 @@ MISTAKES = [
     ("callbacks=[reduce_lr] schedule=cosine", "callbacks.reduce_lr: needs schedule=constant, not schedule=cosine"),
     # files and stores
     ("data=folder", "data.path: required setting is missing"),
-    ("data=folder data.path=/nowhere", "/nowhere/train: "),
+    ("data=folder data.path=/nowhere", "/nowhere: "),
     ("data=cifar10 data.path=/nowhere", "/nowhere: no such file or folder; accepted for data.path: the folder"),
     ("tracking.uri=sqlite:////dev/null/x/mlflow.db", "tracking.uri=sqlite:////dev/null/x/mlflow.db: "),
     ("tracking.uri=sqlite:////dev", "tracking.uri=sqlite:////dev: is a folder; should be a file in it, such as "),
@@ -158,14 +158,14 @@ class TestTexts:
     def test_is_taken_as_typed(self, in_process, tmp_path, name):
         done = in_process("data=folder", f"data.path={tmp_path}/{name}", f"tracking.uri={sqlite(tmp_path)}")
         assert (done.code, done.stderr.count("\n")) == (2, 1)
-        assert f"{tmp_path}/{name}/train: cannot be read" in done.stderr
+        assert f"{tmp_path}/{name}: cannot be read" in done.stderr
 
     @pytest.mark.parametrize("name", NAMES)
     def test_is_taken_as_typed_in_each_job_of_a_sweep(self, in_process, tmp_path, name):
         needed = ("data=folder", "seed=1,2", f"tracking.uri={sqlite(tmp_path)}")
         done = in_process(*needed, f"data.path={tmp_path}/{name}", "--multirun")
         assert done.stderr.count("\n") == 1
-        assert f"{tmp_path}/{name}/train: cannot be read" in done.stderr
+        assert f"{tmp_path}/{name}: cannot be read" in done.stderr
 
     @pytest.mark.parametrize("value", ["/ü,b", "photos(1)", "[ü", "'it's'", "/a,b", "[ü]", '"ü,b', "a,b\\"])
     def test_form_that_a_message_offers_works(self, mistake, in_process, tmp_path, value):
@@ -174,7 +174,7 @@ class TestTexts:
         offered = line.removeprefix(f"data.path={value}: ")
         words = shlex.split(offered.replace(" for a text", " text"))
         form = words[words.index("text") - 1]
-        assert f"{value}/train: cannot be read" in in_process(*needed, form).stderr
+        assert f"{value}: cannot be read" in in_process(*needed, form).stderr
 
     def test_list_and_mapping_that_a_message_offers_work(self, mistake, in_process, tmp_path):
         needed = ("data=masks", f"data.path={tmp_path}", f"tracking.uri={sqlite(tmp_path)}")

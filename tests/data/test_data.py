@@ -18,7 +18,15 @@ from cifar.data import cifar
 from cifar.data.splits import stratified_split, subset
 from cifar.runtime.errors import InputError
 from helpers.annotated_files import WRITERS
-from helpers.data_files import write_archive, write_cifar10_1, write_cifar10_c, write_folder, write_pickled, write_soft
+from helpers.data_files import (
+    write_archive,
+    write_cifar10_1,
+    write_cifar10_c,
+    write_folder,
+    write_pickled,
+    write_soft,
+    write_table,
+)
 from helpers.runs import composed
 
 
@@ -32,6 +40,7 @@ def settings(request, tmp_path):
     sources = {"cifar10": lambda: write_pickled(tmp_path, cifar.CIFAR10),
                "cifar100": lambda: write_archive(tmp_path, cifar.CIFAR100, each=10),
                "folder": lambda: write_folder(tmp_path),
+               "table": lambda: write_table(tmp_path),
                "cifar10_1": lambda: write_cifar10_1(tmp_path),
                "cifar10_c": lambda: write_cifar10_c(tmp_path),
                "cifar10h": lambda: write_pickled(tmp_path, cifar.CIFAR10),

@@ -24,6 +24,8 @@ EXCLUDED = "`--exclude FILE`"
 PREDICTED = "`IMAGE.predicted.png`, `IMAGE.predicted.json`"
 ANSWERS = "`--csv FILE`, `--embeddings FILE`"
 EXPORT = "`DIR/N/`"
+EXAMPLES = "`data_examples.png`, or `--sheet FILE`"
+PARTS = "`DIR/models/NAME.py`, `DIR/conf/model/NAME.yaml`, `DIR/tests/test_NAME.py`, or those of another part"
 CACHE = "`~/.cache/cifar/`, or `$XDG_CACHE_HOME/cifar/`"
 PHOTOS = "`~/.cache/cifar/photos/`, or `$XDG_CACHE_HOME/cifar/photos/`"
 PARTIAL = "`.cifar-partial,…` in the same folder as any of these"
@@ -44,6 +46,19 @@ WRITES = {
         "atomic.write": WORK,  # the run's own earlier weights, and its history.csv
     },
     "cifar/analysis/html.py": {"ownership.write": PAGE},  # refuses files without the mark
+    "cifar/api/display.py": {"ownership.write": PAGE},  # likewise
+    "cifar/api/training.py": {"tempfile.TemporaryDirectory": SYSTEM},
+    "cifar/inspection/command.py": {"ownership.write": EXAMPLES},  # refuses files without the mark
+    "cifar/scaffold/command.py": {
+        "(folder / path).parent.mkdir": PARTS,
+        "atomic.write": PARTS,  # the command refuses files that are there
+    },
+    "cifar/tracking/garbage.py": {
+        "path.unlink": MLRUNS,  # of runs that were deleted, and that this program has recorded in this store
+        "shutil.rmtree": MLRUNS,  # likewise
+        "ownership.remove_folder": WORK,  # only with the mark
+        "folder.rmdir": MLRUNS,  # an empty one
+    },
     "cifar/audit/page.py": {"ownership.write": AUDIT},  # likewise
     "cifar/data/exclusion.py": {"ownership.write": EXCLUDED},  # likewise
     "cifar/data/download.py": {

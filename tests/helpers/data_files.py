@@ -98,6 +98,15 @@ def write_folder(root) -> Path:
     return root / "insects"
 
 
+def write_table(root) -> Path:
+    """The photos of `write_folder` with a table of their labels, which says the split of each."""
+    folder = write_folder(root)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    rows = [f"{path.relative_to(folder)},{path.parent.name},{path.parents[1].name}" for path in files]
+    (folder / "labels.csv").write_text("\n".join(["file,label,split", *rows]) + "\n")
+    return folder
+
+
 def write_cifar10_1(root) -> Path:
     random = np.random.default_rng(1)
     for version, size in (("v4", 21), ("v6", 20)):

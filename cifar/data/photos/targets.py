@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from cifar.data.invalid_files import skipping_invalid
 from cifar.data.photos.decoding import Photos
@@ -12,7 +13,9 @@ from cifar.images.io import placed
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
 
-Targets = Mapping[str, np.ndarray]
+if TYPE_CHECKING:
+    Targets = Mapping[str, np.ndarray]
+
 PADDING = {"boxes": (0, "f4"), "classes": (-1, "i8"), "crowd": (False, "?")}
 """Value and type of targets of which images have different numbers."""
 
