@@ -77,7 +77,7 @@ class TestCommandLine:
         ("arguments", "line"),
         [
             ("", "the following arguments are required: COMMAND; see `python -m cifar --help`"),
-            ("evalute RUN", "evalute: did you mean 'evaluate'? known: audit, compare, evaluate, "),
+            ("evalute RUN", "evalute: did you mean 'evaluate'? known: audit, compare, data, delete, evaluate, "),
             ("--trackng-uri x runs", "--trackng-uri: unknown option; did you mean '--tracking-uri'? known: "),
             ("runs --stat FINISHED", "runs --stat: unknown option; did you mean '--status'? known: "),
             ("runs --status DONE", "runs --status DONE: known: FAILED, FINISHED, KILLED, RUNNING"),

@@ -100,8 +100,9 @@ class Recorder:
         return lock
 
     def _create(self, client: mlflow.MlflowClient) -> str:
-        tags = {unescaped(name): unescaped(str(value)) for name, value in self._settings.tags.items()}
-        tags |= {PROCESS: processes.this_process(), notes.NOTE: notes.of_run(self._settings.note, self._command, {})}
+        note = notes.of_run(self._settings.note, self._command, {})
+        tags = {**self._settings.tags, PROCESS: processes.this_process(), notes.NOTE: note}
+        tags = {unescaped(name): unescaped(str(value)) for name, value in tags.items()}
         if self._settings.parent:
             tags["mlflow.parentRunId"] = self._settings.parent
         experiment = store.experiment_id(self._uri, unescaped(self._settings.experiment))

@@ -372,7 +372,7 @@ class TestPage:
             for number, kind in enumerate(("cat", "dog")):
                 (tmp_path / "data" / part / kind).mkdir(parents=True)
                 for i in range(20):
-                    pixels = np.full((8, 8, 3), 100 * number + i, np.uint8)
+                    pixels = np.full((8, 8, 3), 100 * number + 50 * (part == "test") + i, np.uint8)
                     Image.fromarray(pixels).save(tmp_path / "data" / part / kind / f"{i}.png")
         data = ("data=folder", f"data.path={tmp_path / 'data'}", "data.size=8")
         runs = [record(uri, "one", *data, f"seed={seed}", right=0.6) for seed in (1, 2)]

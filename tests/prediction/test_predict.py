@@ -61,7 +61,7 @@ def test_own_test_images_as_in_the_table(predict, quickstart, tmp_path):
     table = mlflow.artifacts.load_text(
         mlflow.MlflowClient(quickstart.uri).get_run(quickstart.id).info.artifact_uri + "/tables/predictions.csv"
     )
-    rows = [line.split(",") for line in table.splitlines()[1:6]]
+    rows = list(csv.DictReader(table.splitlines()))[:5]
     data = {"name": "digits", "test_fraction": 0.2, "val_fraction": 0.1, "limit": None}
     paths = [tmp_path / f"{number}.png" for number in range(5)]
     for path, image in zip(paths, DATASETS.build(data, seed=0).test.images, strict=False):
@@ -69,8 +69,8 @@ def test_own_test_images_as_in_the_table(predict, quickstart, tmp_path):
     found = answers(predict(*paths))
     assert [answer["image"] for answer in found] == [str(path) for path in paths]
     for answer, row in zip(found, rows, strict=True):
-        assert answer["answer"][0]["class"] == row[2]
-        assert answer["answer"][0]["probability"] == pytest.approx(float(row[4]), abs=1e-5)
+        assert answer["answer"][0]["class"] == row["predicted"]
+        assert answer["answer"][0]["probability"] == pytest.approx(float(row["confidence"]), abs=1e-5)
 
 
 def test_images_of_any_size_and_mode_in_batches(predict, tmp_path, monkeypatch):

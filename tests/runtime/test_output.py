@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
@@ -117,10 +118,11 @@ def test_reading_command_whose_output_is_full():
 def test_training_that_nobody_reads_in_ascii_on_files_that_are_not_utf8(tmp_path, command):
     folder, classes = tmp_path / "d\udce9 ü", ["caf\udce9", "plain", "über"]
     for part, number in (("train", 6), ("test", 3)):
-        for name in classes:
+        for label, name in enumerate(classes):
             (folder / part / name).mkdir(parents=True)
             for index in range(number):
-                image = Image.fromarray(np.full((8, 8, 3), 20 * index, np.uint8))
+                gray = 20 * index + 7 * label + 3 * (part == "test")  # no image is a copy of another
+                image = Image.fromarray(np.full((8, 8, 3), gray, np.uint8))
                 image.save(folder / part / name / f"\udce8{index}.png")
     uri = sqlite(tmp_path)
     arguments = ["data=folder", f"data.path='{folder}'", "data.size=8", "model.filters=[4]",
@@ -143,7 +145,7 @@ def test_training_that_nobody_reads_in_ascii_on_files_that_are_not_utf8(tmp_path
     assert (run.info.status, run.info.run_name) == ("FINISHED", r"d\xe9 ü")
     assert run.data.params["data.path"] == str(tmp_path / r"d\xe9 ü")
     predictions = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/tables/predictions.csv")
-    assert {line.split(",")[1] for line in predictions.splitlines()[1:]} == {r"caf\xe9", "plain", "über"}
+    assert {row["label"] for row in csv.DictReader(predictions.splitlines())} == {r"caf\xe9", "plain", "über"}
 
     evaluated = command(uri, "evaluate", run.info.run_id[:8])
     assert evaluated.code == 0

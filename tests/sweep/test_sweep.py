@@ -15,7 +15,7 @@ import mlflow
 import pytest
 
 from cifar.runtime.paths import ROOT
-from helpers.processes import clean_environment, run_and_signal, run_warm, slowdown
+from helpers.processes import clean_environment, run_and_signal, run_python, run_warm, slowdown
 from helpers.runs import TINY, composed, sqlite
 from helpers.sweeps import Sweep, recorded_sweep
 
@@ -183,7 +183,7 @@ def test_jobs_that_end_badly_leave_the_others_alone_and_are_healed_by_the_same_c
         ROOT / "run.py", "--multirun", *TINY, "seed=1,2,3,4,5", "callbacks=none", "hydra.launcher.n_jobs=2",
         f"tracking.uri={sqlite(tmp_path)}",
     )  # fmt: skip
-    sweep = recorded_sweep(run_warm(*command, cwd=tmp_path, PYTHONPATH=str(sabotage)), tmp_path)
+    sweep = recorded_sweep(run_python(*command, cwd=tmp_path, PYTHONPATH=str(sabotage)), tmp_path)
     assert sweep.process.code == 1
     assert {row["job"]: (row["status"], row["reason"]) for row in sweep.results} == {
         "seed=1": ("FINISHED", ""),

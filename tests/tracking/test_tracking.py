@@ -28,6 +28,7 @@ from cifar.runtime import interrupts
 from cifar.runtime.errors import Interrupted, Pruned, TrainingError
 from cifar.tracking import addresses, store
 from cifar.tracking.sweeps import SweepRun
+from helpers import drawing
 from helpers.processes import run_warm
 from helpers.runs import composed, sqlite
 
@@ -153,7 +154,9 @@ class TestRecords:
         assert "sec" not in stored
         assert overrides.changed(read(stored), given, []).tracking.uri == stated.tracking.uri
 
-    def test_evaluation_comes_back(self, settings):
+    def test_evaluation_comes_back(self, settings, monkeypatch):
+        monkeypatch.setattr(mlflow.MlflowClient, "log_figure", drawing.DRAWN)
+
         def line() -> Figure:
             figure = Figure(figsize=(4, 4))
             figure.subplots().plot([0, 1])

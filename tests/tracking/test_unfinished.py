@@ -71,7 +71,7 @@ class TestData:
     def test_images_and_classes_that_were_added(self, mistake, killed, photos, folder):
         run = killed("data=folder", f"data.path={photos}", "data.size=8")
         resume = f"resume={run}", f"tracking.uri={sqlite(folder)}"
-        shutil.copy(photos / "test/dog/0.png", photos / "train/dog/new.png")
+        Image.new("RGB", (8, 8), "red").save(photos / "train/dog/new.png")
         assert mistake(*resume) == f"data: not those of run {run}: 17 train images, not 16"
         shutil.copytree(photos / "train/cat", photos / "train/fox")
         shutil.copytree(photos / "test/cat", photos / "test/fox")
@@ -106,7 +106,7 @@ class TestData:
         run = killed(*given)
         experiment = Experiment.prepare(resolve(composed(*given)))
         assert tracking.newest_unfinished(experiment.settings, experiment.dataset).id == run
-        shutil.copy(photos / "test/dog/0.png", photos / "train/dog/new.png")
+        Image.new("RGB", (8, 8), "red").save(photos / "train/dog/new.png")
         other = Experiment.prepare(resolve(composed(*given)))
         assert tracking.newest_unfinished(other.settings, other.dataset) is None
 
