@@ -206,6 +206,7 @@ class TestReproducibility:
         moved = ("augmentation=[rotation,flip]", "epochs=2")
         return lambda *overrides: main(*moved, *overrides).data.tags["weights_sha256"]
 
+    @pytest.mark.slow
     def test_same_settings_give_the_same_weights(self, weights):
         first = weights("seed=1")
         assert first == weights("seed=1")
@@ -254,6 +255,7 @@ class TestFailure:
         assert all((folder / name).exists() for name in kept)
         assert [len(list((folder / "tensorboard" / split).iterdir())) for split in ("train", "val")] == [1, 1]
 
+    @pytest.mark.slow
     def test_variables_of_notebooks_and_tools_do_no_harm(self, tmp_path):
         done = run_python(
             ROOT / "run.py", *TINY, "callbacks=none", f"tracking.uri={sqlite(tmp_path)}", cwd=tmp_path,

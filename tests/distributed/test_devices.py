@@ -109,6 +109,7 @@ def ended(processes: list[subprocess.Popen]) -> list[Completed]:
 
 
 class TestJax:
+    @pytest.mark.slow
     def test_run_is_recorded_as_any(self, undisturbed):
         run = finished_run(undisturbed)
         assert {"test/accuracy", "best/loss", "model/flops"} <= run.data.metrics.keys()
@@ -116,6 +117,7 @@ class TestJax:
         model = mlflow.MlflowClient(sqlite(undisturbed)).search_logged_models([run.info.experiment_id])
         assert len(model) == 1
 
+    @pytest.mark.slow
     def test_evaluate_prints_what_is_stored(self, undisturbed):
         run = finished_run(undisturbed)
         done = run_python("-m", "cifar", "--tracking-uri", sqlite(undisturbed), "evaluate", run.info.run_id)

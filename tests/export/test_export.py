@@ -228,6 +228,7 @@ def test_models_keep_their_answers(source, tmp_path, overrides):
     assert reference.difference == 0 and np.ptp(built.model.predict(built.experiment.dataset.test.images)) > 0.01
 
 
+@pytest.mark.slow
 def test_detections_are_decoded_by_the_file(source, tmp_path):
     built = source("task=detection", "data=scenes", "data@data.source=digits", "data.size=32", "data.num_train=16",
                    "data.num_val=4", "data.num_test=4", "model.filters=[8,16]", "task.fpn_channels=8",
@@ -266,6 +267,7 @@ def test_outputs_that_differ_too_much(source, tmp_path, monkeypatch):
         list(formats.write(built, ["savedmodel"], tmp_path))
 
 
+@pytest.mark.slow
 def test_run_in_bfloat16_with_views(in_process, command, tmp_path):
     """The model is exported in float32, and looks at an image once; not with weights that have changed since."""
     uri = sqlite(tmp_path)

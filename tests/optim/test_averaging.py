@@ -114,6 +114,7 @@ def test_ema_changes_nothing_in_how_the_weights_are_trained(fitted):
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("averages", ["weight_averaging=ema", "weight_averaging=lookahead"])
+@pytest.mark.slow
 def test_stopped_within_an_epoch_and_resumed_it_ends_the_same(compose, averages, undisturbed_and_resumed):
     overrides = ("model.filters=[4,8]", "epochs=3", "augmentation=[alternating_flip,mixup,cutmix]", averages)
     experiment = Experiment.prepare(compose(*TINY, *overrides, "state.minutes=1e-9"))

@@ -50,6 +50,7 @@ def reproduced(original, command):
     return reproduce
 
 
+@pytest.mark.slow
 def test_equal_to_the_bit(original, reproduced):
     done, run = reproduced()
     assert done.code == 0, done

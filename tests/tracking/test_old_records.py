@@ -127,6 +127,7 @@ def test_one_is_compared_with_a_run_of_today(old, command, tmp_path, monkeypatch
     assert "test/ece" in page and "calibration_error" not in page
 
 
+@pytest.mark.slow
 def test_one_that_ended_early_is_resumed(in_process, tmp_path):
     uri = sqlite(tmp_path)
     run_id = restored(uri, "unfinished", tmp_path)

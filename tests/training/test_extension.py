@@ -33,6 +33,7 @@ def extended(uri: str, run_id: str, *given: str):
     return tracking.find_resumable(composed(f"tracking.uri={uri}", *given), given)
 
 
+@pytest.mark.slow
 def test_extended_run_equals_one_of_as_many_epochs_from_the_start(tmp_path, eager):
     uri = sqlite(tmp_path)
     tracking.connect(uri)

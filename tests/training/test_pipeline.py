@@ -132,6 +132,7 @@ def test_parallelism_changes_nothing():
     assert len(digests) == 1
 
 
+@pytest.mark.slow
 def test_a_fresh_process_sees_the_same_bytes():
     program = (
         "import sys, cifar.augmentation, cifar.training.pipeline; assert 'tensorflow' not in sys.modules;"
@@ -171,7 +172,7 @@ def assert_shards_make_up_the_batches(choices, processes, devices_each, batch_si
                 np.testing.assert_array_equal(np.concatenate(own)[places], expected)
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=4)
 @given(st.integers(1, 3), st.integers(1, 2), st.sampled_from([6, 12, 36, 48]))
 def test_shards_of_several_processes_make_up_the_batches(processes, devices_each, batch_size):
     choices = CHOICES | {
