@@ -22,7 +22,7 @@ from cifar.tasks.segmentation import decoders
 from cifar.tracking import queries
 from cifar.training import trainer
 from cifar.training.experiment import Experiment
-from helpers.processes import run_python, run_warm
+from helpers.processes import run_python
 from helpers.runs import composed, finished_run, metric_history, sqlite, weight_arrays
 
 SCENES = ("task=segmentation", "data=scenes", "data@data.source=digits", "data.size=32", "data.num_train=32",
@@ -268,7 +268,7 @@ for distribute in ("none", "mirrored"):
 
 @pytest.mark.slow
 def test_two_devices_train_as_one_does(tmp_path):
-    done = run_warm("-c", TWO_DEVICES, tmp_path, *WITH_VOID, PYTHONPATH="tests")
+    done = run_python("-c", TWO_DEVICES, tmp_path, *WITH_VOID, PYTHONPATH="tests")
     assert done.code == 0, done.stderr
     for read in (weight_arrays, metric_history):
         ours, theirs = (read(tmp_path / distribute) for distribute in ("mirrored", "none"))
