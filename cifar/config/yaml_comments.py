@@ -57,7 +57,7 @@ def defaults(path: Path) -> dict[str, Stated]:
     """The choice that a file's `defaults` make in each group, with the comment on its line."""
     text = path.read_text()
     comments, found = _comments(text), {}
-    top = yaml.compose(text, yaml.SafeLoader)
+    top: Any = yaml.compose(text, yaml.SafeLoader)
     listed = next((value for key, value in top.value if key.value == "defaults"), None)
     for entry in listed.value if listed else ():
         if isinstance(entry, yaml.MappingNode):
