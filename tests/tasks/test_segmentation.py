@@ -276,7 +276,7 @@ def test_two_devices_train_as_one_does(tmp_path):
         for name in ours:
             # A pixel whose class is a tie may fall to either side.
             tolerance = 1e-4 if name.endswith(("accuracy", "iou", "dice", "boundary_f1")) else 1e-5
-            np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=tolerance, err_msg=name)
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, atol=tolerance, err_msg=name)
 
 
 @pytest.mark.slow
