@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from cifar.config.arguments import integer_from_1
+from cifar.runtime import output
 
 
 def add_runs_arguments(command: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ def runs(arguments: argparse.Namespace) -> None:
     entries = [(run, []) for run in listing.ranked(found, arguments.sort)] if arguments.sort else listing.nested(found)
     if arguments.json:
         listed = [run for entry, jobs in entries[: arguments.limit] for run in (entry, *jobs)]
-        print(json.dumps([portrait.plain(run) for run in listed], indent=2, ensure_ascii=False))
+        output.print_json([portrait.plain(run) for run in listed])
         return
     chosen = [name for name in (arguments.columns or "").split(",") if name]
     shown = listing.table(entries[: arguments.limit], terminal.width(), arguments.sort, chosen)
@@ -75,7 +75,7 @@ def compare(arguments: argparse.Namespace) -> None:
     found = report.Comparison.of(groups.grouped(chosen, top, arguments.ignore), arguments.ignore)
     html.write(found, arguments.html)
     if arguments.json:
-        print(json.dumps(report.as_plain(found), indent=2, ensure_ascii=False))
+        output.print_json(report.as_plain(found))
         return
     print(report.as_text(found, terminal.width()))
     print(f"\n{arguments.html} has the whole comparison, with its pictures")

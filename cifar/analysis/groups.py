@@ -144,10 +144,6 @@ def _settings(run: StoredRun, ignored: Collection[str] = ()) -> dict[str, str]:
     return {key: value for key, value in settings.items() if not {key, key.partition(".")[0]} & {*dropped}}
 
 
-def _draws(run: StoredRun) -> tuple[str | None, ...]:
-    return tuple(run.params.get(key) for key in DRAWS)
-
-
 def _validation(runs: Sequence[StoredRun]) -> float:
     def score(run: StoredRun) -> float:
         return next((run.metrics[name] for name in RANKED_BY if name in run.metrics), -math.inf)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 
+from cifar.runtime import output
 from cifar.runtime.errors import InputError
 from cifar.runtime.paths import COMMAND
 
@@ -59,7 +59,7 @@ def show(arguments: argparse.Namespace) -> None:
     tracking.connect_existing(arguments.tracking_uri)
     found = portrait.Portrait.of(arguments.run_id)
     if arguments.json:
-        print(json.dumps(found.as_plain(), indent=2, ensure_ascii=False))
+        output.print_json(found.as_plain())
     else:
         print(portrait.as_text(found, terminal.width()))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from cifar.config.arguments import number
 from cifar.config.overrides import data_settings
 from cifar.files import ownership
-from cifar.runtime import terminal
+from cifar.runtime import output, terminal
 from cifar.runtime.errors import InputError
 
 
@@ -53,7 +52,7 @@ def audit(arguments: argparse.Namespace) -> None:
         found = findings.audit(dataset, invalid.messages, arguments.seed, not arguments.skip_labels, flips, steps)
     page.write(found, arguments.html, f"--html {arguments.html}")
     if arguments.json:
-        print(json.dumps(report.as_plain(found), indent=2, ensure_ascii=False))
+        output.print_json(report.as_plain(found))
     else:
         print(report.as_text(found, terminal.width()))
         print(f"\n{arguments.html} has the pictures")

@@ -14,7 +14,7 @@ from cifar.files.tree import TreePath, open_tree
 from cifar.interfaces import Dataset
 from cifar.runtime.errors import InputError, did_you_mean, warn
 from cifar.runtime.lazy import np
-from cifar.runtime.terminal import unescaped
+from cifar.runtime.terminal import first_of, unescaped
 
 ACCEPTED = "folders CLASS/ of images, or train/CLASS/, and if they exist val/CLASS/ and test/CLASS/"
 EARLIER_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -64,9 +64,9 @@ def _listing(root: TreePath) -> Listing:
                 else:
                     passed_over.append(file)
     if passed_over:
-        shown = ", ".join(unescaped(file.path) for file in passed_over[:SHOWN]) + (" …" if passed_over[SHOWN:] else "")
+        shown = first_of([unescaped(file.path) for file in passed_over], SHOWN)
         warn(f"{root}: {len(passed_over)} files or folders are passed over, as they are no images of a class: {shown}")
-    return Listing(root.name, root, tuple(map(unescaped, names)), **{"train": None, **examples})
+    return Listing(root.name, root, tuple(map(unescaped, names)), **examples)
 
 
 def _split_folders(root: TreePath) -> dict[str, TreePath]:
@@ -120,4 +120,4 @@ def _earlier_listing(root: TreePath) -> Listing:
         for part in (("train", "test") if has_train else ("test",))
     }
     _check_names(root / "test", names)
-    return Listing(root.name, root, tuple(map(unescaped, names)), **{"train": None, **examples})
+    return Listing(root.name, root, tuple(map(unescaped, names)), **examples)

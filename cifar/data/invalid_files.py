@@ -21,6 +21,10 @@ SHOWN = 3
 """Messages that are shown of many."""
 
 
+class InvalidDataError(InputError):
+    """All that a data set cannot use, in one message."""
+
+
 class Invalid:
     """Messages about what a data set cannot use, and those about what it has changed, with the kind of each."""
 
@@ -37,7 +41,7 @@ class Invalid:
     def refuse(self) -> None:
         """Raise an `InputError` about all faults, unless they are skipped."""
         if self.faults and self.on_invalid != "skip":
-            raise InputError(_listed(self.messages))
+            raise InvalidDataError(_listed(self.messages))
 
     def counts(self) -> dict[str, int]:
         """Number of skipped and of clipped ones of each kind, such as `skipped photos`."""
@@ -70,10 +74,10 @@ def handling_invalid(on_invalid: OnInvalid) -> Iterator[None]:
     try:
         yield
         invalid.refuse()
+    except InvalidDataError:
+        raise
     except InputError as error:  # perhaps because too much is left out
-        message = str(error)
-        is_summary = message == _listed(invalid.messages)
-        raise InputError(message if is_summary else _listed([*invalid.messages, message])) from None
+        raise InputError(_listed([*invalid.messages, str(error)])) from None
     finally:
         _current.reset(token)
     if counts := invalid.counts():
@@ -90,9 +94,14 @@ def skipping_invalid(kind: str = "photo") -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        if (invalid := _current.get()) is None:
-            raise
-        invalid.faults.append((kind, str(error)))
+        report_invalid(error, kind)
+
+
+def report_invalid(error: InputError, kind: str = "photo") -> None:
+    """Keep `error` like one that a body of `skipping_invalid` raises."""
+    if (invalid := _current.get()) is None:
+        raise error
+    invalid.faults.append((kind, str(error)))
 
 
 def refuse_invalid() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
@@ -13,6 +12,7 @@ from cifar import tracking
 from cifar.evaluation import corrupted
 from cifar.evaluation.subject import OWN, Request, Subject
 from cifar.interfaces import Evaluation
+from cifar.runtime import output
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
 from cifar.runtime.paths import COMMAND
@@ -54,7 +54,7 @@ def evaluate(uri: str | None, run_ids: Sequence[str], request: Request, as_json:
             with redirect_stdout(sys.stderr) if as_json else nullcontext():
                 record(subject, evaluation)
     if as_json:
-        print(json.dumps(found, indent=2))
+        output.print_json(found)
 
 
 def record(subject: Subject, evaluation: Evaluation) -> None:

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
+"""EXIF's tag of the orientation, and its values for photos that are turned by 90 degrees."""
 PHOTO = "a PNG or JPEG image of 8 bits a channel"
-Resize = Literal["crop", "letterbox", "stretch"]
-"""A photo covers the model's image, and its center is cut out; or is padded with black; or keeps no aspect ratio."""
+Resize = Literal["crop", "letterbox"]
+"""A photo covers the model's image, and its center is cut out; or is padded with black."""
 
 
 class Source(Protocol):
@@ -33,15 +35,6 @@ class Source(Protocol):
 
 class PixelsError(InputError):
     """The header of an image declares more pixels than are safe to decode."""
-
-
-def read_image(path: str | Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """Read a PNG or JPEG file as uint8 of `shape` (height, width, channels), in gray for one channel.
-
-    The image is resized to cover the shape, then center-cropped. Raises `InputError` if the file is missing, is no
-    such image, has more than 8 bits a channel or declares more pixels than Pillow's safety limit.
-    """
-    return fit_image(open_image(path, path), shape, path)
 
 
 def open_image(
@@ -75,13 +68,12 @@ def _ignore_bomb_warnings() -> None:
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def fit_image(image: Image.Image, shape: tuple[int, int, int], where: object) -> np.ndarray:
-    """Decode `image`, resize and center-crop it like `read_image`, close it. Raises `InputError` about `where`."""
-    return crop(image, shape, where)[0]
-
-
 def crop(image: Image.Image, shape: tuple[int, int, int], where: object) -> tuple[np.ndarray, Letterbox]:
-    """Like `fit_image`; also returns the photo's position, whose sides may lie outside of the image."""
+    """Decode `image`, resize it to cover `shape` (height, width, channels), center-crop it, and close it.
+
+    Returns uint8 of `shape`, and the photo's position in it, whose sides may lie outside of it. Raises `InputError`
+    about `where`.
+    """
     from PIL import Image, ImageOps
 
     height, width, channels = shape
@@ -141,8 +133,6 @@ class Letterbox:
 def placed(size: tuple[int, int], shape: tuple[int, ...], resize: Resize) -> Letterbox:
     """The position of a photo of `size` (height, width) in a model's image of `shape`."""
     ratios = [to / length for to, length in zip(shape, size, strict=False)]
-    if resize == "stretch":
-        return Letterbox(size, (ratios[0], ratios[1]), 0, 0)
     if resize == "crop":
         scale = max(ratios)
         top, left = ((to - scale * length) / 2 for to, length in zip(shape, size, strict=False))
@@ -151,21 +141,13 @@ def placed(size: tuple[int, int], shape: tuple[int, ...], resize: Resize) -> Let
     return Letterbox(size, (height / size[0], width / size[1]), (shape[1] - width) // 2, (shape[0] - height) // 2)
 
 
-def read_photo(path: str | Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, Letterbox]:
-    """Read a photo and letterbox it: resized within `shape` with its aspect ratio kept, black around it.
-
-    Returns the photo, uint8 (its height, its width, channels), the letterboxed image, uint8 of `shape`, and the
-    photo's position in it. Raises `InputError` like `read_image`.
-    """
-    return letterbox(open_image(path, path), shape, path)
-
-
 def letterbox(
     image: Image.Image, shape: tuple[int, int, int], where: object, max_side: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, Letterbox]:
-    """Decode `image`, letterbox it like `read_photo`, close it. Raises `InputError` about `where`.
+    """Decode `image`, letterbox it: resized within `shape` with its aspect ratio kept, black around it; and close it.
 
-    The returned photo has at most `max_side` pixels a side, if given.
+    Returns the photo, uint8 (its height, its width, channels), with at most `max_side` pixels a side if given; the
+    letterboxed image, uint8 of `shape`; and the photo's position in it. Raises `InputError` about `where`.
     """
     from PIL import Image
 
@@ -206,6 +188,16 @@ def decode(image: Image.Image, channels: int, where: object, accepted: str = PHO
             upright = upright.convert("RGBA")
             upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
         return upright.convert("L" if channels == 1 else "RGB")
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) of an opened image once it is turned as its EXIF orientation says."""
+    return image.size if is_sideways(image) else (image.height, image.width)
+
+
+def is_sideways(image: Image.Image) -> bool:
+    """True for an opened image whose EXIF orientation exchanges its sides."""
+    return image.getexif().get(ORIENTATION) in SIDEWAYS
 
 
 def check_depth(image: Image.Image) -> None:

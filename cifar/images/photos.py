@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cifar.images.io import Letterbox, fit_image, letterbox
+from cifar.images.io import Letterbox, crop, letterbox
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,5 +50,5 @@ def prepare(
     if file.width * file.height > LARGE:  # nothing but a JPEG is changed
         scale = GAP * max(shape[:2]) / min(file.size)
         file.draft(None, (math.ceil(scale * file.width), math.ceil(scale * file.height)))
-    image = fit_image(file, shape, where)
+    image, _ = crop(file, shape, where)
     return Photo(image, image)

@@ -19,6 +19,7 @@ from cifar.config.builders import ModelSettings
 from cifar.config.registry import MODELS
 from cifar.config.schema import PositiveInt
 from cifar.files.safe_io import refusing
+from cifar.nn import graph
 from cifar.runtime.errors import InputError, did_you_mean
 from cifar.runtime.lazy import Lazy, keras, np
 from cifar.runtime.quiet import silenced
@@ -137,7 +138,7 @@ def from_run(
     backbone = model.build(image_shape=image_shape, train_images=train_images, start=None)
     if start:
         weights = start(run)
-        deepest = max(backbone.output, key=lambda level: int(level[1:]))
+        deepest = graph.deepest(backbone.output)
         shape = "×".join(map(str, image_shape))
         accepted = f"weights of {model.name} for images of {shape}"
         with refusing(f"model.run={run}: {weights.name}", accepted), silenced(2):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cifar.config.builders import ClassifierSettings
-from cifar.nn import blocks
+from cifar.nn import blocks, graph
 from cifar.runtime.lazy import keras
 
 
@@ -11,7 +11,7 @@ def with_classifier(
     backbone: keras.Model, classes: int, settings: ClassifierSettings, activation: str = "softmax"
 ) -> keras.Model:
     """Return `backbone` with a classifier on its deepest feature map: probabilities (n, classes) by `activation`."""
-    x = backbone.output[max(backbone.output, key=lambda level: int(level[1:]))]
+    x = backbone.output[graph.deepest(backbone.output)]
     pool = {
         "flatten": keras.layers.Flatten,
         "average": keras.layers.GlobalAveragePooling2D,

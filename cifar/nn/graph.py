@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cifar.runtime.lazy import keras
+
+
+def deepest(features: Mapping[str, Any]) -> str:
+    """The name of the feature map with the greatest stride, such as `P5` of `P3`, `P4` and `P5`."""
+    return max(features, key=lambda level: int(level[1:]))
 
 
 def last_layers(model: keras.Model) -> set[str]:

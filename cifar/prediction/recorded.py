@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cifar import tracking
 from cifar.images.photos import Photo
+from cifar.nn import graph
 from cifar.prediction import reading
 from cifar.runtime.lazy import load_tensorflow, np
 from cifar.tracking import queries
@@ -77,6 +78,6 @@ class Recorded:
         model = self.experiment.task.model(backbone)
         trainer.load_weights(model, self.weights)
         calibration.calibrated(model, self.experiment.settings, self.run.metrics)
-        deepest = max(backbone.output, key=lambda level: int(level[1:]))
-        features = keras.layers.GlobalAveragePooling2D(dtype="float32")(backbone.output[deepest])
+        deepest = backbone.output[graph.deepest(backbone.output)]
+        features = keras.layers.GlobalAveragePooling2D(dtype="float32")(deepest)
         return keras.Model(model.input, {OUTPUTS: model.output, FEATURES: features})

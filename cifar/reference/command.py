@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 
+from cifar.runtime import output
 from cifar.runtime.errors import InputError
 
 
@@ -33,7 +33,7 @@ def settings(arguments: argparse.Namespace) -> None:
     if not found:
         raise InputError(f"settings {word}: no setting, and no choice, has it in its name or its meaning")
     if arguments.json:
-        print(json.dumps([sections.as_plain(one) for one in found], indent=2, ensure_ascii=False))
+        output.print_json([sections.as_plain(one) for one in found])
     elif arguments.markdown:
         print(markdown.page(found), end="")
     else:

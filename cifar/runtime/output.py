@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 from typing import Any, TextIO
@@ -42,6 +43,11 @@ def prepare() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     sys.stderr = _lossy(sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print what JSON can hold, for programs that read it."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def drop_unread() -> None:

@@ -68,6 +68,11 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
+def first_of(names: Sequence[str], most: int) -> str:
+    """At most so many of the `names`, with an ellipsis if there are more: `a, b, c …`."""
+    return ", ".join(names[:most]) + (" …" if names[most:] else "")
+
+
 def redact(url: str) -> str:
     """`url` without its password."""
     return re.sub(r"(://[^:@/]*):.*@", r"\1:***@", url)

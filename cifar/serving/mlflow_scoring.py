@@ -5,13 +5,10 @@ from __future__ import annotations
 import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
-from starlette.exceptions import HTTPException
 
 from cifar.serving import decoding, encoding, openapi, schemas
 from cifar.serving.service import Service, check_type
-from cifar.serving.tensorflow_serving import image_values
-
-FORMS = ("inputs", "instances")
+from cifar.serving.tensorflow_serving import images_in
 
 
 def router(service: Service) -> APIRouter:
@@ -39,9 +36,5 @@ def router(service: Service) -> APIRouter:
 
 def parse(body: bytes, target: decoding.Target) -> tuple[str, np.ndarray]:
     """Return the format of a request, and its images; raises `HTTPException`."""
-    content = decoding.document(body)
-    forms = [form for form in FORMS if form in content]
-    if len(forms) != 1:
-        raise HTTPException(400, "the body should have either inputs or instances; data frames are no images")
-    (form,) = forms
-    return form, decoding.images(image_values(content, form), target, form)
+    refusal = "the body should have either inputs or instances; data frames are no images"
+    return images_in(decoding.document(body), target, refusal)

@@ -66,14 +66,22 @@ def parse(body: bytes, target: decoding.Target) -> tuple[str, np.ndarray]:
     signature = content.get("signature_name") or "serving_default"
     if not isinstance(signature, str) or signature not in SIGNATURES:
         raise HTTPException(400, f"signature_name: unknown; known: {', '.join(SIGNATURES)}")
+    return images_in(content, target, "the body should have either instances or inputs")
+
+
+def images_in(content: dict[str, Any], target: decoding.Target, refusal: str) -> tuple[str, np.ndarray]:
+    """Return the format of a request, `instances` or `inputs`, and its images.
+
+    Raises `HTTPException`, with the text `refusal` unless `content` has one of them.
+    """
     forms = [form for form in ("instances", "inputs") if form in content]
     if len(forms) != 1:
-        raise HTTPException(400, "the body should have either instances or inputs")
+        raise HTTPException(400, refusal)
     (form,) = forms
-    return form, decoding.images(image_values(content, form), target, form)
+    return form, decoding.images(_image_values(content, form), target, form)
 
 
-def image_values(content: dict[str, Any], form: str) -> list[Any]:
+def _image_values(content: dict[str, Any], form: str) -> list[Any]:
     """Return one value per image of `instances` or `inputs`, whose inputs may be named; raises `HTTPException`."""
     values = content[form]
     if form == "inputs":

@@ -8,23 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.annotated_files import build, coco_content, refusal, write_coco, write_json
+from helpers.annotated_files import COCO_TEST as TEST
+from helpers.annotated_files import altered, build, coco_content, refusal, write_coco, write_json
 
-TEST = "annotations/instances_val2017.json"
 BOXES = ("boxes", "classes", "crowd")
 
 
 @pytest.fixture
 def root(tmp_path):
     return write_coco(tmp_path)
-
-
-def altered(root, change, file=TEST):
-    """`root`, with the content of `file` changed."""
-    content = json.loads((root / file).read_text())
-    change(content)
-    write_json(root / file, content)
-    return root
 
 
 def as_text(content):

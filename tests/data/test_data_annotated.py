@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from cifar.data.annotated.base import rarest
 from cifar.data.photos.splitting import exact_split, split_off
-from cifar.images.io import Letterbox, read_photo
+from cifar.images.io import Letterbox
 from cifar.interfaces import VOID
 from cifar.runtime.errors import InputError
 from helpers.annotated_files import WRITERS, build, photo, refusal
+from helpers.pictures import read_photo
 
 NAMES = pytest.mark.parametrize("name", WRITERS)
 SIDES = st.integers(1, 90)

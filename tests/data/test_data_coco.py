@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 
 import numpy as np
@@ -18,23 +17,15 @@ from pycocotools.coco import COCO
 from cifar.data.annotated.rle import object_pixels, polygon_lengths, run_lengths
 from cifar.interfaces import VOID
 from cifar.runtime.errors import InputError
-from helpers.annotated_files import build, overwrite, refusal, whole, whole_box, write_coco
+from helpers.annotated_files import COCO_TEST as TEST
+from helpers.annotated_files import altered, build, overwrite, refusal, whole, whole_box, write_coco
 
-TEST = "annotations/instances_val2017.json"
 TRAIN = "annotations/instances_train2017.json"
 
 
 @pytest.fixture
 def root(tmp_path):
     return write_coco(tmp_path)
-
-
-def altered(root, change, file=TEST):
-    """The content of `file` after `change`d it."""
-    content = json.loads((root / file).read_text())
-    change(content)
-    (root / file).write_text(json.dumps(content))
-    return root
 
 
 def test_agrees_with_pycocotools(root):

@@ -12,10 +12,11 @@ from PIL import Image
 
 from cifar.augmentation import Augmentation
 from cifar.data.photos import cache, decoding
-from cifar.images.io import read_image
+from cifar.images import io
 from cifar.interfaces import Dataset, Split
 from cifar.training import pipeline
 from helpers.data_files import build, refused, write_folder
+from helpers.pictures import read_image
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def test_large_jpegs_are_decoded_at_a_reduced_size(root):
     pixels = (np.asarray(low) + noise).clip(0, 255).astype(np.uint8)
     for number, orientation in enumerate((1, 6)):
         exif = Image.Exif()
-        exif[decoding.ORIENTATION] = orientation
+        exif[io.ORIENTATION] = orientation
         Image.fromarray(pixels).save(root / "test" / "ant" / f"-{number}.jpg", quality=92, exif=exif)
     for size in (32, 128):
         found = build("folder", root, size=size).test

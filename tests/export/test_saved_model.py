@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from cifar.export import saved_model
-from cifar.images.io import read_image, read_photo
+from helpers.pictures import read_image, read_photo
 
 
 @pytest.fixture(scope="module", params=[((8, 10, 3), False), ((9, 7, 1), False), ((16, 12, 3), True)], ids=str)

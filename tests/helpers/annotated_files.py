@@ -19,6 +19,7 @@ from cifar.interfaces import Dataset
 from cifar.runtime.errors import InputError
 from helpers.runs import composed
 
+COCO_TEST = "annotations/instances_val2017.json"
 SIZES = ((20, 32), (32, 20), (24, 24), (11, 40))
 """(height, width) of photos, in turn."""
 
@@ -81,6 +82,14 @@ def write_coco(root: Path) -> Path:
 def write_json(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
+
+
+def altered(root: Path, change: Callable[[dict], object], file: str = COCO_TEST) -> Path:
+    """`root`, with the content of its JSON `file` changed."""
+    content = json.loads((root / file).read_text())
+    change(content)
+    write_json(root / file, content)
+    return root
 
 
 def voc_xml(size: tuple[int, int], objects: list[tuple[str, tuple, int]]) -> str:

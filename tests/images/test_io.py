@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cifar.images.io import encode_png, read_image
+from cifar.images.io import encode_png
 from cifar.runtime.errors import InputError
+from helpers.pictures import read_image
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (5, 9, 3)])

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cifar.images.io import read_photo
 from cifar.images.overlay import SMALL, class_color, draw_boxes, draw_mask
 from cifar.interfaces import VOID
+from helpers.pictures import read_photo
 
 NAMES = ("cat", "dog", "an owl with a name that is too long for any image")
 

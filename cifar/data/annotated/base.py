@@ -11,7 +11,7 @@ from cifar.data.photos.decoding import FORMATS
 from cifar.data.splits import rarest_class
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath
-from cifar.images.io import open_image
+from cifar.images.io import is_sideways, open_image, upright_size
 from cifar.interfaces import VOID
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
@@ -19,8 +19,6 @@ from cifar.runtime.terminal import unescaped
 
 MAX_MASKED = VOID - 1
 """Number of classes that a mask can have."""
-ORIENTATION, SIDES_EXCHANGED = 0x0112, (5, 6, 7, 8)
-"""EXIF's tag, and its values for photos that are turned by 90 degrees."""
 
 
 def rarest(classes: Sequence[np.ndarray], count: int) -> list[int]:
@@ -116,11 +114,10 @@ def checked_mask(
 def is_turned(photo: TreePath) -> bool:
     """True for a photo whose EXIF orientation exchanges its sides."""
     with refusing(photo, "a photo"), photo.open() as file, open_image(file, photo, FORMATS) as image:
-        return image.getexif().get(ORIENTATION) in SIDES_EXCHANGED
+        return is_sideways(image)
 
 
 def photo_size(photo: TreePath) -> tuple[int, int]:
     """Return (height, width) of a photo turned as its EXIF orientation says, from its header; raises `InputError`."""
     with refusing(photo, "a photo"), photo.open() as file, open_image(file, photo, FORMATS) as image:
-        turned = image.getexif().get(ORIENTATION) in SIDES_EXCHANGED
-        return image.size if turned else image.size[::-1]
+        return upright_size(image)

@@ -63,7 +63,7 @@ def coco(
         examples = {
             split: _Objects(files[part.file.path], part, names, needs_masks).examples() for split, part in parts.items()
         }
-        listing = Listing(root.name, root, class_names, **{"train": None, **examples})
+        listing = Listing(root.name, root, class_names, **examples)
         return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit, reader))
 
 

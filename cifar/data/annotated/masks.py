@@ -74,7 +74,7 @@ def masks(
             read = functools.partial(read_color_mask, colors=colors)
         values = mask_values(class_names)
         splits = {split: _examples(photos, masks, read, values) for split, (photos, masks) in _folders(root).items()}
-        listing = Listing(root.name, root, class_names, **{"train": None, **splits})
+        listing = Listing(root.name, root, class_names, **splits)
         return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit, reader))
 
 

@@ -87,7 +87,7 @@ def voc(
                 len(class_names)
             )
         examples = {split: _examples(photos, class_names, first_pixel, colors) for split, photos in contents.items()}
-        listing = Listing(root.name, root, class_names, **{"train": None, **examples})
+        listing = Listing(root.name, root, class_names, **examples)
         return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit, reader))
 
 

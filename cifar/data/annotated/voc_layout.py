@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from cifar.data.annotated.voc_file import read_names
-from cifar.data.invalid_files import skipping_invalid
+from cifar.data.invalid_files import report_invalid, skipping_invalid
 from cifar.data.photos import SPLITS, Finder
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath
@@ -83,8 +83,7 @@ def _in_folder(folder: TreePath) -> Iterator[Files]:
             left.pop(photo.path, None)
             yield Files(str(xml), photo, xml, folder.member(f"SegmentationClass/{xml.stem}.png"))
     for photo in left.values():
-        with skipping_invalid("photo"):
-            raise InputError(f"{photo}: has no XML file of the same name; accepted: one for each photo")
+        report_invalid(InputError(f"{photo}: has no XML file of the same name; accepted: one for each photo"))
 
 
 def _photos(folder: TreePath) -> TreePath:

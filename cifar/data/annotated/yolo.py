@@ -69,7 +69,7 @@ def yolo(
         masks = all(label.polygon for label in found) if wanted is None else "mask" in wanted
         class_names = checked_classes(files.class_names, root, masks)
         examples = {split: _examples(photos, len(class_names), masks) for split, photos in labels.items()}
-        listing = Listing(root.name, root, class_names, **{"train": None, **examples})
+        listing = Listing(root.name, root, class_names, **examples)
         return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit, reader))
 
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from cifar.data.invalid_files import skipping_invalid
+from cifar.data.invalid_files import report_invalid
 from cifar.data.photos.cache import NotCached, cached
 from cifar.data.photos.listing import Options
 from cifar.data.photos.threads import in_threads
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath
-from cifar.images.io import Letterbox, check_depth, crop, decode, letterbox, open_image, placed
+from cifar.images.io import Letterbox, check_depth, crop, decode, letterbox, open_image, placed, upright_size
 from cifar.interfaces import aligned_empty
 from cifar.runtime.errors import InputError, warn
 from cifar.runtime.lazy import np
@@ -28,9 +28,6 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 ACCEPTED = "a PNG, JPEG, WebP, BMP, TIFF or GIF image of 8 bits a channel"
 GAP = 2
 """Photos are decoded at no less than this many times the size that they are resized to."""
-SIDEWAYS = (5, 6, 7, 8)
-"""EXIF orientations that exchange height and width."""
-ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -88,8 +85,7 @@ def decode_all(photos: Sequence[TreePath], options: Options) -> Photos:
         sizes, digests = np.zeros((len(photos), 2), np.int32), np.zeros((len(photos), 32), np.uint8)
         decode_rows(range(len(photos)), images.__setitem__, sizes, digests)
     for row in sorted(errors):
-        with skipping_invalid():
-            raise InputError(errors[row])
+        report_invalid(InputError(errors[row]))
     return Photos(images, sizes, digests, errors)
 
 
@@ -107,7 +103,7 @@ def _decoded(file: BinaryIO, photo: TreePath, options: Options) -> tuple[np.ndar
 
     image = open_image(file, photo, FORMATS, ACCEPTED)
     check_depth(image)
-    position = placed(_upright_size(image), options.shape, options.resize)
+    position = placed(upright_size(image), options.shape, options.resize)
     top, left, bottom, right = position.covered(options.shape)
     _reduce(image, position)
     pixels = decode(image, 3, photo, ACCEPTED)
@@ -123,12 +119,6 @@ def _decoded(file: BinaryIO, photo: TreePath, options: Options) -> tuple[np.ndar
     fitted = np.zeros(options.shape, np.uint8)
     fitted[top:bottom, left:right] = np.asarray(resized)
     return fitted, position
-
-
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    """(height, width) after the EXIF orientation is applied."""
-    sideways = image.getexif().get(ORIENTATION) in SIDEWAYS
-    return (image.width, image.height) if sideways else (image.height, image.width)
 
 
 def _reduce(image: Image.Image, position: Letterbox) -> None:

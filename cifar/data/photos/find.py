@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 
-from cifar.data.photos.listing import SUFFIXES
+from cifar.data.photos.listing import SUFFIXES, is_image
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath
 from cifar.runtime.errors import InputError
@@ -27,7 +27,7 @@ class Finder:
             return [
                 file
                 for file in self._folder.walk()
-                if file.suffix.lower() in SUFFIXES and not {*file.path.split("/")[:-1]} & {*self._others}
+                if is_image(file) and not {*file.path.split("/")[:-1]} & {*self._others}
             ]
 
     @functools.cached_property

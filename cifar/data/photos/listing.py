@@ -46,7 +46,7 @@ class Listing:
     name: str
     root: TreePath
     class_names: tuple[str, ...]
-    train: Sequence[Example] | None
+    train: Sequence[Example] | None = None
     val: Sequence[Example] | None = None
     test: Sequence[Example] | None = None
 

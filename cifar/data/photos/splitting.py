@@ -9,6 +9,7 @@ from cifar.data.photos.listing import Example
 from cifar.data.splits import proportional_split, rank_in_class, subset
 from cifar.runtime.errors import InputError, warn
 from cifar.runtime.lazy import np
+from cifar.runtime.terminal import first_of
 
 
 def limited(examples: Sequence[Example], limit: int | None) -> list[Example]:
@@ -61,8 +62,8 @@ def without_copies(rows: Mapping[str, np.ndarray], content: np.ndarray, ids: np.
         seen = np.concatenate([np.empty(0, np.int64), *kept.values()])
         is_copy = np.isin(content[rows[part]], content[seen])
         if copies := ids[rows[part][is_copy]].tolist():
-            shown = ", ".join(copies[:3]) + (" …" if copies[3:] else "")
             others = " or ".join(other for other, found in kept.items() if len(found))
+            shown = first_of(copies, 3)
             warn(f"data.{part}: {len(copies)} images are left out, as {others} has copies of them: {shown}")
         kept[part] = rows[part][~is_copy]
     return {part: kept[part] for part in rows}

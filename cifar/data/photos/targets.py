@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cifar.data.invalid_files import skipping_invalid
+from cifar.data.invalid_files import report_invalid
 from cifar.data.photos.decoding import Photos
 from cifar.data.photos.listing import Example, Options
 from cifar.data.photos.threads import in_threads
@@ -46,8 +46,7 @@ def example_targets(examples: Sequence[Example], photos: Photos, options: Option
 
     in_threads(annotate, len(examples), "reading annotations")
     for row in sorted(errors):
-        with skipping_invalid("annotation"):
-            raise errors[row]
+        report_invalid(errors[row], "annotation")
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
-from cifar.data.annotated.base import checked_box, rarest
+from cifar.data.annotated.base import checked_box, object_targets, rarest
 from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
 from cifar.data.photos import SPLITS, Example, Finder, Listing, Options, Reader, photo_dataset
 from cifar.data.tables.columns import SEPARATORS, Columns, box_of, file_of, labels_of
@@ -20,7 +20,7 @@ from cifar.files.tree import TreePath, open_tree
 from cifar.interfaces import Dataset
 from cifar.runtime.errors import InputError, closest, warn
 from cifar.runtime.lazy import np
-from cifar.runtime.terminal import unescaped
+from cifar.runtime.terminal import first_of, unescaped
 
 SHOWN = 5
 """Number of files that a warning names."""
@@ -86,10 +86,9 @@ def table(
 def _warn_of_others(root: TreePath, finder: Finder, entries: Sequence[Entry]) -> None:
     """Warn of images below `root` that no row has."""
     known = {entry.photo for entry in entries}
-    others = [photo.path for photo in finder.photos if photo not in known]
+    others = [unescaped(photo.path) for photo in finder.photos if photo not in known]
     if others:
-        shown = ", ".join(map(unescaped, others[:SHOWN])) + (" …" if others[SHOWN:] else "")
-        warn(f"{root}: {len(others)} images are passed over, as no row has them: {shown}")
+        warn(f"{root}: {len(others)} images are passed over, as no row has them: {first_of(others, SHOWN)}")
 
 
 def _entry(row: Row, columns: Columns, finder: Finder, folder: str, split: str | None) -> Entry:
@@ -197,8 +196,4 @@ def _fixed(targets: Mapping[str, np.ndarray], size: tuple[int, int]) -> Mapping[
 
 def _objects(entries: Sequence[Entry], labels: np.ndarray, size: tuple[int, int]) -> dict[str, np.ndarray]:
     boxes = [checked_box(entry.box or [], size, entry.where) for entry in entries]
-    return {
-        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
-        "classes": labels,
-        "crowd": np.zeros(len(labels), bool),
-    }
+    return object_targets(boxes, labels.tolist(), [False] * len(boxes))

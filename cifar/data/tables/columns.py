@@ -40,7 +40,7 @@ class Columns:
     ) -> Columns:
         """Find the columns of `table`: those of these names, for None one of a usual name; raises `InputError`."""
         files = _chosen(table, file, FILES, "data.file_column", "names of files")
-        columns = {name.lower(): name for name in reversed(table.columns)}
+        columns = table.by_lower_case
         box = next((names for names in BOXES if all(name in columns for name in names)), ())
         if isinstance(label, list):
             labels = tuple(_named(table, name, "data.label_column") for name in label)
@@ -90,7 +90,7 @@ def box_of(row: Row, columns: Columns) -> list[float] | None:
 def _chosen(table: Table, given: str | None, usual: Sequence[str], setting: str, content: str) -> str:
     if given is not None:
         return _named(table, given, setting)
-    columns = {name.lower(): name for name in reversed(table.columns)}
+    columns = table.by_lower_case
     for name in usual:
         if name in columns:
             return columns[name]

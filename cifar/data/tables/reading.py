@@ -34,6 +34,11 @@ class Table:
     columns: tuple[str, ...]
     rows: list[Row]
 
+    @property
+    def by_lower_case(self) -> dict[str, str]:
+        """The name of each column by its name in lower case, the first of several that are alike."""
+        return {name.lower(): name for name in reversed(self.columns)}
+
 
 def read_table(path: TreePath) -> Table:
     """Read a table; raises `InputError` for a file that is none, with the line or row."""
