@@ -82,9 +82,9 @@ def style_of(place: int) -> dict[str, Any]:
 
 
 def best_and_worst(names: Sequence[str], scores: Sequence[float]) -> str:
-    """The end of a title, `; best: cat, worst: dog`; several names of one score are counted, equal ones are not told.
+    """The end of a title, `; best: cat, worst: dog`; several names of one score are counted.
 
-    Scores are equal if three decimals of them are, which is what figures show.
+    Empty if all scores are equal, that is if three decimals of them are, which is what figures show.
     """
     rounded = [f"{score:.3f}" for score in scores]
     if len(set(rounded)) < 2:

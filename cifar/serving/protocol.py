@@ -87,7 +87,7 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._has_ended = False
         super().data_received(data)
-        if not self._has_ended:  # the end of one message and the beginning of the next are not told apart
+        if not self._has_ended:  # one call may have the end of a message and the beginning of the next
             self._overhead += len(data)
             if self._overhead > HEAD_BYTES:
                 self._refuse(431, f"the request has more than {HEAD_BYTES} bytes besides its body")

@@ -16,7 +16,7 @@ from cifar.runtime.quiet import silence
 from cifar.sweep.jobs import Outcome
 
 ENOUGH = 20
-"""Jobs below which fANOVA tells settings that matter from chance too badly to be shown."""
+"""Jobs below which fANOVA cannot separate settings that matter from chance."""
 
 HANDED_OVER = ("tracking", "resume")
 """What a job is given though it decides nothing in it."""

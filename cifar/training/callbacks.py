@@ -133,7 +133,7 @@ def terminate_on_nan() -> keras.callbacks.Callback:
 def prune(*, monitor: Monitor) -> keras.callbacks.Callback:
     """End a job of a search when its pruner says so.
 
-    It tells the trial of each epoch's value. In a run that is no job of such a sweep it does nothing.
+    It reports each epoch's value to the trial. In a run that is no job of such a sweep it does nothing.
     """
     if not (own := trial.current()):
         return keras.callbacks.Callback()

@@ -42,7 +42,7 @@ class Photos:
 
     @property
     def keys(self) -> np.ndarray:
-        """A number for each image that tells its content, uint64 (n,)."""
+        """A number for each image that stands for its content, uint64 (n,)."""
         return np.ascontiguousarray(self.digests[:, :8]).view(np.uint64)[:, 0]
 
 
