@@ -9,6 +9,8 @@ from cifar.runtime.errors import InputError
 
 COSTS = ("model/parameters", "model/flops")
 """Logged metrics besides those of the validation that a sweep may look for the least of."""
+MINIMIZED = ("loss", "error", "ece", "nll", "cross_entropy", "parameters", "flops", "bytes")
+"""Ends of the names of metrics of which less is better; a suffix `_uncalibrated` may follow."""
 
 
 def check(objectives: Iterable[str], logged: Iterable[str]) -> None:
@@ -26,7 +28,7 @@ def check(objectives: Iterable[str], logged: Iterable[str]) -> None:
 
 def lower_is_better(metric: str) -> bool:
     """True for metrics to minimize: losses, errors (`ece`, `nll`) and costs."""
-    return metric.removesuffix("_uncalibrated").endswith(("loss", "error", "ece", "nll")) or metric in COSTS
+    return metric.removesuffix("_uncalibrated").endswith(MINIMIZED)
 
 
 def value(objective: str, metrics: Mapping[str, float]) -> float | None:
