@@ -20,7 +20,7 @@ from cifar.training.experiment import Experiment
 
 if TYPE_CHECKING:
     Images = np.ndarray | str | Path | Sequence[str | Path]
-    """uint8 (n, height, width, channels) or one such image, or the paths of PNG or JPEG files of any size."""
+    """uint8 (n, height, width, channels) or one such image, or the paths of image files of any size."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 """EXIF's tag of the orientation, and its values for photos that are turned by 90 degrees."""
-PHOTO = "a PNG or JPEG image of 8 bits a channel"
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+PHOTO = "a PNG, JPEG, WebP, BMP, TIFF or GIF image of 8 bits a channel"
 Resize = Literal["crop", "letterbox"]
 """A photo covers the model's image, and its center is cut out; or is padded with black."""
 
@@ -38,9 +40,9 @@ class PixelsError(InputError):
 
 
 def open_image(
-    file: str | Path | BinaryIO, where: object, formats: tuple[str, ...] = ("PNG", "JPEG"), accepted: str = PHOTO
+    file: str | Path | BinaryIO, where: object, formats: tuple[str, ...] = FORMATS, accepted: str = PHOTO
 ) -> Image.Image:
-    """Open an image without decoding it: only the header is read.
+    """Open an image, or the first frame of an animation, without decoding it: only the header is read.
 
     Raises `InputError` about `where`, and `PixelsError` for more pixels than Pillow's safety limit.
     """
@@ -174,14 +176,14 @@ def encode_png(image: np.ndarray, software: str = "") -> bytes:
     return file.getvalue()
 
 
-def decode(image: Image.Image, channels: int, where: object, accepted: str = PHOTO) -> Image.Image:
+def decode(image: Image.Image, channels: int, where: object) -> Image.Image:
     """Decode `image` to gray or RGB, on white where it is transparent, apply its EXIF orientation, close it.
 
     Raises `InputError` about `where`, also for more than 8 bits a channel, of which Pillow takes or clips the highest.
     """
     from PIL import Image, ImageOps
 
-    with refusing(where, accepted), image:
+    with refusing(where, "intact images of 8 bits a channel"), image:
         check_depth(image)
         upright = ImageOps.exif_transpose(image)
         if upright.has_transparency_data:

@@ -7,7 +7,10 @@ import re
 from cifar.runtime.errors import InputError
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-"""First bytes of the files."""
+SIGNATURES = {"PNG": PNG, "JPEG": JPEG, "WEBP": b"RIFF", "BMP": b"BM", "GIF": b"GIF8"}
+"""First bytes of the files by format. TIFF is left out: its files may be compressed in a dozen ways, each of which is
+decoded by code of its own, and hardly any of which is used for photos."""
+ACCEPTED = "a PNG, JPEG, WebP, BMP or GIF image"
 KEPT_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")
 """The chunks of a PNG that decide its pixels; others hold texts and profiles, which decoders unpack."""
 MAX_CHUNKS = 2**14
@@ -17,6 +20,11 @@ MAX_MARKERS, MAX_SCANS = 2000, 50
 """Of a JPEG. Progressive ones have about 10 scans, each of which passes over all pixels."""
 MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 """The markers that a length follows; in compressed data, 0 or a restart marker follows each 255."""
+
+
+def format_of(content: bytes) -> str | None:
+    """Return the format of a file, or `None` if it is not accepted."""
+    return next((name for name, first in SIGNATURES.items() if content.startswith(first)), None)
 
 
 def bounded(content: bytes, where: object) -> bytes:

@@ -30,8 +30,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "drawn on a copy of the image, IMAGE.predicted.png."
     )
     add("run_id", metavar="RUN", help="a finished run; its data are not needed")
-    add("images", metavar="IMAGE", nargs="+",
-        help="a PNG or JPEG file of any size, a folder, or a pattern such as 'photos/*.jpg'")  # fmt: skip
+    add(
+        "images",
+        metavar="IMAGE",
+        nargs="+",
+        help="a PNG, JPEG, WebP, BMP, TIFF or GIF file of any size, a folder, or a pattern such as 'photos/*.jpg'",
+    )
     add("--json", action="store_true", help="lines of JSON in a terminal too")
     add("--csv", type=Path, metavar="FILE", help="also write the answers to a new CSV file")
     add(

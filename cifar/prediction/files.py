@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cifar.images.io import SUFFIXES
 from cifar.runtime.errors import InputError
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
 PICTURE, RECORD = ".predicted.png", ".predicted.json"
 """The ends of the names of the files that `predict` writes next to an image."""
 
@@ -17,7 +17,7 @@ PICTURE, RECORD = ".predicted.png", ".predicted.json"
 def expanded(given: Sequence[str]) -> list[Path]:
     """Return the files that are named, those in named folders and below, and those that patterns match.
 
-    Folders and patterns give PNG and JPEG files in the order of their names. Raises `InputError` where they give none.
+    Folders and patterns give images in the order of their names. Raises `InputError` where they give none.
     """
     found: dict[Path, None] = {}
     for name in given:

@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 
 SHORT_BYTES, SHORT_PIXELS = 2**16, 2**16
 """Maximum size of a body, and of its images, that are decoded in the event loop: a few milliseconds."""
+SHORT_FORMATS = ("PNG", "JPEG")
+"""Formats of images that are decoded in the event loop: `untrusted.bounded` knows what they may cost."""
 URL_SAFE = str.maketrans("-_", "+/")
 
 Shape = tuple[int, int, int]
 
 
 class Long(Exception):  # noqa: N818, it is no error
-    """Images have more pixels than are decoded in the event loop."""
+    """Images have more pixels than are decoded in the event loop, or another format."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Target:
     max_images: int
     max_pixels: int
     is_here: bool = False
-    """True in the event loop, where more than `SHORT_PIXELS` raise `Long`."""
+    """True in the event loop, where more than `SHORT_PIXELS`, or others than `SHORT_FORMATS`, raise `Long`."""
 
     @property
     def here(self) -> Target:
@@ -71,7 +73,7 @@ def images(values: Sequence[Any], target: Target, where: str) -> np.ndarray:
 
 
 def files(contents: Sequence[bytes], target: Target) -> np.ndarray:
-    """Decode PNG and JPEG files to images (n, height, width, channels); raises `HTTPException`."""
+    """Decode image files to images (n, height, width, channels); raises `HTTPException`."""
     return np.stack([found.image for found in _photos(contents, target)])
 
 
@@ -142,7 +144,7 @@ def base64_bytes(encoded: str, number: int) -> bytes:
 
 
 def _photos(contents: Sequence[bytes], target: Target, max_side: int | None = None) -> list[Photo]:
-    opened = [_opened(content, f"image {number}") for number, content in enumerate(contents)]
+    opened = [_opened(content, target, f"image {number}") for number, content in enumerate(contents)]
     declared = sum(file.width * file.height for file in opened)
     if declared > target.max_pixels:
         raise HTTPException(413, f"the images have {declared} pixels; accepted: {target.max_pixels}")
@@ -155,12 +157,15 @@ def _photos(contents: Sequence[bytes], target: Target, max_side: int | None = No
         raise HTTPException(422, str(error)) from None
 
 
-def _opened(content: bytes, where: str) -> Image:
+def _opened(content: bytes, target: Target, where: str) -> Image:
     """Open a file by reading its header; raises `HTTPException`."""
-    if not content.startswith((untrusted.PNG, untrusted.JPEG)):
-        raise HTTPException(415, f"{where}: neither PNG nor JPEG")
+    kind = untrusted.format_of(content)
+    if kind is None:
+        raise HTTPException(415, f"{where}: not {untrusted.ACCEPTED}")
+    if target.is_here and kind not in SHORT_FORMATS:
+        raise Long
     try:
-        return open_image(io.BytesIO(untrusted.bounded(content, where)), where)
+        return open_image(io.BytesIO(untrusted.bounded(content, where)), where, (kind,), untrusted.ACCEPTED)
     except PixelsError as error:
         raise HTTPException(413, str(error)) from None
     except InputError as error:

@@ -118,7 +118,7 @@ def _images(tensor: dict[str, Any], binary: bytes, target: decoding.Target) -> n
         return decoding.files(contents, target)
     expected = f"should be images of shape {target.shape}, of whole numbers from 0 to 255"
     if datatype not in NUMBERS or (is_binary and datatype != "UINT8"):
-        raise HTTPException(400, f"datatype {str(datatype)[:20]}: accepted: UINT8, or BYTES of PNG and JPEG files")
+        raise HTTPException(400, f"datatype {str(datatype)[:20]}: accepted: UINT8, or BYTES of image files")
     if tuple(shape[1:]) != target.shape:
         raise HTTPException(422, f"wrong shape: {expected}")
     decoding.check_count(shape[0], target, "shape")

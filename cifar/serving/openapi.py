@@ -58,7 +58,7 @@ INFER_BODY = body(
     {JSON: one_of(schemas.Infer)},
     {"inputs": [{"name": "image_bytes", "datatype": "BYTES", "shape": [1], "data": [IMAGE]}]},
 )
-UPLOAD_BODY = body({"multipart/form-data": one_of(schemas.Upload), "image/png": _FILE, "image/jpeg": _FILE})
+UPLOAD_BODY = body({"multipart/form-data": one_of(schemas.Upload), **dict.fromkeys(schemas.IMAGE_TYPES, _FILE)})
 
 
 def completed(document: dict[str, Any], needs_token: bool) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
 JSON_TYPES = ("application/json", "application/x-www-form-urlencoded")
 """The second is the default of `curl -d`, so that the examples of TensorFlow Serving's manual work."""
-UPLOAD_TYPES = ("multipart/form-data", "image/png", "image/jpeg")
+IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif")
+UPLOAD_TYPES = ("multipart/form-data", *IMAGE_TYPES)
 
 Channels = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(title="Channels")]
 Pixels = Annotated[list[list[Channels]], Field(description="rows of pixels of channels")]
@@ -26,7 +27,7 @@ class Error(BaseModel):
 
 
 class EncodedImage(BaseModel):
-    """A PNG or JPEG file in base64."""
+    """A PNG, JPEG, WebP, BMP or GIF file in base64."""
 
     model_config = ConfigDict(extra="forbid")
     b64: Base64Bytes
@@ -50,7 +51,7 @@ class Inputs(BaseModel):
 
 
 class Upload(BaseModel):
-    """A form with a PNG or JPEG file."""
+    """A form with a PNG, JPEG, WebP, BMP or GIF file."""
 
     image: bytes
 

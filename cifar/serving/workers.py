@@ -111,6 +111,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     connection = Connection(int(sys.argv[1]))
     importlib.import_module("PIL.Image").preinit()
+    importlib.import_module("PIL.WebPImagePlugin")  # else its first file would load the plugins of all formats
     importlib.import_module(f"{__spec__.parent}.decoding")
     connection.send(None)
     while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import mlflow
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from cifar.config.registry import DATASETS
+from cifar.images.io import SUFFIXES
 from cifar.runtime import output
 from helpers.pictures import bomb
 from helpers.processes import error_line
@@ -79,7 +81,8 @@ def test_images_of_any_size_and_mode_in_batches(predict, tmp_path, monkeypatch):
     for mode, size, name in [
         ("L", (1, 1), "dot.png"), ("1", (9, 5), "bits.png"), ("P", (33, 7), "palette.png"),
         ("LA", (8, 8), "la.png"), ("RGB", (640, 17), "wide.jpg"), ("RGBA", (7, 301), "tall.png"),
-        ("CMYK", (20, 20), "print.jpg"),
+        ("CMYK", (20, 20), "print.jpg"), ("RGBA", (9, 12), "photo.webp"), ("RGB", (12, 9), "photo.bmp"),
+        ("L", (9, 9), "scan.tif"), ("P", (30, 9), "drawing.gif"),
     ]:  # fmt: skip
         paths.append(tmp_path / name)
         picture("L" if mode == "LA" else mode, size).convert(mode).save(paths[-1])
@@ -130,7 +133,7 @@ def test_files_of_answers_and_embeddings(predict, refuse, folder, tmp_path):
 
 class TestFilesThatCannotBeRead:
     @pytest.mark.parametrize(
-        "kind", ["missing", "folder", "empty", "text", "truncated", "16-bit", "gif", "bomb", "cut header", "bad CRC"]
+        "kind", ["missing", "folder", "empty", "text", "truncated", "16-bit", "other", "bomb", "cut header", "bad CRC"]
     )
     def test_alone(self, refuse, tmp_path, kind, monkeypatch):
         path = tmp_path / "image.png"
@@ -148,15 +151,16 @@ class TestFilesThatCannotBeRead:
             path.write_bytes(content[kind])
         elif kind == "folder":
             path.mkdir()
-            assert refuse(path) == f"{path}: no images there; accepted: names of files that end in .png, .jpg, .jpeg"
+            accepted = f"names of files that end in {', '.join(SUFFIXES)}"
+            assert refuse(path) == f"{path}: no images there; accepted: {accepted}"
             return
         elif kind == "16-bit":
             Image.fromarray(np.zeros((8, 8), np.uint16)).save(path)
-        elif kind == "gif":
-            picture("L", (8, 8)).save(path, format="GIF")
+        elif kind == "other":
+            picture("L", (8, 8)).save(path, format="PPM")
         line = refuse(path, "--csv", tmp_path / "answers.csv")
         assert line.startswith(f"{path}: cannot be read (")
-        assert "accepted: a PNG or JPEG image of 8 bits a channel" in line
+        assert re.search(r"; accepted: (a PNG, .* image|intact images) of 8 bits a channel", line)
         assert not (tmp_path / "answers.csv").exists()
 
     def test_among_others_which_are_answered(self, command, quickstart, folder):

@@ -16,6 +16,7 @@ from PIL import Image
 from cifar.export import saved_model
 from cifar.images import photos
 from cifar.images.io import open_image
+from cifar.serving import decoding
 from cifar.serving.batching import Batcher
 from helpers.serving import asked, guarded
 
@@ -48,31 +49,61 @@ def test_same_image_by_all_ways(size, kind, is_dense):
     exported = saved_model.decoded(tf.constant(content), SHAPE, is_dense).numpy()
     assert np.abs(exported.astype(int) - expected).max() <= 1
 
+    body = json.dumps({"instances": [{"b64": base64.b64encode(content).decode()}]}).encode()
+    found = computed(
+        ("/predict", content, f"image/{kind.lower()}"),
+        ("/v1/models/none:predict", body, "application/json"),
+        is_dense=is_dense,
+    )
+    for code, images in found:
+        assert code == 200
+        np.testing.assert_array_equal(images[0], expected)
+
+
+def computed(*requests: tuple[str, bytes, str], is_dense: bool = False) -> list[tuple[int, np.ndarray]]:
+    """The code of the answer to each request (path, body, content type), and the images that reach the model."""
     service, app = guarded()
-    computed = []
+    given: list[np.ndarray] = []
 
     def compute(requests):
-        computed.extend(requests)
+        given.extend(requests)
         return [{"image": images} for images in requests]
 
-    async def main() -> None:
+    async def main() -> list[tuple[int, np.ndarray]]:
         batcher = Batcher(compute, max_size=8, max_wait=0, max_queue=8)
         service.models = {"none": SimpleNamespace(
             name="none", run=SimpleNamespace(id="0"), task=Channels(is_dense), image_shape=SHAPE, batcher=batcher,
             numbers=1,
         )}  # fmt: skip
-        body = json.dumps({"instances": [{"b64": base64.b64encode(content).decode()}]}).encode()
-        for path, sent, form in (
-            ("/predict", content, f"image/{kind.lower()}"),
-            ("/v1/models/none:predict", body, "application/json"),
-        ):
-            code, _, answer = await asked(app, "POST", path, sent, content_type=form)
-            assert code == 200, answer
+        found = []
+        for path, sent, form in requests:
+            code, _, _ = await asked(app, "POST", path, sent, content_type=form)
+            found.append((code, given.pop() if given else np.empty(0)))
+        service.workers.end()
+        return found
 
-    asyncio.run(main())
-    assert len(computed) == 2
-    for images in computed:
+    return asyncio.run(main())
+
+
+def test_formats_that_training_reads():
+    """TIFF is refused by the service alone."""
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30), np.uint8)).convert("RGB")
+    contents, expected = {}, photos.prepare(photo.copy(), SHAPE, False, "x").image
+    for kind, options in {"PNG": {}, "WEBP": {"lossless": True}, "BMP": {}, "GIF": {}, "TIFF": {}}.items():
+        file = io.BytesIO()
+        photo.save(file, kind, **options)
+        contents[kind] = file.getvalue()
+        np.testing.assert_array_equal(photos.prepare(open_image(file, "x"), SHAPE, False, "x").image, expected)
+    requests = [("/predict", content, f"image/{kind.lower()}") for kind, content in contents.items()]
+    *found, (tiff_as_tiff, _), (tiff_as_png, _) = computed(*requests, ("/predict", contents["TIFF"], "image/png"))
+    assert (tiff_as_tiff, tiff_as_png) == (415, 415)
+    for code, images in found:
+        assert code == 200
         np.testing.assert_array_equal(images[0], expected)
+    target = decoding.Target(SHAPE, False, 8, 2**25).here
+    for kind in ("WEBP", "BMP", "GIF"):
+        with pytest.raises(decoding.Long):  # and go to a process that can be abandoned
+            decoding.photo(contents[kind], target)
 
 
 def test_large_photos_are_decoded_at_a_part_of_their_size():

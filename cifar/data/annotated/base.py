@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from cifar.data.invalid_files import clip
-from cifar.data.photos.decoding import FORMATS
 from cifar.data.splits import rarest_class
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath
@@ -113,11 +112,11 @@ def checked_mask(
 
 def is_turned(photo: TreePath) -> bool:
     """True for a photo whose EXIF orientation exchanges its sides."""
-    with refusing(photo, "a photo"), photo.open() as file, open_image(file, photo, FORMATS) as image:
+    with refusing(photo, "a photo"), photo.open() as file, open_image(file, photo) as image:
         return is_sideways(image)
 
 
 def photo_size(photo: TreePath) -> tuple[int, int]:
     """Return (height, width) of a photo turned as its EXIF orientation says, from its header; raises `InputError`."""
-    with refusing(photo, "a photo"), photo.open() as file, open_image(file, photo, FORMATS) as image:
+    with refusing(photo, "a photo"), photo.open() as file, open_image(file, photo) as image:
         return upright_size(image)

@@ -14,9 +14,10 @@ from cifar.config.schema import PositiveInt, Share
 from cifar.data.annotated.base import checked_classes, checked_mask, mask_values
 from cifar.data.annotated.mask_files import read_color_mask, read_index_mask
 from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
-from cifar.data.photos import SPLITS, SUFFIXES, Example, Listing, Options, Reader, photo_dataset
+from cifar.data.photos import SPLITS, Example, Listing, Options, Reader, photo_dataset
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath, open_tree
+from cifar.images.io import SUFFIXES
 from cifar.interfaces import VOID, Dataset
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np

@@ -9,9 +9,9 @@ from typing import NamedTuple, cast
 from cifar.data.annotated.base import checked_box
 from cifar.data.annotated.values import as_flag, as_number
 from cifar.data.invalid_files import skipping_invalid
-from cifar.data.photos import SUFFIXES
 from cifar.files.safe_io import Node, refusing, xml_tree
 from cifar.files.tree import TreePath
+from cifar.images.io import SUFFIXES
 from cifar.runtime.errors import InputError
 
 SMALL = 2**24

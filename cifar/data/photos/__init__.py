@@ -2,11 +2,10 @@
 
 from cifar.data.photos.dataset import photo_dataset
 from cifar.data.photos.find import Finder
-from cifar.data.photos.listing import SPLITS, SUFFIXES, Example, Listing, Options, Reader, checked_file, is_image
+from cifar.data.photos.listing import SPLITS, Example, Listing, Options, Reader, checked_file, is_image
 
 __all__ = [
     "SPLITS",
-    "SUFFIXES",
     "Example",
     "Finder",
     "Listing",

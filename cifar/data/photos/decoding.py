@@ -14,7 +14,7 @@ from cifar.data.photos.listing import Options
 from cifar.data.photos.threads import in_threads
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath
-from cifar.images.io import Letterbox, check_depth, crop, decode, letterbox, open_image, placed, upright_size
+from cifar.images.io import PHOTO, Letterbox, check_depth, crop, decode, letterbox, open_image, placed, upright_size
 from cifar.interfaces import aligned_empty
 from cifar.runtime.errors import InputError, warn
 from cifar.runtime.lazy import np
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from cifar.data.photos.cache import Store
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-ACCEPTED = "a PNG, JPEG, WebP, BMP, TIFF or GIF image of 8 bits a channel"
 GAP = 2
 """Photos are decoded at no less than this many times the size that they are resized to."""
 
@@ -94,19 +92,19 @@ def decoded(photo: TreePath, options: Options) -> tuple[np.ndarray, Letterbox]:
 
     Raises `InputError`. The mean difference to a photo that is decoded as a whole and then resized is below 1 of 255.
     """
-    with refusing(photo, ACCEPTED), photo.open() as file:
+    with refusing(photo, PHOTO), photo.open() as file:
         return (_decoded if options.reader > 1 else _decoded_1)(file, photo, options)
 
 
 def _decoded(file: BinaryIO, photo: TreePath, options: Options) -> tuple[np.ndarray, Letterbox]:
     from PIL import Image
 
-    image = open_image(file, photo, FORMATS, ACCEPTED)
+    image = open_image(file, photo)
     check_depth(image)
     position = placed(upright_size(image), options.shape, options.resize)
     top, left, bottom, right = position.covered(options.shape)
     _reduce(image, position)
-    pixels = decode(image, 3, photo, ACCEPTED)
+    pixels = decode(image, 3, photo)
     scale = pixels.height / position.size[0], pixels.width / position.size[1]
     (x0, x1), (y0, y1) = (
         [min(max((edge - start) / own, 0), length) * reduced for edge in edges]
@@ -129,7 +127,7 @@ def _reduce(image: Image.Image, position: Letterbox) -> None:
 
 def _decoded_1(file: BinaryIO, photo: TreePath, options: Options) -> tuple[np.ndarray, Letterbox]:
     """The earlier version: whole photos, with the hidden colors of transparent ones, and the high bytes of 16 bits."""
-    image = open_image(file, photo)
+    image = open_image(file, photo, ("PNG", "JPEG"), "a PNG or JPEG image of 8 bits a channel")
     if not image.mode.startswith(("I", "F")):
         image = image.convert("RGB")
     if options.resize == "crop":

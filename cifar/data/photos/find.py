@@ -7,9 +7,10 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 
-from cifar.data.photos.listing import SUFFIXES, is_image
+from cifar.data.photos.listing import is_image
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath
+from cifar.images.io import SUFFIXES
 from cifar.runtime.errors import InputError
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cifar.files.tree import TreePath
-from cifar.images.io import Resize
+from cifar.images.io import SUFFIXES, Resize
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 """The names of splits as those of folders, files and cells of tables."""
 Reader = Literal[1, 2]
