@@ -188,6 +188,7 @@ class TestClasses:
 
 
 class TestCorruptions:
+    @pytest.mark.slow
     def test_all_kinds_and_severities(self, evaluate, quickstart, run):
         done = evaluate("--corruptions", "data.limit=100")
         assert (done.code, done.stderr) == (0, "")

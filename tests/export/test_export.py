@@ -73,6 +73,7 @@ def differences(exported: Exported, done: Completed) -> float:
 
 
 class TestEachFormatAlone:
+    @pytest.mark.slow
     def test_saved_model_by_tensorflow(self, exported):
         (exported.folder / "image.png").write_bytes(encode_png(exported.images[0]))
         done = exported.read_by(
@@ -216,6 +217,7 @@ def source(compose):
     return build
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", [
     ("model=resnet20", "model.depth=8"), ("model=airbench", "model.widths=[4,4]"),
     ("model=cct", "model.depth=1", "model.embed_dim=16", "model.num_heads=2"),

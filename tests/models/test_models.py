@@ -73,6 +73,7 @@ def test_overfits(name, digits):
         pytest.fail("does not learn 64 images by heart")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS.names())
 def test_is_saved_and_carried_elsewhere(name, digits, tmp_path):
     images, targets = digits
@@ -104,6 +105,7 @@ def test_is_saved_and_carried_elsewhere(name, digits, tmp_path):
     np.testing.assert_allclose(rebuilt(images), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS.names())
 def test_trains_in_bfloat16(name, digits):
     keras.config.set_dtype_policy("mixed_bfloat16")

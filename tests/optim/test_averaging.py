@@ -81,6 +81,7 @@ def trainable(model) -> list[np.ndarray]:
     return [variable.numpy() for variable in model.trainable_variables]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("callbacks", ["[checkpoint]", "none", "[early_stopping]"])
 def test_averages_are_what_is_validated_saved_and_returned(fitted, callbacks, monkeypatch):
@@ -104,6 +105,7 @@ def test_averages_are_what_is_validated_saved_and_returned(fitted, callbacks, mo
     assert all(map(np.array_equal, trainable(saved), trainable(trained)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 def test_ema_changes_nothing_in_how_the_weights_are_trained(fitted):
     plain, _ = fitted("callbacks=none")

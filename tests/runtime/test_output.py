@@ -115,6 +115,7 @@ def test_reading_command_whose_output_is_full():
     assert (done.returncode, done.stderr) == (1, "failed: [Errno 28] No space left on device\n")
 
 
+@pytest.mark.slow
 def test_training_that_nobody_reads_in_ascii_on_files_that_are_not_utf8(tmp_path, command):
     folder, classes = tmp_path / "d\udce9 ü", ["caf\udce9", "plain", "über"]
     for part, number in (("train", 6), ("test", 3)):

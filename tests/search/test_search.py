@@ -143,6 +143,7 @@ class TestSpace:
 
 
 class TestSamplers:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", SAMPLERS.names())
     def test_go_on_as_if_never_stopped(self, tmp_path, name):
         dimensions = FINITE if name == "grid" else SPACE
@@ -202,6 +203,7 @@ def abandoned(tmp_path) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 class TestAbandonedTrial:
     def test_is_taken_up_with_its_values_and_epochs(self, tmp_path, abandoned):
         study = open_study(tmp_path)
@@ -359,6 +361,7 @@ def sweep(tmp_path_factory) -> Sweep:
     return Sweep(processes, parent, [run for run in runs if run is not parent], study, pictures)
 
 
+@pytest.mark.slow
 class TestSweep:
     def test_goes_on_up_to_the_number_of_trials(self, sweep):
         assert [(done.code, done.stderr) for done in sweep.processes] == [(0, "")] * 3

@@ -254,6 +254,7 @@ def weights(sweep: Sweep) -> dict[str, str]:
     return {name: run.data.tags["weights_sha256"] for name, run in sweep.children.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["1,-1", "1e-3,1e-2"])
 def test_a_sweep_touches_no_folder_that_hydra_is_given(tmp_path, value):
     kept, own = tmp_path / "kept", tmp_path / "kept" / "thesis.txt"

@@ -66,6 +66,7 @@ def runs(folder: Path) -> list[mlflow.entities.Run]:
     return client.search_runs([one.experiment_id for one in client.search_experiments()])
 
 
+@pytest.mark.slow
 class TestSameSweepAgain:
     """It is found, and its finished jobs with it, whatever is swept and in whatever order."""
 
@@ -110,6 +111,7 @@ class TestSameSweepAgain:
         assert found and found.id == killed.info.run_id
 
 
+@pytest.mark.slow
 class TestEqualJobs:
     """They run once, whatever the text that makes them."""
 
@@ -163,6 +165,7 @@ class TestEvaluation:
         assert "Not all runs were evaluated on the test images: nothing is tested" in " ".join(done.stdout.split())
 
 
+@pytest.mark.slow
 class TestConfirmation:
     """The best settings are trained anew with fresh seeds and validation images, and evaluated."""
 

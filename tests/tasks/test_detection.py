@@ -43,6 +43,7 @@ def experiment(compose, name, *overrides) -> Experiment:
         "task.head_depth=1", "augmentation=none", *overrides))  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "head"), [*((name, "fcos") for name in BACKBONES), ("cnn3", "box"), ("cct", "box")])
 def test_backbone_trains_a_step_and_is_saved_and_carried_elsewhere(name, head, compose, tmp_path):
     prepared = experiment(compose, name, f"task.head={head}", f"data.objects={1 if head == 'box' else 3}")

@@ -50,6 +50,7 @@ def prepare(compose):
 
 
 class TestModel:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "head"), [*((name, "unet") for name in BACKBONES), ("cnn3", "deeplab"), ("cct", "deeplab")]
     )
@@ -136,11 +137,8 @@ class TestModel:
             assert {layer.compute_dtype for layer in convolutions[:-1]} == {"bfloat16"}
             assert model.output.dtype == "float32"
 
-    @pytest.mark.parametrize(
-        ("name", "head"),
-        [("cnn3", "unet"), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in product(BACKBONES, HEADS)
-                             if pair != ("cnn3", "unet"))],
-    )  # fmt: skip
+    @pytest.mark.slow
+    @pytest.mark.parametrize(("name", "head"), product(BACKBONES, HEADS))
     def test_learns_32_scenes_by_heart(self, prepare, name, head):
         prepared = prepare(*BACKBONES[name], f"task.head={head}", "task.dropout=0", "task.loss=cross_entropy_dice")
         model, train = prepared.model(), prepared.dataset.train

@@ -10,6 +10,8 @@ from cifar.runtime.paths import ROOT
 from helpers.processes import run_warm
 from helpers.runs import TINY
 
+pytestmark = pytest.mark.slow
+
 CHOICES = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml") if path.stem != "none")
            for group in ("optimizer", "weight_averaging", "augmentation")}  # fmt: skip
 SCRIPT = f"""
@@ -32,30 +34,30 @@ for group, name in {[(group, name) for group in ("optimizer", "weight_averaging"
     model = run.compiled_model()
     model.fit(batches(run), steps_per_epoch=2, verbose=0)
     averaging.swap(model)
-    print("told:", group, name, trainer.weights_sha256(model))
+    print("digest:", group, name, trainer.weights_sha256(model))
 for name in {CHOICES["augmentation"]}:
     run, digest = experiment(f"augmentation={{name}}"), hashlib.sha256()
     for images, targets in batches(run):
         digest.update(images.numpy().tobytes() + targets.numpy().tobytes())
-    print("told:", "augmentation", name, digest.hexdigest())
+    print("digest:", "augmentation", name, digest.hexdigest())
 """
 
 
 @pytest.fixture(scope="module")
-def told() -> list[dict[tuple[str, str], str]]:
-    """What two processes tell of each choice."""
+def digests() -> list[dict[tuple[str, str], str]]:
+    """The digests of each choice's results, in two processes."""
     with ThreadPoolExecutor() as pool:
         both = list(pool.map(lambda _: run_warm("-c", SCRIPT, PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}"), range(2)))
     assert [done.code for done in both] == [0, 0], both[0].stderr
-    lines = [[line.split()[1:] for line in done.stdout.splitlines() if line.startswith("told:")] for done in both]
+    lines = [[line.split()[1:] for line in done.stdout.splitlines() if line.startswith("digest:")] for done in both]
     return [{(group, name): digest for group, name, digest in process} for process in lines]
 
 
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group, names in CHOICES.items() for name in names])
-def test_is_the_same_in_two_processes(told, group, name):
-    first, second = told
+def test_is_the_same_in_two_processes(digests, group, name):
+    first, second = digests
     assert first[group, name] == second[group, name]
 
 
-def test_choices_differ_from_each_other(told):
-    assert len(set(told[0].values())) == sum(map(len, CHOICES.values()))
+def test_choices_differ_from_each_other(digests):
+    assert len(set(digests[0].values())) == sum(map(len, CHOICES.values()))

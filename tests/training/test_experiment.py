@@ -242,6 +242,7 @@ class TestCallbacks:
         assert found == {("train", "loss"): 1.5, ("val", "loss"): 2.5, ("train", "lr"): 0.5}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 class TestKeptWeights:
     """The weights that are kept and tested are those of the epoch to which `best/` belongs."""

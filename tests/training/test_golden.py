@@ -55,6 +55,7 @@ def losses(task: str, optimizer: str) -> list[float]:
     return [float(model.train_on_batch(*batch, return_dict=True)["loss"]) for batch in batches]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("task", TASKS)
 def test_losses(task, optimizer, request):

@@ -172,6 +172,7 @@ def assert_shards_make_up_the_batches(choices, processes, devices_each, batch_si
                 np.testing.assert_array_equal(np.concatenate(own)[places], expected)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=4)
 @given(st.integers(1, 3), st.integers(1, 2), st.sampled_from([6, 12, 36, 48]))
 def test_shards_of_several_processes_make_up_the_batches(processes, devices_each, batch_size):

@@ -68,6 +68,7 @@ def assert_same(store: Path, undisturbed: Path) -> None:
     assert history(store) == history(undisturbed)
 
 
+@pytest.mark.slow
 def test_ctrl_c_within_an_epoch_and_resume(tmp_path, undisturbed):
     process = warm_server().start(ROOT / "run.py", *SETTINGS, f"tracking.uri={sqlite(tmp_path)}", cwd=tmp_path)
     wait_for(lambda: "\nepoch" in process.stdout())

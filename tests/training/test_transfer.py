@@ -192,6 +192,7 @@ def artifact(run: mlflow.entities.Run, name: str) -> Path:
     return Path(run.info.artifact_uri.removeprefix("file://")) / name
 
 
+@pytest.mark.slow
 class TestFromRun:
     """Models that begin as a finished run's backbone."""
 
@@ -278,6 +279,7 @@ class Stopped(Exception):  # noqa: N818
     """The process is gone."""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 class TestPhases:
     """Two phases in one run."""
