@@ -72,8 +72,8 @@ def differences(exported: Exported, done: Completed) -> float:
     return float(np.abs(np.load(exported.folder / "answers.npy") - exported.probabilities).max())
 
 
+@pytest.mark.slow
 class TestEachFormatAlone:
-    @pytest.mark.slow
     def test_saved_model_by_tensorflow(self, exported):
         (exported.folder / "image.png").write_bytes(encode_png(exported.images[0]))
         done = exported.read_by(

@@ -35,6 +35,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     return (images * 255 / 16).astype("uint8"), np.eye(10, dtype="float32")[labels[:64]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(32, 32, 3), (16, 16, 1)], ids=str)
 @pytest.mark.parametrize("name", MODELS.names())
 def test_features_are_a_pyramid_that_trains(name, shape):

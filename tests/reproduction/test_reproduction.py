@@ -20,6 +20,8 @@ from cifar.training.experiment import Experiment
 from helpers.processes import error_line
 from helpers.runs import TINY, composed, record, sqlite
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory) -> SimpleNamespace:
@@ -50,7 +52,6 @@ def reproduced(original, command):
     return reproduce
 
 
-@pytest.mark.slow
 def test_equal_to_the_bit(original, reproduced):
     done, run = reproduced()
     assert done.code == 0, done
@@ -67,7 +68,6 @@ def test_equal_to_the_bit(original, reproduced):
     assert "metrics are equal to the bit" in text
 
 
-@pytest.mark.slow
 def test_other_versions_are_listed_and_scores_decide(reproduced, monkeypatch):
     now = environment.describe()
     monkeypatch.setattr(environment, "describe", lambda: now | {"keras": "99.0", "host": "elsewhere"})
@@ -83,7 +83,6 @@ def test_other_versions_are_listed_and_scores_decide(reproduced, monkeypatch):
     assert run.data.tags["reproduction"] == "scores are within the tolerance"
 
 
-@pytest.mark.slow
 def test_another_result_where_equal_bits_are_promised(reproduced, monkeypatch):
     monkeypatch.setattr(Experiment, "_schedule", lambda self, phase: lambda lr: 20 * lr)
     done, run = reproduced()

@@ -102,6 +102,7 @@ class Client(threading.Thread):
                 return answer
 
 
+@pytest.mark.slow
 def test_best_run_is_found_again_and_the_end_waits_for_all(store, quickstart):
     service = Service(store, "--best", "digits", "test/accuracy")
     clients = [Client(service.port) for _ in range(16)]
@@ -152,6 +153,7 @@ def test_first_models_that_cannot_be_loaded_end_it(store, quickstart):
     assert re.fullmatch(rf"error: run {other}: the SHA-256 of its model\.weights\.h5 is .*\n", service.output())
 
 
+@pytest.mark.slow
 def test_signal_while_it_loads(store, quickstart):
     """`livez` answers before the models are there, and SIGHUP neither ends it nor is lost."""
     service = Service(store, f"digits={quickstart.id}", is_loaded=False)

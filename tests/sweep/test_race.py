@@ -81,6 +81,7 @@ def test_verdict_ends_the_race_and_is_recorded(race, started, tmp_path):
     assert [Path(picture.path).name for picture in pictures] == ["race.png"]
 
 
+@pytest.mark.slow
 def test_race_that_is_undecided_continues_with_a_greater_budget(race, started, tmp_path):
     done = race("model.filters=[4],[9]", "hydra.sweeper.max_seeds=2")
     assert done.code == 0
@@ -103,6 +104,7 @@ def test_contenders_that_are_not_the_best_are_not_trained_further(race, started)
     assert "model.filters=[3] −0.1" in done.stdout and ", out" in done.stdout
 
 
+@pytest.mark.slow
 def test_contender_that_fails_is_left_out_and_tried_again(race, started):
     done = race("model.filters=[4],[1],[9]")
     assert done.code == 1

@@ -45,6 +45,7 @@ def broken(sweeps) -> Sweep:
     return sweeps[1]
 
 
+@pytest.mark.slow
 class TestSweep:
     def test_ends_well(self, sweep):
         assert (sweep.process.code, sweep.process.stderr) == (0, "")
@@ -96,6 +97,7 @@ class TestSweep:
         assert "test/loss" in alone.data.metrics and "test/loss" not in job.data.metrics
 
 
+@pytest.mark.slow
 class TestBrokenJob:
     def test_does_not_keep_the_others_from_running(self, broken):
         assert {name: run.info.status for name, run in broken.children.items()} == {
@@ -113,6 +115,7 @@ class TestBrokenJob:
         assert told == {"optimizer.lr=1e+30": ("FAILED", "the loss is "), "optimizer.lr=0.01": ("FINISHED", "")}
 
 
+@pytest.mark.slow
 class TestSameCommandAgain:
     def test_goes_on_with_what_is_not_finished(self, broken, tmp_path_factory):
         folder = Path(broken.uri.removeprefix("sqlite:///")).parent
@@ -146,6 +149,7 @@ def test_two_terminals_share_the_jobs(tmp_path):
     assert all(len(sweep.results) == 3 for _ in both)
 
 
+@pytest.mark.slow
 def test_signal_ends_the_job_and_the_sweep(tmp_path):
     arguments = ("--multirun", *TINY, "epochs=1000", "seed=1,2", "callbacks=none", f"tracking.uri={sqlite(tmp_path)}")
     seconds, done = run_and_signal(signal.SIGTERM, *arguments, cwd=tmp_path)

@@ -139,6 +139,7 @@ class TestEqualJobs:
         assert [job.name for job in started] == ["tracking.experiment=a", "tracking.experiment=b"]
 
 
+@pytest.mark.slow
 class TestEvaluation:
     """The jobs of a sweep are evaluated on the test images only where the command says so."""
 
@@ -236,6 +237,7 @@ def test_what_a_sweep_has_as_a_whole_is_not_swept(mistake, arguments, line):
     assert mistake("--multirun", *TINY, arguments) == line
 
 
+@pytest.mark.slow
 class TestTroubleAtTheEnd:
     """A sweep whose jobs have finished is FINISHED."""
 

@@ -95,6 +95,7 @@ class TestModel:
         model = prepared.model()
         assert model(prepared.dataset.train.images[:2]).shape == (2, side, side, 11)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("name", "head"), [*((name, "unet") for name in BACKBONES), ("cnn3", "deeplab")])
     def test_its_backbone_may_begin_another_model(self, prepare, tmp_path, name, head):
         prepared = prepare(*BACKBONES[name], f"task.head={head}", "task.width=4")

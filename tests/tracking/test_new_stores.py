@@ -35,6 +35,7 @@ def test_store_that_is_killed_while_it_is_made_is_made_by_the_next(tmp_path):
 class TestStore:
     """Opening it."""
 
+    @pytest.mark.slow
     def test_eight_processes_may_be_the_first_at_once_and_no_row_is_lost(self, tmp_path):
         script = """
 import sys

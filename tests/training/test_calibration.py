@@ -116,6 +116,7 @@ def expected(run) -> np.ndarray:
     return metric.with_temperature(outputs, run.run.metrics["model/temperature"])
 
 
+@pytest.mark.slow
 class TestRun:
     def test_records_before_and_after(self, run, expected):
         metrics, labels = run.run.metrics, run.experiment.dataset.test.targets["label"]

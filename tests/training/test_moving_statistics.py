@@ -11,6 +11,8 @@ from cifar.training.experiment import Experiment
 from cifar.training.moving_statistics import MovingStatistics
 from helpers.runs import composed
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ("data=digits", "data.limit=300", "model.filters=[8,16]", "batch_size=30", "augmentation=[shift]")
 
 

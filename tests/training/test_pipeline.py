@@ -183,6 +183,7 @@ def test_shards_of_several_processes_make_up_the_batches(processes, devices_each
     assert_shards_make_up_the_batches(choices, processes, devices_each, batch_size)
 
 
+@pytest.mark.slow
 def test_shards_make_up_batches_that_are_mixed():
     choices = MIXUP | {
         entry["name"]: AUGMENTATIONS.build(entry)

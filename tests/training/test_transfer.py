@@ -74,6 +74,7 @@ class TestPretrained:
             assert callable(getattr(keras.applications, name))
             assert callable(getattr(keras.applications, module).preprocess_input)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ["own.weights.h5", "whole.h5"])
     @pytest.mark.filterwarnings("ignore:You are saving your model")
     def test_weights_of_a_file_with_the_networks_own_preprocessing(self, network, file, tmp_path, name):
@@ -369,6 +370,7 @@ class TestPhases:
         assert "did you mean 'unfreeze_from'" in mistake("finetune.unfreeze_form=x")
 
 
+@pytest.mark.slow
 class TestDryRun:
     """`dry_run=true`: what a training would cost."""
 
