@@ -24,6 +24,7 @@ def main(composed: DictConfig) -> None:
     from cifar.config import run_name
     from cifar.config.compose import resolve
     from cifar.distributed import devices
+    from cifar.training import checks
     from cifar.training import experiment as experiments
 
     given, unfinished = [], None
@@ -37,7 +38,7 @@ def main(composed: DictConfig) -> None:
             settings, unfinished = tracking.find_resumable(composed, given)
     else:
         settings = run_name.with_name(resolve(composed), given)
-    experiments.check(settings)
+    checks.check_settings(settings)
     is_first = devices.processes(settings).process_index == 0  # of those that train together, this one keeps the record
     if settings.model.name == "from_run":
         from cifar import tracking
@@ -55,12 +56,16 @@ def main(composed: DictConfig) -> None:
         tracking.check(settings.tracking)
         if settings.resume == "auto":
             unfinished = tracking.newest_unfinished(settings, experiment.dataset)
+            if unfinished and settings.minutes is not None:
+                experiment = experiment.with_epochs(unfinished.epochs)
     with status(f"loading Keras for {settings.backend}"):
         devices.start(settings, experiment.dataset)
-        from cifar.training import dry_run, trainer
+        from cifar.training import budget, dry_run, trainer
 
     with status(f"building model={settings.model.name}"):
         model = experiment.compiled_model(start=None if unfinished else tracking.weights_of)
+    if settings.minutes is not None and not unfinished:
+        experiment = budget.fitted(experiment, model)
     if settings.dry_run:
         dry_run.show_costs(experiment, model)
         return

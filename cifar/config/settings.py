@@ -34,8 +34,10 @@ Distribute = Literal["none", "mirrored", "data_parallel"]
 Views = Literal["none", "flip", "flip_shift"]
 Calibration = Literal["none", "temperature"]
 
-MAY_CHANGE = ("epochs", "state", "tracking", "resume", "dry_run", "objective", "evaluate")
+MAY_CHANGE = ("epochs", "state", "tracking", "resume", "dry_run", "profile", "objective", "evaluate")
 """The root settings that a resumed run may have otherwise than it was started with."""
+ADDED: dict[str, Any] = {"extensions": None, "accumulate_steps": 1, "minutes": None, "profile": False}
+"""Root settings that came later, and what recorded runs had before: hashes of settings lack those with this value."""
 LOCATIONS = ("path", "exclude")
 """The settings of data that are paths of files and folders."""
 DRAWS = ("seed", "data.val_seed", "data.fold")
@@ -81,12 +83,15 @@ class Settings(Strict):
 
     resume: str | None
     dry_run: bool = False
+    profile: bool = False
     objective: str | Annotated[list[str], Field(min_length=1)]
 
     seed: Seed
     epochs: PositiveInt
+    minutes: PositiveFloat | None = None
     finetune: FinetuneSettings = FinetuneSettings()
     batch_size: PositiveInt
+    accumulate_steps: PositiveInt = 1
     precision: Precision
     deterministic: bool
     # The defaults are what runs had that were recorded before there was a choice.
@@ -160,8 +165,7 @@ def flatten(settings: Settings) -> dict[str, Any]:
 def identity(settings: Settings) -> str:
     """SHA-256, in hexadecimal, of the settings that decide a run, with the path of its data as it was given."""
     fixed = {key: value for key, value in oldest(flatten(settings)).items() if key.partition(".")[0] not in MAY_CHANGE}
-    if settings.extensions is None:  # as before there were any
-        del fixed["extensions"]
+    fixed = {key: value for key, value in fixed.items() if key not in ADDED or value != ADDED[key]}
     return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
 

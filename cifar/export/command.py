@@ -10,7 +10,7 @@ from cifar.config.overrides import with_data
 from cifar.export import formats, versioned_dir
 from cifar.runtime import interrupts
 from cifar.runtime.lazy import load_tensorflow
-from cifar.training.experiment import check
+from cifar.training.checks import check_settings
 
 
 def add_arguments(command: CommandParser) -> None:
@@ -31,7 +31,7 @@ def export(arguments: argparse.Namespace) -> None:
     run, settings, weights = tracking.finished_run(arguments.tracking_uri, arguments.run_id)
     settings = with_data(settings, arguments.data)
     settings = settings.model_copy(update={"backend": "tensorflow", "distribute": "none", "precision": "float32"})
-    check(settings)
+    check_settings(settings)
     with interrupts.handled(), versioned_dir.partial(arguments.folder) as folder:
         load_tensorflow()
         from cifar.export import metadata, source

@@ -76,6 +76,15 @@ def exponential(steps_per_epoch: int, *, decay_rate: UnitInterval) -> Schedule:
 
 
 @SCHEDULES.register
+def lr_range(steps_per_epoch: int, epochs: int, *, initial: PositiveFloat, final: PositiveFloat) -> Schedule:
+    """Rise exponentially from `initial` to `final` times the rate: a range test (Smith 2017, arXiv:1506.01186)."""
+    if initial >= final:
+        raise InputError(f"schedule.initial={initial:g}: should be less than schedule.final={final:g}")
+    steps = epochs * steps_per_epoch
+    return lambda lr: keras.optimizers.schedules.ExponentialDecay(initial * lr, steps, final / initial)
+
+
+@SCHEDULES.register
 def onecycle(
     steps_per_epoch: int, epochs: int, *, warmup_fraction: Share, initial: UnitInterval, final: UnitInterval
 ) -> Schedule:

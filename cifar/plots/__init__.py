@@ -6,7 +6,7 @@ title states its main result.
 
 from cifar.plots.comparison import class_accuracies, overlaid_curves, png, svg
 from cifar.plots.corruptions import corruption_table
-from cifar.plots.curves import learning_curves
+from cifar.plots.curves import learning_curves, lr_range
 from cifar.plots.detection import found_and_true, precision_recall
 from cifar.plots.evaluation import confusion_matrix, per_class_bars, reliability_change, reliability_diagram
 from cifar.plots.images import augmented_sheet, confident_mistakes, image_sheet, wrong_labels
@@ -26,6 +26,7 @@ __all__ = [
     "found_and_true",
     "image_sheet",
     "learning_curves",
+    "lr_range",
     "mask_sheet",
     "overlaid_curves",
     "per_class_bars",

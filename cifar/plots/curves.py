@@ -38,6 +38,31 @@ def learning_curves(history: Mapping[str, Sequence[float]], best_epoch: int | No
     return figure
 
 
+def lr_range(
+    rates: Sequence[float], losses: Sequence[float], averages: Sequence[float], best: int, suggested: float
+) -> Figure:
+    """The loss of each step of a learning-rate range test over its rate, with the average up to it.
+
+    `best` is the step, from 0, with the lowest average.
+    """
+    figure, axes = new_figure(
+        f"Loss lowest at the learning rate {rates[best]:.2g}, suggested: {suggested:.2g}", height=3.6
+    )
+    ax = axes[0, 0]
+    ax.plot(rates, losses, ".", color=GRAY, markersize=3, label="loss of a step")
+    ax.plot(rates, averages, color=BLUE, linewidth=1.8, label="average up to the step")
+    ax.axvline(rates[best], color=GREEN, linestyle="--", linewidth=1.5, label="lowest average")
+    ax.axvline(suggested, color=ORANGE, linestyle=":", linewidth=2, label="suggested")
+    ax.set_xscale("log")
+    low, high = averages[best], max(averages[: best + 1])
+    ax.set_ylim(max(0.0, low - 0.3 * (high - low)), high + 0.5 * (high - low) + 0.05 * low)
+    ax.set_xlabel("learning rate", fontsize=TEXT)
+    ax.set_ylabel("training loss", fontsize=TEXT)
+    ax.legend(frameon=False, fontsize=SMALL)
+    ax.grid(color=GRID)
+    return figure
+
+
 def _curves(ax: Axes, name: str, series: Mapping[str, Sequence[float]], best_epoch: int | None) -> None:
     for label, values in series.items():
         ax.plot(

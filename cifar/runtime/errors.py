@@ -69,7 +69,7 @@ def environmental(error: BaseException) -> str:
     # The libraries' own errors, known by name, so that none of them is imported here.
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUST" in line:
         line = re.sub(r"^\{\{.*?\}\} ", "", line)  # the name that TensorFlow gives the operation
-        return f"out of memory: {line}; a smaller batch_size, model or data.limit needs less"
+        return f"out of memory: {line}; accumulate_steps=2, a smaller batch_size, model or data.limit needs less"
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else line
     return ""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from cifar import tracking
+from cifar.config import settings as root
 from cifar.config.renamed import oldest
 from cifar.config.settings import Settings, flatten
 from cifar.sweep.jobs import Job, Outcome, named
@@ -16,7 +17,11 @@ from cifar.sweep.jobs import Job, Outcome, named
 LOOK = 2.0
 """Seconds between two looks for whether jobs that another process runs have ended."""
 
-ADDED = {"evaluate.test": (None, False), "evaluate.calibration": ("none",), "extensions": (None,)}
+ADDED = {
+    "evaluate.test": (None, False),
+    "evaluate.calibration": ("none",),
+    **{key: (value,) for key, value in root.ADDED.items()},
+}
 """Settings that earlier versions lacked, with the values in a sweep that change nothing."""
 
 

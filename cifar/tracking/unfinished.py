@@ -41,6 +41,11 @@ class Unfinished:
     def id(self) -> str:
         return str(self.run.info.run_id)
 
+    @property
+    def epochs(self) -> int:
+        """The number of epochs that the run has recorded as its setting."""
+        return _settings(self.id).epochs
+
     def check_epochs(self, settings: Settings) -> None:
         """Raises `InputError` where `settings` want a number of epochs that the run is beyond."""
         before, trained = _settings(self.id), _epochs(self.id)
@@ -90,7 +95,8 @@ def newest_unfinished(settings: Settings, dataset: Dataset) -> Unfinished | None
         if run.data.tags.get(FINGERPRINT, dataset.fingerprint) == dataset.fingerprint:
             try:
                 found = locked(run.info.run_id)
-                found.check_epochs(settings)
+                if settings.minutes is None:  # else the epochs are those that the run has
+                    found.check_epochs(settings)
             except InputError:
                 continue
             return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cifar.config.objective import lower_is_better
 from cifar.config.registry import CALLBACKS
@@ -16,6 +17,9 @@ from cifar.runtime.lazy import keras
 from cifar.runtime.paths import EVENT_FILES, WEIGHTS
 from cifar.search import trial
 from cifar.training.event_files import EventFiles
+
+if TYPE_CHECKING:
+    from cifar.training.experiment import Experiment
 
 Monitor = str
 """The name of a logged metric, such as `val/loss`; that it is logged is checked where the task is known."""
@@ -127,6 +131,14 @@ def terminate_on_nan() -> keras.callbacks.Callback:
     return keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: position.update(epoch=epoch + 1), on_train_batch_end=check
     )
+
+
+@CALLBACKS.register
+def lr_range(experiment: Experiment) -> keras.callbacks.Callback:
+    """Draws the loss over a rising learning rate, suggests a rate, and ends the training where the loss explodes."""
+    from cifar.training.lr_range import RangeTest
+
+    return RangeTest(experiment)
 
 
 @CALLBACKS.register

@@ -47,7 +47,9 @@ def show_costs(experiment: Experiment, model: keras.Model) -> None:
     rows = flops.costs(trainer.on_one_device(experiment, model))
     print(*trainer.summary(experiment, model), f"\n{flops.table(rows, terminal.width())}\n", sep="\n", flush=True)
     batch = experiment.settings.batch_size
-    activations = batch * flops.sums(rows)["model/activation_bytes"]
+    at_once = experiment.micro_batch_size
+    kind = "batch" if at_once == batch else "micro-batch"
+    activations = at_once * flops.sums(rows)["model/activation_bytes"]
     validation = experiment.validation_batches()
     phases = [("phase", "epochs", "learning", "ms a step", "images/s", "seconds an epoch", "in all")]
     with devices.scope(experiment.settings.distribute):
@@ -62,7 +64,7 @@ def show_costs(experiment: Experiment, model: keras.Model) -> None:
             ))  # fmt: skip
     print(terminal.table(phases, terminal.width()))
     print(
-        f"\n{experiment.steps_per_epoch:,} steps an epoch; the activations of a batch of {batch} take "
+        f"\n{experiment.steps_per_epoch:,} steps an epoch; the activations of a {kind} of {at_once} take "
         f"{activations / 1e6:,.1f} MB"
     )
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cifar.augmentation import Augmentation, Mixing, transforms_of
-from cifar.config import objective
-from cifar.config.renamed import unknown_metric
+from cifar.augmentation import Augmentation
 from cifar.config.settings import Settings
 from cifar.data import exclusion, folds
 from cifar.data.photos import cache
@@ -22,7 +20,7 @@ from cifar.nn import graph
 from cifar.runtime import machine
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras, tf
-from cifar.training import pipeline
+from cifar.training import checks, pipeline
 from cifar.training.phases import Phase
 
 if TYPE_CHECKING:
@@ -30,14 +28,6 @@ if TYPE_CHECKING:
 
 EVALUATION_BATCH = 128  # larger ones are no faster on a CPU, and take more memory than training does
 STATISTICS_IMAGES = 1024  # with more, the validation loss differs by about 0.01
-
-
-def check(settings: Settings) -> None:
-    """Raises `InputError` for settings that do not go together, each right in itself; builds nothing."""
-    devices.check(settings)
-    folds.check(settings.data.folds, settings.data.fold)
-    if "reduce_lr" in settings.callbacks and settings.schedule.name != "constant":
-        raise InputError(f"callbacks.reduce_lr: needs schedule=constant, not schedule={settings.schedule.name}")
 
 
 def load(settings: Settings, all_targets: bool = False) -> Dataset:
@@ -68,15 +58,11 @@ class Experiment:
     @classmethod
     def prepare(cls, settings: Settings, dataset: Dataset | None = None) -> Experiment:
         """Check all settings, load the data unless given, set the task; raises `InputError`; needs no TensorFlow."""
-        check(settings)
+        checks.check_settings(settings)
         dataset = dataset or load(settings)
         task = settings.task.build(dataset=dataset, classifier=settings.model.classifier)
-        _check_metrics(settings, task)
         experiment = cls(settings, dataset, task)
-        experiment._check_schedules()
-        experiment._check_evaluation()
-        if task.is_dense:
-            experiment._check_places()
+        checks.check_experiment(experiment)
         return experiment
 
     @classmethod
@@ -90,6 +76,12 @@ class Experiment:
             )
         return experiment
 
+    def with_epochs(self, epochs: int) -> Experiment:
+        """The experiment with another number of epochs; raises `InputError` where the schedule does not fit it."""
+        changed = replace(self, settings=self.settings.model_copy(update={"epochs": epochs}))
+        checks.check_schedules(changed)
+        return changed
+
     @property
     def phases(self) -> list[Phase]:
         """The parts of the training, in their order."""
@@ -102,6 +94,11 @@ class Experiment:
     @property
     def steps_per_epoch(self) -> int:
         return pipeline.steps_per_epoch(len(self.dataset.train), self.settings.batch_size)
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Images that are computed at a time; with `accumulate_steps=1` those of a batch."""
+        return self.settings.batch_size // self.settings.accumulate_steps
 
     @functools.cached_property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -134,10 +131,10 @@ class Experiment:
             self.task,
             self.augmentation(),
             seed=self.settings.seed,
-            batch_size=self.settings.batch_size,
+            batch_size=self.micro_batch_size,
             epochs=1,
         )
-        return batches.take(pipeline.steps_per_epoch(STATISTICS_IMAGES, self.settings.batch_size))
+        return batches.take(pipeline.steps_per_epoch(STATISTICS_IMAGES, self.micro_batch_size))
 
     def validation_batches(self) -> tensorflow.data.Dataset:
         """The batches of one validation."""
@@ -189,7 +186,7 @@ class Experiment:
             model = self.model(start)
             for phase in self.phases:
                 phase.first_layer(model)  # refuses a name that is no layer
-            model = self._distributed(model)
+            model = self._trainable(model)
             self.compile(model, self.phases[0])
         return model
 
@@ -200,8 +197,10 @@ class Experiment:
             options: dict[str, Any] = {"freeze": "none"} if hasattr(self.settings.model, "freeze") else {}
             phase.unfreeze_layers(model, like=self.model(**options))
         mirrored = self.settings.distribute == "mirrored"
-        # XLA makes TensorFlow's convolutions on a CPU 5 to 8 times slower, and cannot compile what replicas exchange.
-        jit = self.settings.backend == "jax" or (bool(tf.config.list_physical_devices("GPU")) and not mirrored)
+        # XLA makes TensorFlow's convolutions on a CPU 5 to 8 times slower, and compiles neither what replicas exchange
+        # nor slices of a size that is not fixed.
+        suited = not mirrored and self.settings.accumulate_steps == 1
+        jit = self.settings.backend == "jax" or (bool(tf.config.list_physical_devices("GPU")) and suited)
         for metric in self.metrics:  # Keras resets them only once the first batch has been seen
             metric.reset_state()
         model.compile(self._optimizer(model, phase), self.task.loss(), metrics=self.metrics, jit_compile=jit)
@@ -213,10 +212,14 @@ class Experiment:
 
     def callbacks(self, folder: Path) -> list[keras.callbacks.Callback]:
         """The callbacks of the settings; what they write goes to `folder`."""
-        return [choice.build(folder=folder) for choice in self.settings.callbacks.values()]
+        return [choice.build(folder=folder, experiment=self) for choice in self.settings.callbacks.values()]
 
-    def _distributed(self, model: keras.Model) -> keras.Model:
-        """`model`, or where several devices train it the `DistributedModel` of its layers."""
+    def _trainable(self, model: keras.Model) -> keras.Model:
+        """`model`, or one of its layers that several devices train, or that is trained by micro-batches."""
+        if self.settings.accumulate_steps > 1:
+            from cifar.training.accumulation import AccumulatingModel
+
+            return AccumulatingModel(model, self.micro_batch_size)
         if self.shard.devices == 1:
             return model
         from cifar.distributed.model import DistributedModel
@@ -224,47 +227,17 @@ class Experiment:
         train = len(self.dataset.train), self.settings.batch_size
         return DistributedModel(model, self.shard, train, (len(self.dataset.val), self._validation_batch_size))
 
-    def _check_schedules(self) -> None:
-        """Raise `InputError` for a schedule that does not fit the epochs of a phase."""
-        for phase in self.phases:
-            try:
-                self._schedule(phase)
-            except InputError as error:
-                if phase.unfreeze:  # the message says `epochs`
-                    raise InputError(f"finetune.epochs={phase.epochs}: {error}") from None
-                raise
-
-    def _check_evaluation(self) -> None:
-        """Raise `InputError` for a calibration that the task does not have."""
-        if self.settings.evaluate.calibration != "none" and not self.task.is_classifier:
-            raise InputError(
-                f"evaluate.calibration={self.settings.evaluate.calibration}: task={self.settings.task.name} has no "
-                "probabilities of classes; accepted: none"
-            )
-
-    def _check_places(self) -> None:
-        """Raise `InputError` for settings that dense prediction cannot use."""
-        reason = f"task={self.settings.task.name} has targets with positions in the image"
-        for name, _ in transforms_of(Mixing, self.augmentation().transforms):
-            raise InputError(f"augmentation.{name}: {reason}, so that images cannot be mixed")
-        if self.settings.evaluate.tta != "none":
-            raise InputError(f"evaluate.tta={self.settings.evaluate.tta}: {reason}, so that views cannot be averaged")
-        if "boxes" in self.task.targets and self.settings.fill_mode in ("reflect", "wrap"):
-            raise InputError(
-                f"fill_mode={self.settings.fill_mode}: shows objects again, of which there are no boxes; "
-                f"task={self.settings.task.name} takes nearest or constant"
-            )
-
     def _optimizer(self, model: keras.Model, phase: Phase) -> keras.Optimizer:
         settings = self.settings.optimizer
         if phase.lr != settings.lr:
             settings = settings.changed(lr=phase.lr)
-        optimizer = settings.build(schedule=self._schedule(phase), head=graph.last_layers(model))
+        optimizer = settings.build(schedule=self.schedule(phase), head=graph.last_layers(model))
         spared = [variable for variable in model.trainable_variables if len(variable.shape) < 2]
         optimizer.exclude_from_weight_decay(spared)
         return self.settings.weight_averaging.build(optimizer=optimizer)
 
-    def _schedule(self, phase: Phase) -> Callable[[float], Any]:
+    def schedule(self, phase: Phase) -> Callable[[float], Any]:
+        """The schedule of a phase, from the peak of the learning rate to Keras's; raises `InputError`."""
         return self.settings.schedule.build(steps_per_epoch=self.steps_per_epoch, epochs=phase.epochs)
 
 
@@ -278,13 +251,3 @@ def _policy(settings: Settings) -> str:
         return "mixed_bfloat16" if fast else "float32"
     scaled = settings.distribute != "mirrored"  # see `devices.check`
     return "mixed_bfloat16" if capability >= 8 else "mixed_float16" if capability >= 7 and scaled else "float32"
-
-
-def _check_metrics(settings: Settings, task: Task) -> None:
-    """Raises `InputError` where a metric that a setting names is never logged, or is not one to choose runs by."""
-    logged = [f"{split}/{name}" for split in ("train", "val") for name in ("loss", *task.metric_names)]
-    for name, callback in settings.callbacks.items():
-        monitor = getattr(callback, "monitor", None)
-        if monitor is not None and monitor not in logged:
-            raise InputError(f"callbacks.{name}.monitor={monitor}: never logged; {unknown_metric(monitor, logged)}")
-    objective.check(settings.objectives, logged)

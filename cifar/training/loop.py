@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -15,6 +17,7 @@ from cifar.optim import averaging
 from cifar.runtime import interrupts
 from cifar.runtime.errors import Interrupted
 from cifar.runtime.job_report import report
+from cifar.runtime.paths import EVENT_FILES
 from cifar.tracking import Run
 from cifar.tracking.names import STOP_REASON
 from cifar.training.callbacks import keeper
@@ -24,6 +27,7 @@ from cifar.training.history import History
 from cifar.training.moving_statistics import MovingStatistics
 from cifar.training.phases import Phase
 from cifar.training.progress import Progress
+from cifar.training.trace import Trace
 
 SIGNAL_INTERVAL = 10
 """Steps after which processes that train together agree on whether one of them has received a signal."""
@@ -54,8 +58,9 @@ class Loop(keras.callbacks.Callback):
         kept_by = keeper(settings.callbacks)
         # After those that the settings name, an experiment may have more.
         self._keeper = dict(zip(settings.callbacks, chosen, strict=False))[kept_by] if kept_by else None
+        tracing = [Trace(run.folder / EVENT_FILES)] if settings.profile else []
         self._callbacks = keras.callbacks.CallbackList(
-            chosen, model=model, epochs=settings.total_epochs, steps=self._steps
+            [*chosen, *tracing], model=model, epochs=settings.total_epochs, steps=self._steps
         )
         self._checkpoints = Checkpoints(run.folder / "state", model, experiment.metrics, chosen)
         state = self._checkpoints.state
@@ -77,6 +82,12 @@ class Loop(keras.callbacks.Callback):
     def kept_epoch(self) -> int | None:
         """The epoch, from 1, whose weights a callback keeps; `None` without such a callback."""
         return self._keeper.best_epoch + 1 if self._keeper else None
+
+    @property
+    def figures(self) -> dict[str, Callable[[], Any]]:
+        """How to draw each figure of the callbacks, by its name, once the training is over."""
+        drawing = (getattr(callback, "figures", dict) for callback in self._callbacks.callbacks)
+        return {name: draw for figures in drawing for name, draw in figures().items()}
 
     def __str__(self) -> str:
         epochs = self._experiment.settings.total_epochs
@@ -118,6 +129,7 @@ class Loop(keras.callbacks.Callback):
         if number:
             self._experiment.compile(self.model, phase)
             first = phase.unfreeze_from or "the first layer"
+            self._progress.compiles()
             print(f"fine-tuning from {first} on: {trainable_parameters(self.model):,} trainable parameters")
         is_restored = number == self._phase and bool(self._checkpoints.state.arrays)
         if not is_restored:
@@ -160,6 +172,7 @@ class Loop(keras.callbacks.Callback):
 
     def on_test_begin(self, logs=None):
         self._training_end = time.perf_counter()
+        self._progress.validation_begins()
         averaging.swap(self.model)
         self._statistics.recompute()
         self._callbacks.on_test_begin()
@@ -168,6 +181,7 @@ class Loop(keras.callbacks.Callback):
         self._callbacks.on_test_batch_begin(batch)
 
     def on_test_batch_end(self, batch, logs=None):
+        self._progress.validation_step_done()
         self._callbacks.on_test_batch_end(batch, logs)
 
     def on_test_end(self, logs=None):

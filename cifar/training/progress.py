@@ -22,15 +22,19 @@ class Progress:
     def __init__(self, batch_size: int, steps: int, epochs: int = 0, stream: TextIO | None = None):
         self._batch_size, self._steps, self.epochs = batch_size, steps, epochs
         self._lines = LiveLines(stream)
-        self._seconds: list[float] = []
         self._widths: dict[str, int] = {}
         self._header = ""
-        self._is_compiled = False
+        self.compiles()
+
+    def compiles(self) -> None:
+        """The next step and validation compile, as the first ones do; earlier epochs say nothing about later ones."""
+        self._is_compiled = self._validation_is_compiled = False
+        self._seconds: list[float] = []
 
     def begin(self, epoch: int, step: int) -> None:
         """Start an epoch at its step `step`, which is not 0 where it is resumed; both counted from 0."""
         self._epoch, self._start = epoch + 1, time.perf_counter()
-        self._timed_from, self._compilation = (step, self._start), 0.0
+        self._first_step, self._timed_from, self._compilation = step, (step, self._start), 0.0
         if not self._is_compiled:
             self._lines.show([f"epoch {self._number()}  compiling the first step …"])
 
@@ -51,10 +55,21 @@ class Progress:
                 "left": f"{duration(left)} left",
             }, ["images/s", "loss", "step"])])  # fmt: skip
 
+    def validation_begins(self) -> None:
+        """Note when the validation begins."""
+        self._validation_start = time.perf_counter()
+
+    def validation_step_done(self) -> None:
+        """Count the time to the end of the first batch of all validations as compilation."""
+        if not self._validation_is_compiled:
+            self._validation_is_compiled = True
+            self._compilation += time.perf_counter() - self._validation_start
+
     def epoch_done(self, metrics: Mapping[str, float], is_best: bool) -> None:
         """Show the finished epoch's `metrics`, by their logged names."""
         seconds = time.perf_counter() - self._start
-        self._seconds.append(seconds - self._compilation)
+        share = 1 - self._first_step / self._steps  # of the epoch, where a run is resumed within it
+        self._seconds.append((seconds - self._compilation) / share)
         values = {name: f"{metrics[name]:.4f}" for name in metrics if name.startswith(("train/", "val/"))}
         speed = f"{metrics['images_per_second']:,.0f}"
         spent, left = duration(seconds), duration(self._seconds_left(seconds))
@@ -76,8 +91,12 @@ class Progress:
         return f"{self._epoch:>{len(str(self.epochs))}}/{self.epochs}"
 
     def _seconds_left(self, epoch: float) -> float:
-        """Seconds that the remaining epochs take, if each takes as long as the earlier ones, or `epoch` seconds."""
-        per_epoch = sum(self._seconds) / len(self._seconds) if self._seconds else epoch
+        """Seconds that the remaining epochs take, if each takes as long as the earlier ones, or `epoch` seconds.
+
+        The first epoch counts until there is a second: its time without compilation is an estimate.
+        """
+        counted = self._seconds[1:] or self._seconds or [epoch]
+        per_epoch = sum(counted) / len(counted)
         return per_epoch * (self.epochs - self._epoch)
 
     def _print_row(self, cells: Mapping[str, str], is_best: bool) -> None:

@@ -101,7 +101,7 @@ def fit(experiment: Experiment, model: keras.Model, run: Run, resumed: bool = Fa
     for finding in diagnosis.findings(loop.history.epochs, loop.kept_epoch):
         run.log_warning(finding)
     run.keep_files()
-    draw = {"learning_curves": lambda: plots.learning_curves(loop.history.epochs, loop.kept_epoch)}
+    draw = {"learning_curves": lambda: plots.learning_curves(loop.history.epochs, loop.kept_epoch)} | loop.figures
     data = experiment.dataset
     run.log_figures(draw, f"{data.name}, {len(data.train):,} training and {len(data.val):,} validation images")
     return trained

@@ -14,7 +14,7 @@ from cifar.config.compose import read, resolve
 from cifar.config.settings import flatten, parse
 from cifar.runtime.errors import InputError
 from cifar.runtime.paths import ROOT
-from cifar.training import experiment
+from cifar.training import checks
 from helpers.runs import TINY, composed
 
 CHOICES = [f"{path.parent.name}={path.stem}" for path in sorted((ROOT / "conf").glob("*/*.yaml"))]
@@ -32,11 +32,12 @@ class TestComposition:
             },
             "data=cifar10h": [f"data.path={tmp_path}", f"data.soft_labels={tmp_path}"],
             "callbacks=reduce_lr": ["schedule=constant"],
+            "callbacks=lr_range": ["schedule=lr_range"],
             "model=from_run": ["model.run=abcd"],
             "experiment=transfer": ["model.run=abcd"],
         }
         settings = compose(choice, *needed.get(choice, []))
-        experiment.check(settings)
+        checks.check_settings(settings)
         group, name = choice.split("=")
         if group not in ("experiment", "sweep", "augmentation", "callbacks"):
             assert getattr(settings, group).name.startswith(name)  # which may go on with what tells variants apart

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from cifar.config import command_line
 from cifar.config.compose import resolve
 from cifar.runtime.paths import ROOT
-from cifar.training import experiment
+from cifar.training import checks
 from helpers.runs import composed
 
 PLACES = {"DIR": "/dir", "FILE": "file", "RUN_ID": "abcd", "LAYER": "conv", "HOST": "host", "NAME": "name"}
@@ -45,5 +45,5 @@ def test_list_and_mapping_are_taken(path, key, form):
         choice = f"{group}={path.stem}"
         needed = ["data.path=/dir"] if "path: ???" in path.read_text() else []
         settings = resolve(composed(choice, *needed, f"{group}.{override}"))
-        experiment.check(settings)
+        checks.check_settings(settings)
         assert settings.model_dump()[group.name][key] == OverridesParser.create().parse_override(override).value()

@@ -8,14 +8,14 @@ import pytest
 from cifar.config.settings import identity
 from cifar.data.folds import cut, joined
 from cifar.interfaces import Dataset, Split
-from cifar.training import experiment
+from cifar.training import checks, experiment
 
 FOLDS = 5
 
 
 def loaded(compose, *overrides: str) -> Dataset:
     settings = compose("data=digits", *overrides)
-    experiment.check(settings)
+    checks.check_settings(settings)
     return experiment.load(settings)
 
 

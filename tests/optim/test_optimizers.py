@@ -82,6 +82,10 @@ class TestSchedules:
         rates = self.rates(compose, "schedule=exponential", "schedule.decay_rate=0.5")
         assert rates[:: self.STEPS] == pytest.approx(0.5 * 0.5 ** np.arange(self.EPOCHS + 1))
 
+    def test_lr_range_rises_by_the_same_factor_in_each_step(self, compose):
+        rates = self.rates(compose, "schedule=lr_range", "schedule.initial=0.01", "schedule.final=100")
+        assert rates == pytest.approx(np.geomspace(0.005, 50, len(rates)))
+
     def test_onecycle_rises_to_the_peak_and_falls_to_its_end(self, compose):
         rates = self.rates(compose, "schedule=onecycle", "schedule.warmup_fraction=0.25", "schedule.initial=0.1",
                            "schedule.final=0.01")  # fmt: skip

@@ -372,6 +372,16 @@ def test_augmented_sheet_has_a_row_for_each_original(channels):
 # Comparison
 
 
+def test_range_test_marks_the_lowest_average_and_the_suggested_rate():
+    rates, losses = list(np.geomspace(1e-4, 10, 60)), [*np.linspace(2, 1, 40), *np.linspace(1, 9, 20)]
+    figure = drawn(plots.lr_range(rates, losses, losses, 39, rates[39] / 10))
+    (ax,) = figure.axes
+    assert ax.get_xscale() == "log"
+    assert [line.get_xdata()[0] for line in ax.lines[2:]] == pytest.approx([rates[39], rates[39] / 10])
+    assert figure.get_suptitle() == f"Loss lowest at the learning rate {rates[39]:.2g}, suggested: {rates[39] / 10:.2g}"
+    assert ax.get_ylim()[1] < 3
+
+
 def test_curves_of_several_settings_are_overlaid_and_the_first_is_in_front():
     figure = drawn(plots.overlaid_curves({"A  one": [history(3), history(5)], "B  other": [history(4)]}))
     loss, accuracy = figure.axes

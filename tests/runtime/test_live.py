@@ -134,6 +134,31 @@ class TestTraining:
         progress.epoch_done(METRICS, is_best=False)
         assert stream.rows()[-2].split()[-2:] == ["1:50", "0:20"]
 
+    def test_nor_does_that_of_the_validation_and_of_a_second_phase(self, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "200")
+        stream, now = io.StringIO(), [0.0]
+        monkeypatch.setattr("time.perf_counter", lambda: now[0])
+        progress = Progress(batch_size=128, steps=2, epochs=5, stream=stream)
+
+        def train(epoch: int, *seconds: int) -> str:
+            """The time left after an epoch whose two steps and two batches of validation take these `seconds`."""
+            progress.begin(epoch, 0)
+            for number, taken in enumerate(seconds):
+                if number == 2:
+                    progress.validation_begins()
+                now[0] += taken
+                if number < 2:
+                    progress.step_done(number + 1, {"loss": 1.5})
+                else:
+                    progress.validation_step_done()
+            progress.epoch_done(METRICS, is_best=False)
+            return stream.getvalue().splitlines()[-1].split()[-2]
+
+        assert train(0, 100, 1, 50, 1) == "0:08"
+        assert train(1, 1, 1, 1, 1) == "0:12"
+        progress.compiles()
+        assert train(2, 200, 10, 50, 10) == "0:40"
+
     def test_message_at_ctrl_c_has_a_line_of_its_own(self, terminal, clock, monkeypatch):
         stream = terminal(80)
         monkeypatch.setattr(sys, "stderr", stream)

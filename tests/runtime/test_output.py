@@ -43,7 +43,7 @@ class TestLastLine:
         error = type(kind, (RuntimeError,), {})("{{node x}} RESOURCE_EXHAUSTED: 12 bytes\n\t [[a graph]]")
         assert ended(error) == 1
         assert capsys.readouterr().err == (
-            "failed: out of memory: RESOURCE_EXHAUSTED: 12 bytes; a smaller batch_size, "
+            "failed: out of memory: RESOURCE_EXHAUSTED: 12 bytes; accumulate_steps=2, a smaller batch_size, "
             "model or data.limit needs less\n"
         )
 

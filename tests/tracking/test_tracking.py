@@ -84,7 +84,8 @@ class TestStatus:
             (
                 MemoryError("Unable to allocate 3 GiB"),
                 "FAILED",
-                "out of memory: Unable to allocate 3 GiB; a smaller batch_size, model or data.limit needs less",
+                "out of memory: Unable to allocate 3 GiB; accumulate_steps=2, a smaller batch_size, model or "
+                "data.limit needs less",
             ),
             (OSError(28, "No space left on device", "/a"), "FAILED", "/a: No space left on device"),
         ],

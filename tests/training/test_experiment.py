@@ -12,7 +12,7 @@ from cifar.runtime.errors import InputError
 from cifar.runtime.paths import WEIGHTS
 from cifar.tasks.classification import Classification
 from cifar.tracking.running import Unrecorded
-from cifar.training import experiment, pipeline, trainer
+from cifar.training import checks, pipeline, trainer
 from cifar.training.experiment import Experiment
 from cifar.training.loop import Loop
 from helpers.runs import TINY
@@ -102,7 +102,8 @@ class TestParts:
 
     @pytest.mark.parametrize("name", CALLBACKS.names())
     def test_every_callback_builds(self, prepare, tmp_path, name):
-        (callback,) = prepare(f"callbacks=[{name}]", "schedule=constant").callbacks(tmp_path)
+        overrides = ["schedule=lr_range", "epochs=20"] if name == "lr_range" else ["schedule=constant"]
+        (callback,) = prepare(f"callbacks=[{name}]", *overrides).callbacks(tmp_path)
         assert isinstance(callback, keras.callbacks.Callback)
 
     def test_seed_cuts_the_validation_split(self, prepare):
@@ -117,7 +118,7 @@ class TestCheck:
     @pytest.mark.parametrize("schedule", ["cosine", "onecycle", "multistep", "exponential"])
     def test_reduce_lr_needs_the_constant_schedule(self, compose, schedule):
         with pytest.raises(InputError, match=rf"^callbacks\.reduce_lr: needs schedule=constant, not .*{schedule}$"):
-            experiment.check(compose("callbacks=[reduce_lr]", f"schedule={schedule}"))
+            checks.check_settings(compose("callbacks=[reduce_lr]", f"schedule={schedule}"))
 
     @pytest.mark.parametrize("monitor", ["val/loss", "val/accuracy", "train/loss", "train/accuracy"])
     def test_monitors_that_are_logged_are_taken(self, prepare, monitor):
@@ -125,7 +126,7 @@ class TestCheck:
 
     def test_key_names_the_entry_of_a_mapping(self, compose):
         with pytest.raises(InputError, match=r"^callbacks\.early_stopping\.patience=0: should be greater than 0"):
-            experiment.check(compose("callbacks.early_stopping.patience=0"))
+            checks.check_settings(compose("callbacks.early_stopping.patience=0"))
 
     def test_too_many_blocks_for_the_image(self, prepare):
         with pytest.raises(InputError, match=r"^model\.filters=\[4, 4, 4, 4\]: .* 8×8$"):
