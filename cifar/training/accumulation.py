@@ -24,7 +24,7 @@ class AccumulatingModel(keras.Model):
     """
 
     def __init__(self, model: keras.Model, size: int):
-        super().__init__(model.inputs, model.outputs, name=model.name)
+        super().__init__(model.input, model.output, name=model.name)
         self._size = size
 
     def train_step(self, *arguments):

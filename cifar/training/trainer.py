@@ -98,8 +98,9 @@ def fit(experiment: Experiment, model: keras.Model, run: Run, resumed: bool = Fa
     trained.load_weights(run.folder / WEIGHTS)
     run.log_tags({"weights_sha256": weights_sha256(trained)})
     run.log_metrics(loop.history.best(loop.kept_epoch or len(loop.history)))
-    for finding in diagnosis.findings(loop.history.epochs, loop.kept_epoch):
-        run.log_warning(finding)
+    if experiment.settings.schedule.name != "lr_range":  # whose rates are meant to become too high
+        for finding in diagnosis.findings(loop.history.epochs, loop.kept_epoch):
+            run.log_warning(finding)
     run.keep_files()
     draw = {"learning_curves": lambda: plots.learning_curves(loop.history.epochs, loop.kept_epoch)} | loop.figures
     data = experiment.dataset

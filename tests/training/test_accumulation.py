@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cifar.runtime.paths import ROOT
+from cifar.training import flops
 from cifar.training.experiment import Experiment
 from helpers.processes import run_python, run_warm
 from helpers.runs import TINY
@@ -44,10 +45,12 @@ def test_a_step_is_that_of_the_batch(compose):
         experiment = Experiment.prepare(compose(*SETTINGS, "optimizer=adam", *overrides))
         model = experiment.compiled_model()
         logs = model.train_on_batch(*next(iter(experiment.training_batches(0, 1, 1))), return_dict=True)
-        return logs, [variable.numpy() for variable in (*model.variables, *model.optimizer.variables)]
+        values = [variable.numpy() for variable in (*model.variables, *model.optimizer.variables)]
+        return logs, values, flops.sums(flops.costs(model))
 
-    (logs, whole), (micro_logs, parts) = trained(), trained("accumulate_steps=3")
+    (logs, whole, costs), (micro_logs, parts, micro_costs) = trained(), trained("accumulate_steps=3")
     assert micro_logs == pytest.approx(logs, abs=1e-6)
+    assert micro_costs == costs
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_allclose(other, one, atol=1e-5)
 
