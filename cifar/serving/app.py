@@ -117,7 +117,7 @@ def build(service: Service, needs_token: bool = False) -> FastAPI:
         return JSONResponse({**about, "picture": {"b64": picture}})
 
     for protocol in (tensorflow_serving, open_inference, mlflow_scoring):
-        app.include_router(protocol.router(service))
+        protocol.mount(app, service)
     page.mount(app, service)
     return app
 

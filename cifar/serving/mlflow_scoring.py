@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from cifar.serving import decoding, encoding, openapi, schemas
@@ -11,17 +11,17 @@ from cifar.serving.service import Service, check_type
 from cifar.serving.tensorflow_serving import images_in
 
 
-def router(service: Service) -> APIRouter:
-    routes = APIRouter(tags=["MLflow"])
+def mount(app: FastAPI, service: Service) -> None:
+    """Add the routes of the protocol."""
 
-    @routes.get("/ping", summary="Readiness for requests", response_class=PlainTextResponse,
-                responses=openapi.errors(503), response_description="ready")  # fmt: skip
+    @app.get("/ping", summary="Readiness for requests", tags=["MLflow"], response_class=PlainTextResponse,
+             responses=openapi.errors(503), response_description="ready")  # fmt: skip
     async def ping() -> Response:
         service.check_ready()
         return PlainTextResponse("\n")
 
-    @routes.post(
-        "/invocations", summary="Predictions in MLflow's format", response_model=schemas.Predictions,
+    @app.post(
+        "/invocations", summary="Predictions in MLflow's format", tags=["MLflow"], response_model=schemas.Predictions,
         responses=openapi.errors(), openapi_extra=openapi.PREDICT_BODY, response_description="the predictions",
     )  # fmt: skip
     async def invocations(request: Request, model: str | None = None) -> Response:
@@ -30,8 +30,6 @@ def router(service: Service) -> APIRouter:
         _, outputs = await service.tensors(chosen, parse, request)
         content = await service.encoded(encoding.columns, outputs)
         return Response(f'{{"predictions":{content}}}', media_type="application/json")
-
-    return routes
 
 
 def parse(body: bytes, target: decoding.Target) -> tuple[str, np.ndarray]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
@@ -34,20 +36,16 @@ class Asked(NamedTuple):
     outputs: list[str] | None
 
 
-def router(service: Service) -> APIRouter:
-    routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+def mount(app: FastAPI, service: Service) -> None:
+    """Add the routes of the protocol."""
+    add = partial(app.add_api_route, tags=["Open Inference Protocol"])
 
-    @routes.get("", summary="The server", response_model=schemas.Server, response_description="the server")
     async def server() -> Response:
         return JSONResponse({"name": "cifar", "version": cifar.__version__, "extensions": ["binary_tensor_data"]})
 
-    @routes.get("/health/live", summary="Liveness of the process", response_model=schemas.Live,
-                response_description="alive")  # fmt: skip
     async def live() -> Response:
         return JSONResponse({"live": True})
 
-    @routes.get("/health/ready", summary="Readiness for requests", response_model=schemas.Ready,
-                responses=openapi.errors(503), response_description="ready")  # fmt: skip
     async def ready() -> Response:
         service.check_ready()
         return JSONResponse({"ready": True})
@@ -63,31 +61,35 @@ def router(service: Service) -> APIRouter:
         model = service.model(name, version_of(request))
         check_type(request, ("application/json", "application/octet-stream"))
         size = request.headers.get(JSON_SIZE)
-        if size is not None and not size.isdecimal():
-            raise HTTPException(400, f"{JSON_SIZE}: no number")
+        if size is not None and not re.fullmatch("[0-9]{1,9}", size):
+            raise HTTPException(400, f"{JSON_SIZE}: should be a number of bytes")
         asked, outputs = await service.tensors(model, parse, request, int(size) if size else None)
         chosen = _chosen(outputs, asked.outputs)
         head = {"model_name": model.name, "model_version": VERSION} | ({"id": asked.id} if asked.id else {})
         tensors = await service.encoded(_tensors, chosen)
         return Response(f'{json.dumps(head)[:-1]}, "outputs": {tensors}}}', media_type="application/json")
 
-    for path in ("/models/{name}", "/models/{name}/versions/{version}"):
-        is_described = path == "/models/{name}"
-        routes.add_api_route(
+    add("/v2", server, summary="The server", response_model=schemas.Server, response_description="the server")
+    add("/v2/health/live", live, summary="Liveness of the process", response_model=schemas.Live,
+        response_description="alive")  # fmt: skip
+    add("/v2/health/ready", ready, summary="Readiness for requests", response_model=schemas.Ready,
+        responses=openapi.errors(503), response_description="ready")  # fmt: skip
+    for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+        is_described = "{version}" not in path
+        add(
             path, about, summary="A model's inputs and outputs", response_model=schemas.Model,
             responses=openapi.errors(404, 503), response_description="the inputs and outputs",
             include_in_schema=is_described,
         )  # fmt: skip
-        routes.add_api_route(
+        add(
             f"{path}/ready", model_ready, summary="Readiness of a model", response_model=schemas.Ready,
             responses=openapi.errors(404, 503), response_description="ready", include_in_schema=is_described,
         )  # fmt: skip
-        routes.add_api_route(
+        add(
             f"{path}/infer", infer, methods=["POST"], summary="A model's outputs", response_model=schemas.Inferred,
             responses=openapi.errors(), openapi_extra=openapi.INFER_BODY, response_description="the outputs",
             include_in_schema=is_described,
         )  # fmt: skip
-    return routes
 
 
 def parse(body: bytes, target: decoding.Target, json_size: int | None) -> tuple[Asked, np.ndarray]:

@@ -118,11 +118,13 @@ class Service:
         except QueueFull:
             raise HTTPException(503, "too many waiting images", {"Retry-After": "1"}) from None
         disconnect = asyncio.ensure_future(request.receive())  # the body has been read: nothing else can arrive
+        disconnect.add_done_callback(lambda _: outputs.cancel())
         try:
-            await asyncio.wait((outputs, disconnect), return_when=asyncio.FIRST_COMPLETED)
-            if not outputs.done():
-                raise ClientDisconnect
-            return outputs.result()
+            return await outputs
+        except asyncio.CancelledError:
+            if disconnect.done():
+                raise ClientDisconnect from None
+            raise
         finally:
             disconnect.cancel()
             outputs.cancel()

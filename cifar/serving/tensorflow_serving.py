@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
@@ -20,8 +21,9 @@ SIGNATURES = {"serving_default": "image", "serving_bytes": "image_bytes"}
 DTYPES = {"float32": "DT_FLOAT", "int32": "DT_INT32", "int64": "DT_INT64", "uint8": "DT_UINT8"}
 
 
-def router(service: Service) -> APIRouter:
-    routes = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"])
+def mount(app: FastAPI, service: Service) -> None:
+    """Add the routes of the protocol. FastAPI's routers would match the address of each request twice."""
+    add = partial(app.add_api_route, tags=["TensorFlow Serving"])
 
     async def predict(name: str, request: Request) -> Response:
         model = service.model(name, version_of(request))
@@ -39,25 +41,24 @@ def router(service: Service) -> APIRouter:
     async def metadata(name: str, request: Request) -> Response:
         return JSONResponse(_metadata(service.model(name, version_of(request))))
 
-    for path in ("/{name}", "/{name}/versions/{version}"):
-        is_described = path == "/{name}"
+    for path in ("/v1/models/{name}", "/v1/models/{name}/versions/{version}"):
+        is_described = "{version}" not in path
         # This one comes first, since the next would also match its address.
-        routes.add_api_route(
+        add(
             f"{path}:predict", predict, methods=["POST"], summary="Predictions in TensorFlow Serving's format",
             response_model=schemas.Predictions | schemas.Outputs, responses=openapi.errors(),
             response_description="`predictions` in rows for `instances`, `outputs` in columns for `inputs`",
             openapi_extra=openapi.PREDICT_BODY, include_in_schema=is_described,
         )  # fmt: skip
-        routes.add_api_route(
+        add(
             path, state, summary="A model's state in TensorFlow Serving's format", response_description="the state",
             response_model=schemas.ModelState, responses=openapi.errors(404, 503), include_in_schema=is_described,
         )  # fmt: skip
-        routes.add_api_route(
+        add(
             f"{path}/metadata", metadata, summary="A model's signatures in TensorFlow Serving's format",
             response_model=schemas.Metadata, responses=openapi.errors(404, 503), response_description="the signatures",
             include_in_schema=is_described,
         )  # fmt: skip
-    return routes
 
 
 def parse(body: bytes, target: decoding.Target) -> tuple[str, np.ndarray]:
