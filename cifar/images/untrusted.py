@@ -18,6 +18,8 @@ MAX_EXIF = 2**16
 """Bytes, as in a JPEG."""
 MAX_MARKERS, MAX_SCANS = 2000, 50
 """Of a JPEG. Progressive ones have about 10 scans, each of which passes over all pixels."""
+SCAN = b"\xff\xda"
+"""The marker that begins a scan of a JPEG."""
 MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 """The markers that a length follows; in compressed data, 0 or a restart marker follows each 255."""
 
@@ -58,7 +60,7 @@ def _check_jpeg(content: bytes, where: object) -> None:
         found = MARKER.search(content, position)
         if found is None or found[0] == b"\xff\xd9":
             return
-        scans += found[0] == b"\xff\xda"
+        scans += found[0] == SCAN
         if scans > MAX_SCANS:
             break
         position = found.end() + int.from_bytes(content[found.end() : found.end() + 2])

@@ -17,6 +17,7 @@ import cifar
 from cifar.images import io, overlay
 from cifar.runtime.errors import did_you_mean
 from cifar.serving import mlflow_scoring, open_inference, openapi, page, schemas, tensorflow_serving
+from cifar.serving.bodies import Accepted
 from cifar.serving.service import Service, check_type
 
 if TYPE_CHECKING:
@@ -32,28 +33,34 @@ INTRODUCTION = (
 
 
 class Application(FastAPI):
-    """FastAPI with a description that has examples, and the token that requests need."""
+    """FastAPI with a description of the bodies that the current models take, and of the token that requests need."""
 
-    def __init__(self, needs_token: bool, **more: Any):
+    def __init__(self, service: Service, needs_token: bool, **more: Any):
         super().__init__(**more)
-        self._needs_token = needs_token
+        self._service, self._needs_token = service, needs_token
+        self._accepted: Accepted | None = None
+        """What the document was made for."""
 
     def openapi(self) -> dict[str, Any]:
-        if not self.openapi_schema:
-            self.openapi_schema = openapi.completed(super().openapi(), self._needs_token)
+        models = self._service.models.values()
+        shapes, outputs = {model.image_shape for model in models}, {name for model in models for name in model.outputs}
+        accepted = Accepted(tuple(sorted(shapes)), tuple(sorted(outputs)), self._service.limits.max_batch)
+        if not self.openapi_schema or accepted != self._accepted:
+            self.openapi_schema, self._accepted = None, accepted
+            self.openapi_schema = openapi.completed(super().openapi(), self._needs_token, accepted)
         return self.openapi_schema
 
 
 def build(service: Service, needs_token: bool = False) -> FastAPI:
     """Build the application, without `RequestMiddleware`."""
     app = Application(
+        service,
         needs_token,
         title="cifar",
         version=cifar.__version__,
         description=INTRODUCTION,
         servers=[{"url": "/"}],
-        docs_url=None,
-        redoc_url=None,
+        openapi_url=None,  # `page` has routes of its own
         redirect_slashes=False,
         responses=openapi.DEFAULT_ERROR,
         exception_handlers={HTTPException: _refused, RequestValidationError: _invalid, Exception: _failed},
@@ -84,7 +91,7 @@ def build(service: Service, needs_token: bool = False) -> FastAPI:
     @app.post(
         "/predict", summary="A model's answer to an image file", response_model=schemas.Answer,
         response_description="the answer of the model's task",
-        responses=openapi.errors(), openapi_extra=openapi.UPLOAD_BODY,
+        responses=openapi.errors(),
     )  # fmt: skip
     async def predict_file(request: Request, model: str | None = None) -> Response:
         chosen = service.model(model)
@@ -94,7 +101,7 @@ def build(service: Service, needs_token: bool = False) -> FastAPI:
 
     @app.post(
         "/explain", summary="A picture of the answer: boxes, masks, or a heat map of a class",
-        response_model=schemas.Explanation, responses=openapi.errors(), openapi_extra=openapi.UPLOAD_BODY,
+        response_model=schemas.Explanation, responses=openapi.errors(),
         response_description="`picture`, a PNG file in base64; for a classifier also `class`, by default the most "
         "probable one, and `heat`, its Grad-CAM heat map, where 1 is the strongest of the most probable class",
     )  # fmt: skip
@@ -125,7 +132,7 @@ def build(service: Service, needs_token: bool = False) -> FastAPI:
 def _class(name: str, model: Model) -> int:
     """Return the index of a class; raises `HTTPException`."""
     if name not in model.class_names:
-        raise HTTPException(422, f"class {name[:100]}: unknown; {did_you_mean(name, model.class_names)}")
+        raise HTTPException(404, f"class {name[:100]}: unknown; {did_you_mean(name, model.class_names)}")
     return model.class_names.index(name)
 
 
@@ -136,7 +143,7 @@ async def _upload(request: Request) -> bytes:
         return await request.body()
     async with request.form(max_files=1, max_fields=1) as form:
         file = form.get("image")
-        if not isinstance(file, UploadFile):
+        if len(form) != 1 or not isinstance(file, UploadFile):
             raise HTTPException(400, "the form should have a file named image")
         return await file.read()
 

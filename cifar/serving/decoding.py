@@ -27,13 +27,15 @@ SHORT_BYTES, SHORT_PIXELS = 2**16, 2**16
 """Maximum size of a body, and of its images, that are decoded in the event loop: a few milliseconds."""
 SHORT_FORMATS = ("PNG", "JPEG")
 """Formats of images that are decoded in the event loop: `untrusted.bounded` knows what they may cost."""
+SHORT_SCANS = 4
+"""Maximum number of scans of a JPEG that is decoded in the event loop; progressive ones have more."""
 URL_SAFE = str.maketrans("-_", "+/")
 
 Shape = tuple[int, int, int]
 
 
 class Long(Exception):  # noqa: N818, it is no error
-    """Images have more pixels than are decoded in the event loop, or another format."""
+    """Images have more pixels or scans than are decoded in the event loop, or another format."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Target:
     max_images: int
     max_pixels: int
     is_here: bool = False
-    """True in the event loop, where more than `SHORT_PIXELS`, or others than `SHORT_FORMATS`, raise `Long`."""
+    """True in the event loop, where what would take longer raises `Long`."""
 
     @property
     def here(self) -> Target:
@@ -162,7 +164,7 @@ def _opened(content: bytes, target: Target, where: str) -> Image:
     kind = untrusted.format_of(content)
     if kind is None:
         raise HTTPException(415, f"{where}: not {untrusted.ACCEPTED}")
-    if target.is_here and kind not in SHORT_FORMATS:
+    if target.is_here and (kind not in SHORT_FORMATS or content.count(untrusted.SCAN) > SHORT_SCANS):
         raise Long
     try:
         return open_image(io.BytesIO(untrusted.bounded(content, where)), where, (kind,), untrusted.ACCEPTED)

@@ -22,7 +22,7 @@ def mount(app: FastAPI, service: Service) -> None:
 
     @app.post(
         "/invocations", summary="Predictions in MLflow's format", tags=["MLflow"], response_model=schemas.Predictions,
-        responses=openapi.errors(), openapi_extra=openapi.PREDICT_BODY, response_description="the predictions",
+        responses=openapi.errors(), response_description="the predictions",
     )  # fmt: skip
     async def invocations(request: Request, model: str | None = None) -> Response:
         chosen = service.model(model)

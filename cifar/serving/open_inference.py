@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from cifar.serving.models import Model
 
 DTYPES = {"float32": "FP32", "int32": "INT32", "int64": "INT64", "uint8": "UINT8"}
-NUMBERS = ("UINT8", "INT8", "UINT16", "INT16", "UINT32", "INT32", "UINT64", "INT64", "FP16", "FP32", "FP64")
-"""The data types of an image; its values are whole numbers from 0 to 255 in any of them."""
 JSON_SIZE = "inference-header-content-length"
 """The header with the number of bytes of JSON, after which binary tensors follow."""
 
@@ -87,7 +85,7 @@ def mount(app: FastAPI, service: Service) -> None:
         )  # fmt: skip
         add(
             f"{path}/infer", infer, methods=["POST"], summary="A model's outputs", response_model=schemas.Inferred,
-            responses=openapi.errors(), openapi_extra=openapi.INFER_BODY, response_description="the outputs",
+            responses=openapi.errors(), response_description="the outputs",
             include_in_schema=is_described,
         )  # fmt: skip
 
@@ -101,25 +99,26 @@ def parse(body: bytes, target: decoding.Target, json_size: int | None) -> tuple[
     if outputs is not None and not (isinstance(outputs, list) and all(isinstance(output, dict) for output in outputs)):
         raise HTTPException(400, "outputs: should be a list of objects")
     names = [str(output.get("name")) for output in outputs] if outputs else None
-    identity = content.get("id")
-    asked = Asked(identity if isinstance(identity, str) else None, names)
-    return asked, _images(inputs[0], b"" if json_size is None else body[json_size:], target)
+    _check_types(content, id=str, parameters=dict)
+    return Asked(content.get("id"), names), _images(inputs[0], b"" if json_size is None else body[json_size:], target)
 
 
 def _images(tensor: dict[str, Any], binary: bytes, target: decoding.Target) -> np.ndarray:
     """Return the images of an input: pixels, or files in base64 or binary."""
+    _check_types(tensor, name=str, parameters=dict)
     datatype, shape = tensor.get("datatype"), tensor.get("shape")
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
         raise HTTPException(400, "shape: should be a list of numbers")
-    parameters = tensor.get("parameters")
-    is_binary = isinstance(parameters, dict) and "binary_data_size" in parameters
+    is_binary = "binary_data_size" in (tensor.get("parameters") or {})
     data = None if is_binary else _flat(tensor.get("data"))
     if datatype == "BYTES":
         contents = _files(binary) if data is None else [_text_file(value, n) for n, value in enumerate(data)]
         decoding.check_count(len(contents), target, "data")
+        if shape != [len(contents)]:
+            raise HTTPException(422, f"shape: should be [{len(contents)}], the number of files")
         return decoding.files(contents, target)
     expected = f"should be images of shape {target.shape}, of whole numbers from 0 to 255"
-    if datatype not in NUMBERS or (is_binary and datatype != "UINT8"):
+    if datatype not in schemas.NUMBERS or (is_binary and datatype != "UINT8"):
         raise HTTPException(400, f"datatype {str(datatype)[:20]}: accepted: UINT8, or BYTES of image files")
     if tuple(shape[1:]) != target.shape:
         raise HTTPException(422, f"wrong shape: {expected}")
@@ -128,6 +127,13 @@ def _images(tensor: dict[str, Any], binary: bytes, target: decoding.Target) -> n
     if len(values) != math.prod(shape):
         raise HTTPException(422, f"{len(values)} values: {expected}")
     return values.reshape(shape)
+
+
+def _check_types(content: dict[str, Any], **types: type) -> None:
+    """Raise `HTTPException` for values of `content` of other types than these; each may be missing, or null."""
+    for name, kind in types.items():
+        if not isinstance(content.get(name), kind | None):
+            raise HTTPException(400, f"{name}: should be {'a text' if kind is str else 'an object'}")
 
 
 def _flat(data: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Schemas of requests and answers, for the OpenAPI document.
+"""Schemas of answers, for the OpenAPI document; those of bodies are in `bodies`.
 
 FastAPI uses them for documentation only: routes return a `Response`.
 """
@@ -13,10 +13,8 @@ JSON_TYPES = ("application/json", "application/x-www-form-urlencoded")
 """The second is the default of `curl -d`, so that the examples of TensorFlow Serving's manual work."""
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif")
 UPLOAD_TYPES = ("multipart/form-data", *IMAGE_TYPES)
-
-Channels = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(title="Channels")]
-Pixels = Annotated[list[list[Channels]], Field(description="rows of pixels of channels")]
-Signature = Literal["serving_default", "serving_bytes"]
+NUMBERS = ("UINT8", "INT8", "UINT16", "INT16", "UINT32", "INT32", "UINT64", "INT64", "FP16", "FP32", "FP64")
+"""The data types of an image in the Open Inference Protocol; values are whole numbers from 0 to 255 in any of them."""
 
 
 class Error(BaseModel):
@@ -31,29 +29,6 @@ class EncodedImage(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     b64: Base64Bytes
-
-
-Images = Annotated[list[Pixels | EncodedImage], Field(min_length=1)]
-
-
-class Instances(BaseModel):
-    """Images in TensorFlow Serving's row format."""
-
-    signature_name: Signature = "serving_default"
-    instances: Images
-
-
-class Inputs(BaseModel):
-    """Images in TensorFlow Serving's columnar format."""
-
-    signature_name: Signature = "serving_default"
-    inputs: Images
-
-
-class Upload(BaseModel):
-    """A form with a PNG, JPEG, WebP, BMP or GIF file."""
-
-    image: bytes
 
 
 class Predictions(BaseModel):
@@ -152,15 +127,7 @@ class Tensor(BaseModel):
     name: str
     datatype: str
     shape: list[int]
-    data: list[Any] = Field(description="numbers, flat or nested; for BYTES, files in base64")
-
-
-class Infer(BaseModel):
-    """Images in the Open Inference Protocol."""
-
-    id: str | None = None
-    inputs: Annotated[list[Tensor], Field(min_length=1, max_length=1)]
-    outputs: list[dict[str, Any]] | None = None
+    data: list[Any] = Field(description="numbers, not nested")
 
 
 class Inferred(BaseModel):

@@ -19,14 +19,15 @@ from cifar.serving.batching import Batcher, QueueFull
 from cifar.serving.limits import MAX_NUMBERS, Limits
 from cifar.serving.memory import Memory
 from cifar.serving.metrics import Metrics
+from cifar.serving.turns import Turns
 from cifar.serving.workers import Workers
 
 if TYPE_CHECKING:
     from cifar.serving.models import Model
 
 THREADS = 2
-VERSION = "1"
-"""The version of each model in the protocols that have versions."""
+VERSION, NEWEST = "1", "0"
+"""The version of each model in the protocols that have versions, and what OpenVINO's client calls the newest."""
 
 
 class Service:
@@ -40,6 +41,7 @@ class Service:
         self.metrics = Metrics(lambda: self.models)
         self.is_draining = False
         self.workers = Workers()
+        self._turns = Turns()
         self._threads = ThreadPoolExecutor(THREADS, "service")
 
     def check_ready(self) -> None:
@@ -57,7 +59,7 @@ class Service:
             return next(iter(self.models.values()))
         if name not in self.models:
             raise HTTPException(404, f"model {name[:100]}: unknown; {did_you_mean(name, self.models)}")
-        if version != VERSION:
+        if version not in (VERSION, NEWEST):
             raise HTTPException(404, f"version {version[:100]}: unknown; known: {VERSION}")
         return self.models[name]
 
@@ -70,7 +72,8 @@ class Service:
         target = decoding.Target(model.image_shape, model.task.is_dense, limits.max_batch, limits.max_pixels)
         if len(content) <= decoding.SHORT_BYTES:
             with contextlib.suppress(decoding.Long):
-                return decode(content, target.here, *arguments)
+                async with self._turns:
+                    return decode(content, target.here, *arguments)
         return await self.workers.run(decode, content, target, *arguments)
 
     async def tensors(

@@ -48,7 +48,7 @@ def mount(app: FastAPI, service: Service) -> None:
             f"{path}:predict", predict, methods=["POST"], summary="Predictions in TensorFlow Serving's format",
             response_model=schemas.Predictions | schemas.Outputs, responses=openapi.errors(),
             response_description="`predictions` in rows for `instances`, `outputs` in columns for `inputs`",
-            openapi_extra=openapi.PREDICT_BODY, include_in_schema=is_described,
+            include_in_schema=is_described,
         )  # fmt: skip
         add(
             path, state, summary="A model's state in TensorFlow Serving's format", response_description="the state",
@@ -63,11 +63,7 @@ def mount(app: FastAPI, service: Service) -> None:
 
 def parse(body: bytes, target: decoding.Target) -> tuple[str, np.ndarray]:
     """Return the format of a request, `instances` or `inputs`, and its images; raises `HTTPException`."""
-    content = decoding.document(body)
-    signature = content.get("signature_name") or "serving_default"
-    if not isinstance(signature, str) or signature not in SIGNATURES:
-        raise HTTPException(400, f"signature_name: unknown; known: {', '.join(SIGNATURES)}")
-    return images_in(content, target, "the body should have either instances or inputs")
+    return images_in(decoding.document(body), target, "the body should have either instances or inputs")
 
 
 def images_in(content: dict[str, Any], target: decoding.Target, refusal: str) -> tuple[str, np.ndarray]:
@@ -75,6 +71,9 @@ def images_in(content: dict[str, Any], target: decoding.Target, refusal: str) ->
 
     Raises `HTTPException`, with the text `refusal` unless `content` has one of them.
     """
+    signature = content.get("signature_name", "")
+    if not isinstance(signature, str) or (signature and signature not in SIGNATURES):
+        raise HTTPException(400, f"signature_name: unknown; known: {', '.join(SIGNATURES)}")
     forms = [form for form in ("instances", "inputs") if form in content]
     if len(forms) != 1:
         raise HTTPException(400, refusal)

@@ -128,7 +128,9 @@ async def asked(
 def guarded(token: str = "", **limits) -> tuple[services.Service, RequestMiddleware]:
     """A service with a model that computes nothing, and its application."""
     service = services.Service(Limits(**limits))
-    service.models = {"none": SimpleNamespace(name="none", image_shape=(2, 2, 1), task=SimpleNamespace(is_dense=False))}
+    service.models = {
+        "none": SimpleNamespace(name="none", image_shape=(2, 2, 1), task=SimpleNamespace(is_dense=False), outputs={})
+    }
     with pytest.MonkeyPatch.context() as variables:
         variables.setenv(VARIABLE, token)
         tokens = Tokens(None)

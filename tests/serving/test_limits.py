@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import struct
@@ -117,12 +118,33 @@ class TestWorkers:
 
         assert asyncio.run(main()) < 0.3 * slowdown()
 
+    def test_others_are_answered_between_short_requests(self):
+        async def main():
+            service, beats = Service(Limits()), [time.perf_counter()]
+            model = type("Model", (), {"image_shape": (1, 1, 1), "task": type("Task", (), {"is_dense": False})})
+
+            async def beat():
+                while True:
+                    await asyncio.sleep(0)
+                    beats.append(time.perf_counter())
+
+            heart = asyncio.create_task(beat())
+            await asyncio.gather(*(service.decoded(lambda *_: time.sleep(0.004), model, b"") for _ in range(100)))
+            heart.cancel()
+            return max(np.diff(beats))
+
+        assert asyncio.run(main()) < 0.1 * slowdown()
+
     def test_photos_are_decoded_here_if_they_are_small(self):
         target = decoding.Target((8, 8, 3), False, 8, 2**25)
         large = saved(Image.new("RGB", (400, 300)), "PNG")
         with pytest.raises(decoding.Long):
             decoding.photo(large, target.here)
         assert decoding.photo(large, target).image.shape == (8, 8, 3)
+        for options in ({}, {"progressive": True}):
+            photo = saved(NOISE, "JPEG", **options)
+            with pytest.raises(decoding.Long) if options else contextlib.nullcontext():
+                decoding.photo(photo, target.here)
         assert decoding.photo(saved(NOISE, "PNG"), target.here).image.shape == (8, 8, 3)
 
 

@@ -81,7 +81,7 @@ class TestAnswers:
         other = service.ask("POST", "/explain?model=other&class=7", digit, content_type="image/png").content
         assert (other["model"], other["class"]) == ("other", "7")
         refused = service.ask("POST", "/explain?class=77", digit, content_type="image/png")
-        assert (refused.code, refused.content["error"][:18]) == (422, "class 77: unknown;")
+        assert (refused.code, refused.content["error"][:18]) == (404, "class 77: unknown;")
 
 
 @pytest.fixture(scope="module")

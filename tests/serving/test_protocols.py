@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cifar.serving import bodies
 from cifar.serving.batching import Batcher
 from helpers.serving import asked, guarded
 
 SHAPE = (2, 3, 1)
 IMAGES = np.arange(12, dtype=np.uint8).reshape(2, *SHAPE)
 MEANS = [[2.5, 0.0], [8.5, 1.0]]
+BLACK = bodies.EXAMPLE
 
 
 def png(image: np.ndarray) -> bytes:
@@ -82,7 +84,7 @@ def test_tensorflow_serving():
     rows, columns, version, unknown, packed, about = answers(
         posted(f"{path}:predict", {"instances": IMAGES.tolist()}),
         posted(f"{path}/versions/1:predict", {"inputs": {"image": IMAGES.tolist()}}),
-        got(f"{path}/versions/1"),
+        got(f"{path}/versions/0"),
         got(f"{path}/versions/2"),
         posted(f"{path}:predict", gzip.compress(json.dumps({"instances": IMAGES.tolist()}).encode()),
                content_encoding="gzip"),
@@ -145,6 +147,7 @@ def test_open_inference_protocol():
     ({"data": ["x"] * 6}, 422), ({"data": None}, 400), ({"datatype": "BYTES", "data": [1]}, 422),
     ({"datatype": "BYTES", "data": []}, 422), ({"shape": [9, *SHAPE], "data": [0] * 54}, 413),
     ({"parameters": {"binary_data_size": 6}, "datatype": "FP32"}, 400), ({"parameters": {"binary_data_size": 6}}, 422),
+    ({"name": 5}, 400), ({"parameters": 5}, 400), ({"datatype": "BYTES", "data": [BLACK], "shape": [2]}, 422),
 ])  # fmt: skip
 def test_open_inference_protocol_refuses(change, code):
     tensor = {"name": "image", "datatype": "UINT8", "shape": [1, *SHAPE], "data": [0] * 6} | change

@@ -197,7 +197,7 @@ class TestRefusals:
             (b"", 400), (b"{", 400), (b"\xff\xfe", 400), (b"[]", 400), (b"1" * 5000, 400), (b"nothing", 400),
             (b"[" * 100_000, 400), (b'{"instances":' * 10_000, 400),
             ({}, 400), ({"instance": [ZERO]}, 400), ({"instances": [ZERO], "inputs": [ZERO]}, 400),
-            ({"instances": [ZERO], "signature_name": "x"}, 400), ({"instances": [ZERO], "signature_name": 1}, 400),
+            ({"instances": [ZERO], "signature_name": "x"}, 400), ({"instances": [ZERO], "signature_name": {}}, 400),
             ({"instances": []}, 422), ({"inputs": []}, 422), ({"inputs": {"image": []}}, 422),
             ({"instances": None}, 422), ({"instances": 1}, 422), ({"instances": "text"}, 422),
             ({"instances": {"image": [ZERO]}}, 422), ({"inputs": {"pixels": [ZERO]}}, 422),

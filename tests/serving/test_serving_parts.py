@@ -209,6 +209,20 @@ class TestMiddleware:
         document = asyncio.run(asked(app, "GET", "/openapi.json", authorization="Bearer secret"))[2]
         assert document["security"] and not document["paths"]["/livez"]["get"]["security"]
 
+    def test_description_has_the_shapes_of_the_current_models(self):
+        service, app = guarded()
+
+        def described() -> dict:
+            return asyncio.run(asked(app, "GET", "/openapi.json"))[2]
+
+        for size in (2, 3):
+            service.models["none"].image_shape = (size, 2, 1)
+            content = described()["paths"]["/v1/models/{name}:predict"]["post"]["requestBody"]["content"]
+            rows, columns = content["application/json"]["schema"]["oneOf"]
+            lists = (rows["properties"]["instances"]["anyOf"][0], columns["properties"]["inputs"]["anyOf"][0])
+            for found in lists:
+                assert (found["maxItems"], found["items"]["minItems"], found["items"]["maxItems"]) == (64, size, size)
+
     def test_headers_and_counting_of_every_answer(self):
         service, app = guarded()
         for path, code in (("/livez", 200), ("/nothing", 404), ("/predict", 405)):

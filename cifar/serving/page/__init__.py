@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -34,16 +36,44 @@ def mount(app: FastAPI, service: Service) -> None:
         files = await service.threaded(list, map(encode_png, service.model(model).examples))
         return JSONResponse({"examples": [{"b64": base64.b64encode(file).decode()} for file in files]})
 
+    description = Description(app)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def document() -> Response:
+        return Response(description.document(), media_type="application/json")
+
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> Response:
-        return HTMLResponse(_documented(app.openapi(), str(request.base_url)))
+        return HTMLResponse(description.page(str(request.base_url)))
 
 
-def _documented(description: dict[str, Any], address: str) -> str:
-    """Render an OpenAPI document as HTML without external files, unlike FastAPI's own page."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-                                     trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    return environment.get_template("docs.html").render(description, address=address)
+class Description:
+    """The OpenAPI document of an application as JSON and as a page, which are made again when it changes."""
+
+    ADDRESS = "http://address.invalid/"
+
+    def __init__(self, app: FastAPI):
+        self._app = app
+        environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
+                                         trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+        self._template = environment.get_template("docs.html")  # of no external files, unlike FastAPI's own page
+        self._made_of: dict[str, Any] = {}
+        self._document, self._page = b"", ""
+
+    def document(self) -> bytes:
+        self._update()
+        return self._document
+
+    def page(self, address: str) -> str:
+        """Return the page for a service at `address`."""
+        self._update()
+        return self._page.replace(self.ADDRESS, html.escape(address))
+
+    def _update(self) -> None:
+        current = self._app.openapi()
+        if current is not self._made_of:
+            self._made_of, self._document = current, json.dumps(current).encode()
+            self._page = self._template.render(current, address=self.ADDRESS)
 
 
 def _file(path: Path) -> Callable[[Request], Awaitable[Response]]:
