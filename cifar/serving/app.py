@@ -66,28 +66,6 @@ def build(service: Service, needs_token: bool = False) -> FastAPI:
         exception_handlers={HTTPException: _refused, RequestValidationError: _invalid, Exception: _failed},
     )
 
-    @app.get("/livez", summary="Liveness of the process", response_description="alive",
-             response_model=schemas.Status)  # fmt: skip
-    async def livez() -> Response:
-        return JSONResponse({"status": "alive"})
-
-    @app.get("/readyz", summary="Readiness for requests", response_description="ready",
-             response_model=schemas.Status, responses=openapi.errors(503))  # fmt: skip
-    async def readyz() -> Response:
-        service.check_ready()
-        return JSONResponse({"status": "ready"})
-
-    @app.get("/metrics", summary="Metrics for Prometheus", response_description="metrics",
-             response_class=PlainTextResponse)  # fmt: skip
-    async def metrics() -> Response:
-        return Response(service.metrics.text(), media_type=service.metrics.content_type)
-
-    @app.get("/v1/models", summary="The models and their runs", response_description="the models",
-             response_model=schemas.Models, responses=openapi.errors(503))  # fmt: skip
-    async def models() -> Response:
-        service.model(None)
-        return JSONResponse({"models": [_about(model) for model in service.models.values()]})
-
     @app.post(
         "/predict", summary="A model's answer to an image file", response_model=schemas.Answer,
         response_description="the answer of the model's task",
@@ -125,6 +103,29 @@ def build(service: Service, needs_token: bool = False) -> FastAPI:
 
     for protocol in (tensorflow_serving, open_inference, mlflow_scoring):
         protocol.mount(app, service)
+
+    @app.get("/livez", summary="Liveness of the process", response_description="alive",
+             response_model=schemas.Status)  # fmt: skip
+    async def livez() -> Response:
+        return JSONResponse({"status": "alive"})
+
+    @app.get("/readyz", summary="Readiness for requests", response_description="ready",
+             response_model=schemas.Status, responses=openapi.errors(503))  # fmt: skip
+    async def readyz() -> Response:
+        service.check_ready()
+        return JSONResponse({"status": "ready"})
+
+    @app.get("/metrics", summary="Metrics for Prometheus", response_description="metrics",
+             response_class=PlainTextResponse)  # fmt: skip
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type=service.metrics.content_type)
+
+    @app.get("/v1/models", summary="The models and their runs", response_description="the models",
+             response_model=schemas.Models, responses=openapi.errors(503))  # fmt: skip
+    async def models() -> Response:
+        service.model(None)
+        return JSONResponse({"models": [_about(model) for model in service.models.values()]})
+
     page.mount(app, service)
     return app
 

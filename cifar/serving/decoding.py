@@ -29,6 +29,8 @@ SHORT_FORMATS = ("PNG", "JPEG")
 """Formats of images that are decoded in the event loop: `untrusted.bounded` knows what they may cost."""
 SHORT_SCANS = 4
 """Maximum number of scans of a JPEG that is decoded in the event loop; progressive ones have more."""
+MAX_SCANNED = 2**29
+"""Maximum number of pixels of a JPEG times its scans, each of which passes over all pixels: a few seconds."""
 URL_SAFE = str.maketrans("-_", "+/")
 
 Shape = tuple[int, int, int]
@@ -164,11 +166,15 @@ def _opened(content: bytes, target: Target, where: str) -> Image:
     kind = untrusted.format_of(content)
     if kind is None:
         raise HTTPException(415, f"{where}: not {untrusted.ACCEPTED}")
-    if target.is_here and (kind not in SHORT_FORMATS or content.count(untrusted.SCAN) > SHORT_SCANS):
+    scans = content.count(untrusted.SCAN) if kind == "JPEG" else 1
+    if target.is_here and (kind not in SHORT_FORMATS or scans > SHORT_SCANS):
         raise Long
     try:
-        return open_image(io.BytesIO(untrusted.bounded(content, where)), where, (kind,), untrusted.ACCEPTED)
+        file = open_image(io.BytesIO(untrusted.bounded(content, where)), where, (kind,), untrusted.ACCEPTED)
     except PixelsError as error:
         raise HTTPException(413, str(error)) from None
     except InputError as error:
         raise HTTPException(422, str(error)) from None
+    if scans * file.width * file.height > MAX_SCANNED:
+        raise HTTPException(413, f"{where}: has {scans} scans of {file.width}×{file.height} pixels, which is too much")
+    return file

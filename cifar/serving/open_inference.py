@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 import cifar
 from cifar.serving import decoding, encoding, openapi, schemas
+from cifar.serving.routes import ModelRoute
 from cifar.serving.service import VERSION, Service, check_type, version_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Asked(NamedTuple):
 
 def mount(app: FastAPI, service: Service) -> None:
     """Add the routes of the protocol."""
-    add = partial(app.add_api_route, tags=["Open Inference Protocol"])
+    add = partial(app.router.add_api_route, tags=["Open Inference Protocol"])
 
     async def server() -> Response:
         return JSONResponse({"name": "cifar", "version": cifar.__version__, "extensions": ["binary_tensor_data"]})
@@ -84,7 +85,8 @@ def mount(app: FastAPI, service: Service) -> None:
             responses=openapi.errors(404, 503), response_description="ready", include_in_schema=is_described,
         )  # fmt: skip
         add(
-            f"{path}/infer", infer, methods=["POST"], summary="A model's outputs", response_model=schemas.Inferred,
+            f"{path}/infer", infer, methods=["POST"], route_class_override=ModelRoute, summary="A model's outputs",
+            response_model=schemas.Inferred,
             responses=openapi.errors(), response_description="the outputs",
             include_in_schema=is_described,
         )  # fmt: skip

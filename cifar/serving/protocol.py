@@ -21,6 +21,8 @@ from cifar.serving.middleware import HEADERS
 
 HEAD_BYTES = 2**16
 """Bytes of a message besides its body, and one for each byte of the body: the head, chunk sizes and trailers."""
+PARSED_BYTES = 2**14
+"""Bytes that are parsed at once, before the limit is checked again."""
 READ_BYTES = 2**16
 """Bytes of an answer that a client has to read within the timeout, unless the rest is less."""
 
@@ -85,12 +87,16 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(error)
 
     def data_received(self, data: bytes) -> None:
-        self._has_ended = False
-        super().data_received(data)
-        if not self._has_ended:  # one call may have the end of a message and the beginning of the next
-            self._overhead += len(data)
-            if self._overhead > HEAD_BYTES:
-                self._refuse(431, f"the request has more than {HEAD_BYTES} bytes besides its body")
+        for first in range(0, len(data), PARSED_BYTES):
+            part = data[first : first + PARSED_BYTES]
+            self._has_ended = False
+            super().data_received(part)
+            if not self._has_ended:  # one part may have the end of a message and the beginning of the next
+                self._overhead += len(part)
+                if self._overhead > HEAD_BYTES:
+                    self._refuse(431, f"the request has more than {HEAD_BYTES} bytes besides its body")
+            if self.transport.is_closing():
+                return
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

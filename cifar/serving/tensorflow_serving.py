@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from cifar.serving import decoding, encoding, openapi, schemas
+from cifar.serving.routes import ModelRoute
 from cifar.serving.service import VERSION, Service, check_type, version_of
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ DTYPES = {"float32": "DT_FLOAT", "int32": "DT_INT32", "int64": "DT_INT64", "uint
 
 
 def mount(app: FastAPI, service: Service) -> None:
-    """Add the routes of the protocol. FastAPI's routers would match the address of each request twice."""
-    add = partial(app.add_api_route, tags=["TensorFlow Serving"])
+    """Add the routes of the protocol. A router of its own would match the address of each request twice."""
+    add = partial(app.router.add_api_route, tags=["TensorFlow Serving"], route_class_override=ModelRoute)
 
     async def predict(name: str, request: Request) -> Response:
         model = service.model(name, version_of(request))

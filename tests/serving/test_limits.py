@@ -135,6 +135,14 @@ class TestWorkers:
 
         assert asyncio.run(main()) < 0.1 * slowdown()
 
+    def test_pixels_of_all_scans_are_bounded(self, monkeypatch):
+        target, photo = decoding.Target((8, 8, 3), False, 8, 2**25), saved(NOISE, "JPEG", progressive=True)
+        assert decoding.photo(photo, target).image.shape == (8, 8, 3)
+        monkeypatch.setattr(decoding, "MAX_SCANNED", 5 * NOISE.width * NOISE.height)
+        with pytest.raises(HTTPException, match="scans of 30×40 pixels") as error:
+            decoding.photo(photo, target)
+        assert error.value.status_code == 413
+
     def test_photos_are_decoded_here_if_they_are_small(self):
         target = decoding.Target((8, 8, 3), False, 8, 2**25)
         large = saved(Image.new("RGB", (400, 300)), "PNG")
