@@ -47,8 +47,7 @@ def main(composed: DictConfig) -> None:
     with status(f"loading data={settings.data.name}"):
         experiment = experiments.Experiment.prepare(settings)
 
-    with status("loading MLflow"):
-        from cifar import tracking
+    from cifar import tracking
 
     if unfinished:
         unfinished.check_data(experiment.dataset)

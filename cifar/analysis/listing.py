@@ -86,14 +86,15 @@ def table(
 ) -> str:
     """A line for each run, its children indented under it.
 
-    The columns of values are those that are `chosen`, else the usual metrics; `metric` is shown in addition.
+    The columns of values are those that are `chosen`, else the usual metrics; `metric` is shown in addition. A narrow
+    table does without the time and the usual metrics that few runs have, so that names and headers are not cut.
     """
     runs = [run for entry, jobs in entries for run in (entry, *jobs)]
     check_columns(chosen, runs)
     usual = [name for name in METRICS if any(name in run.metrics for run in runs)]
     shown = list(dict.fromkeys([*(chosen or usual), *([metric] if metric else [])]))
     several = len({run.experiment for run in runs}) > 1
-    digits = None if columns >= WIDE else ID
+    digits, moment = (None, "%Y-%m-%d %H:%M") if columns >= WIDE else (ID, "%m-%d %H:%M")
     rows = [["run", "name", *(["experiment"] if several else []), "status", "started", "time", *shown]]
     for entry, jobs in entries:
         for run in (entry, *jobs):
@@ -103,9 +104,11 @@ def table(
                     run.name if run is entry else f"└ {run.name}",
                     *([run.experiment] if several else []),
                     run.status,
-                    f"{run.start:%Y-%m-%d %H:%M}",
+                    run.start.strftime(moment),
                     terminal.duration(run.seconds),
                     *(cell(run, name) for name in shown),
                 ]
             )
-    return terminal.table(rows, columns, whole=[0])
+    rarest_first = sorted(usual, key=lambda name: sum(name in run.metrics for run in runs))[:-1]
+    spare = [] if chosen else [name for name in rarest_first if name != metric]
+    return terminal.table(rows, columns, whole=[0], optional=["time", "started", *spare])

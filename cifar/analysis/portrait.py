@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cifar.config.describe import REQUIRED
 from cifar.config.objective import lower_is_better
 from cifar.reference import differences
 from cifar.reference.differences import Difference
@@ -118,7 +119,8 @@ def _settings(portrait: Portrait, columns: int) -> list[str]:
     if not portrait.differences:
         return []
     rows = [["setting", "value", "default"]]
-    rows += [[key, _value(value), _value(default)] for key, value, default in portrait.differences]
+    for key, value, default in portrait.differences:
+        rows.append([key, _value(value), "required" if default == REQUIRED else _value(default)])
     return ["settings that differ from the defaults", terminal.table(rows, columns, whole=[0])]
 
 

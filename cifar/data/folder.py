@@ -65,7 +65,9 @@ def _listing(root: TreePath) -> Listing:
                     passed_over.append(file)
     if passed_over:
         shown = first_of([unescaped(file.path) for file in passed_over], SHOWN)
-        warn(f"{root}: {len(passed_over)} files or folders are passed over, as they are no images of a class: {shown}")
+        number = len(passed_over)
+        what = "1 file or folder that is no image" if number == 1 else f"{number:,} files or folders that are no images"
+        warn(f"{root}: ignored {what} of a class: {shown}")
     return Listing(root.name, root, tuple(map(unescaped, names)), **examples)
 
 

@@ -19,8 +19,8 @@ Train and evaluate one experiment; --multirun runs one for each combination.
   {RUN} model=cnn3 optimizer.lr=1e-3
   {RUN} --multirun optimizer.lr=1e-3,1e-2
   {RUN} resume=RUN_ID
-  {RUN} model=resnet optimizer=muon --help  settings of these choices
-  {COMMAND} settings WORD                 settings that have to do with a word
+  {f"{RUN} model=resnet --help":29}  the settings of a choice
+  {f"{COMMAND} settings WORD":29}  the settings that have to do with a word
 """
 OPTIONS = """\
 options
@@ -44,7 +44,7 @@ def answer(arguments: Sequence[str]) -> None:
 
 def _overview() -> str:
     listed = [texts.group(group) for group in choices.groups().values()]
-    intro = "choices, as GROUP=CHOICE; * is the default; several as 'callbacks=[checkpoint,csv_logger]'"
+    intro = "choices, as GROUP=CHOICE (* is the default) or 'augmentation=[flip,crop]'"
     return "\n\n".join([HEAD + "\n" + OPTIONS, intro, *listed, texts.section(sections.root())])
 
 

@@ -18,22 +18,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import mlflow
+from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from cifar.config.settings import TrackingSettings
 from cifar.runtime.errors import InputError, TrainingError, first_line, warn
 from cifar.tracking import addresses, locations
 from cifar.tracking.addresses import folder, is_database, is_local, shown
-
-# A server that does not answer costs a run 4 seconds, once; MLflow's own defaults make it 4 minutes a call.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
-import mlflow
-from mlflow.exceptions import MlflowException
-
 from cifar.tracking.locks import Lock, lock, locked
 
 # MLflow logs a traceback, as an error, for each exception of a database that it also raises.

@@ -72,8 +72,8 @@ def early_stopping(*, monitor: Monitor, patience: PositiveInt, min_delta: NonNeg
             super().on_epoch_end(epoch, logs)
             if self.stopped_epoch:
                 self.stop_reason = (
-                    f"early stopping after epoch {self.stopped_epoch + 1}: {monitor} has not improved in {patience} "
-                    f"epochs; the best epoch is {self.best_epoch + 1}"
+                    f"early stopping after epoch {self.stopped_epoch + 1}: no better {monitor} in {patience} epochs; "
+                    f"best: epoch {self.best_epoch + 1}"
                 )
 
     return EarlyStopping(

@@ -127,7 +127,7 @@ def finish(experiment: Experiment, model: keras.Model, run: Run) -> None:
     with run.optional("MLflow model"), status("recording the model"):
         portable = calibration.calibrated(layers.portable(model), experiment.settings, temperatures)
         run.log_model(portable, experiment.dataset.val.images[:4])
-    print(f"{run.commands} ui shows run {run.id} with its pictures, tables and model")
+    print(f"{run.commands} ui shows run {run.id[:8]} with its pictures, tables and model")
 
 
 def evaluate(experiment: Experiment, model: keras.Model, run: Run, temperature: float | None = None) -> None:

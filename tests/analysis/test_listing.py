@@ -137,6 +137,8 @@ class TestTable:
     def test_fits_80_columns_with_ids_that_commands_take(self, runs, stored):
         lines = runs(columns=80)
         assert max(map(len, lines)) <= 80
+        assert lines[0].split() == ["run", "name", "experiment", "status", "best/accuracy", "test/accuracy"]
+        assert not any("…" in line for line in lines)
         beginning = lines[-1].split()[0]
         assert stored.ids["first"].startswith(beginning)
         assert tracking.queries.find(beginning).info.run_id == stored.ids["first"]

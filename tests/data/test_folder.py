@@ -89,7 +89,7 @@ def test_forms_of_folders(tmp_path, capsys):
     assert [len(part) for part in (again.train, again.val, again.test)] == [4, 2, 3]
     assert again.test.ids.tolist() == without_test.test.ids.tolist()
     assert (
-        "2 files or folders are passed over, as they are no images of a class: notes.txt, other"
+        "ignored 2 files or folders that are no images of a class: notes.txt, other"
         in capsys.readouterr().err
     )
     flat = folder_of(root / "train", test_fraction=0.3)

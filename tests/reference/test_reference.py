@@ -56,7 +56,7 @@ class TestHelp:
                 assert re.search(rf"^  {name}{' [*]' if name in group.defaults else ''} ", block, re.MULTILINE), name
         for key, one in describe.of_root().items():
             assert f"\n  {key}={one.default_text}" in text
-        assert max(map(len, text.splitlines())) <= 90
+        assert max(map(len, text.splitlines())) <= 80
 
     def test_settings_of_what_is_chosen(self, shown):
         text = shown("model=resnet", "optimizer=muon", "--help")

@@ -203,7 +203,7 @@ class TestCallbacks:
         assert stopped == [False, False, False, True]
         assert model.get_weights()[0] == 1
         assert callback.stop_reason == (
-            "early stopping after epoch 4: val/accuracy has not improved in 2 epochs; the best epoch is 2"
+            "early stopping after epoch 4: no better val/accuracy in 2 epochs; best: epoch 2"
         )
 
     def test_early_stopping_waits_from_the_peak_of_the_learning_rate_on(self, compose, tmp_path):
