@@ -24,10 +24,10 @@ COUNT = 20
 
 
 def defined(section: str) -> dict[str, str]:
-    """The names of the metrics that the page defines under a heading, each with its last column: ↑, ↓ or nothing."""
+    """The names of the metrics that the page defines under a heading, each with its direction: ↑, ↓ or nothing."""
     text = (ROOT / "docs" / "metrics.md").read_text()
     (block,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
-    rows = re.findall(r"^\| (`.*?) \| .* \| (.?) ?\|$", block, re.MULTILINE)
+    rows = re.findall(r"^\| (`.*?) \| *(.?) *\|", block, re.MULTILINE)
     return {name: better for names, better in rows for name in re.findall(r"`([\w/…]+)`", names)}
 
 
