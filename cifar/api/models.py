@@ -42,7 +42,7 @@ class Restored:
         if "keras" not in sys.modules:
             # Else TensorFlow takes all memory of a GPU, and leaves none to the next training, another process.
             os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-            load_tensorflow(os.environ.get("KERAS_BACKEND", "tensorflow"))
+            load_tensorflow(os.environ.get("KERAS_BACKEND", "tensorflow"), with_wrappers=True)
         changes = {"backend": keras.backend.backend(), "distribute": "none"}
         experiment = Experiment.prepare(settings.model_copy(update=changes), dataset)
         from cifar.training import calibration, trainer

@@ -31,7 +31,7 @@ def precision_recall(precision: np.ndarray, class_names: Sequence[str]) -> Figur
     for k in ranked:
         place = np.flatnonzero(named == k)
         style = style_of(place[0]) if len(place) else {"color": GRID}
-        label = f"{short(class_names[k], 24)}  {precision[:, k].mean():.3f}" if len(place) else None
+        label = f"{short(class_names[k], 18)}  {precision[:, k].mean():.3f}" if len(place) else None
         ax.plot(recall, precision[:, k], linewidth=1.2, label=label, zorder=2 + bool(len(place)), **style)
     label = f"mean of {len(known)} classes  {mean.mean():.3f}"
     ax.plot(recall, mean, color="black", linewidth=3, label=label, zorder=4)

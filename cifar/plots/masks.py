@@ -27,11 +27,11 @@ def mask_sheet(
     """A row per image: image, true mask, predicted mask, and errors.
 
     `images` is uint8 (n, height, width, 1 or 3), masks are uint8 (n, height, width) as in `Split`, with the class k of
-    `class_names` as k + 1. `titles` (n,) are those of the rows.
+    `class_names` as k + 1. `titles` (n,) are those of the rows, of two lines each.
     """
     count, height, width, _ = images.shape
     names = [short(name) for name in class_names]
-    row = WIDTH / 4 * height / width + 0.3
+    row = WIDTH / 4 * height / width + 0.45
     figure, axes = new_figure(title, 0.8 + row * count, count, 4)
     for row_axes, image, true, prediction, row_title in zip(axes, images, truth, predicted, titles, strict=True):
         gray = np.broadcast_to(image.mean(axis=-1, keepdims=True, dtype=np.float32), (height, width, 3))
@@ -45,7 +45,8 @@ def mask_sheet(
             ax.imshow(panel, interpolation="auto")
             ax.axis("off")
             ax.set_title(head, fontsize=SMALL)
-        row_axes[0].set_title(short(row_title, 38), fontsize=SMALL, loc="left")
+        lines = [short(line, 24) for line in row_title.splitlines()]
+        row_axes[0].set_title("\n".join(lines), fontsize=SMALL, loc="left")
     handles = [Patch(color=color, label=label) for label, color in ERRORS.items()]
     figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), frameon=False, fontsize=SMALL)
     return figure

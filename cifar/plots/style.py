@@ -20,6 +20,7 @@ DPI = 180  # 1440 pixels wide; SMALL is 9 pixels high where MLflow shows a pictu
 TITLE, TEXT, SMALL, PRINT = 12.5, 10, 9, 7.5  # points
 LINE = 72
 """Characters of a line of a title."""
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 # Okabe and Ito's palette for color blindness (https://jfly.uni-koeln.de/color). Black text is legible on SKY, ORANGE.
 BLUE, SKY, ORANGE, GREEN = "#0072B2", "#56B4E9", "#D55E00", "#009E73"
@@ -39,7 +40,8 @@ def new_figure(
     **grid: Any,
 ) -> tuple[Figure, np.ndarray]:
     """Create a figure, `height` inches high below its title, which is wrapped, and its axes (rows, columns)."""
-    lines = wrap(title, LINE) or [""]
+    whole = wrap(title.replace(" %", f"{NO_BREAK}%"), LINE) or [""]
+    lines = [line.replace(NO_BREAK, " ") for line in whole]
     figure = Figure(figsize=(WIDTH, height + TITLE * 1.3 / 72 * len(lines)), dpi=DPI)
     figure.set_layout_engine(layout, w_pad=0.12, h_pad=0.08)
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=TITLE, fontweight="bold")

@@ -11,7 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -57,25 +57,33 @@ def load(module: str) -> ModuleType:
         gc.enable()
 
 
-def load_tensorflow(backend: str = "tensorflow") -> None:
-    """Import TensorFlow, which makes the batches, without the notes on its start-up that 2.21 prints at any log level.
+def load_tensorflow(backend: str = "tensorflow", with_wrappers: bool = False) -> None:
+    """Import TensorFlow, which makes the batches, and Keras, without TensorFlow's notes on its start-up.
 
-    `backend` is what Keras computes with when it is loaded afterwards, on the GPUs if there are any.
+    `backend` is what Keras computes with, on the GPUs if there are any. Keras's wrappers for scikit-learn, which no
+    command uses, are there on request: for them it imports scikit-learn, 0.6 of 8 CPU seconds to the first step.
     """
     os.environ["KERAS_BACKEND"] = backend
     if "tensorflow" in sys.modules:
         return
-    with status("loading TensorFlow"), silenced(2), _hidden("jax") if backend == "tensorflow" else nullcontext():
-        load("tensorflow")
+    hidden = [
+        *(["jax"] if backend == "tensorflow" else []),
+        *([] if with_wrappers or "sklearn" in sys.modules else ["sklearn"]),
+    ]
+    with status("loading TensorFlow"), silenced(2), ExitStack() as stack:
+        for module in hidden:
+            stack.enter_context(_hidden(module))
+        load("tensorflow")  # which imports Keras
     if backend != "tensorflow":
         tf.config.set_visible_devices([], "GPU")
 
 
 @contextmanager
 def _hidden(module: str) -> Iterator[None]:
-    """Inside the `with`, `module` is not to be imported: TensorFlow 2.21 does so wherever JAX is installed.
+    """Inside the `with`, `module` is not to be imported.
 
-    Its converter for phones, which takes JAX's functions too, is the reason: 106 MiB and 0.3 of 3.4 CPU seconds.
+    TensorFlow 2.21 imports JAX wherever it is installed, since its converter for phones takes JAX's functions too:
+    106 MiB and 0.3 of 3.4 CPU seconds.
     """
     before = sys.modules.get(module)
     sys.modules[module] = None  # type: ignore[assignment]

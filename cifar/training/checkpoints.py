@@ -47,8 +47,7 @@ class Checkpoints:
         checkpoint_file.save(self.state, self._folder)
 
     def restore(self) -> None:
-        """Set model, optimizer, metrics and callbacks to the checkpoint."""
-        self._model.optimizer.build(self._model.trainable_variables)
+        """Set model, optimizer, which is built, metrics and callbacks to the checkpoint."""
         _assign(self._variables(), "model", self.state.arrays)
         for number, callback in enumerate(self._callbacks):
             _restore(callback, number, self.state)

@@ -137,6 +137,8 @@ class Loop(keras.callbacks.Callback):
         self._progress.epochs = self._first_epoch + sum(left.epochs for left in self._experiment.phases[number:])
         report(epochs=self._progress.epochs)
         self._callbacks.on_train_begin()
+        # Variables that the first step has to create would make TensorFlow trace it twice.
+        self.model.optimizer.build(self.model.trainable_variables)
         if is_restored:
             self._checkpoints.restore()
         self._statistics = MovingStatistics(self.model, self._experiment.statistics_batches())

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from cifar import plots
@@ -143,6 +144,26 @@ def test_small_print_is_at_the_foot_and_legends_stay_clear_of_it():
     axis = figure.axes[0].xaxis.label.get_window_extent()
     assert figure.texts[-1].get_text() == "run 0123abcd · digits"
     assert 0 < foot.y0 < foot.y1 <= legend.y0 < legend.y1 <= axis.y0
+
+
+def test_legend_of_long_names_and_titles_of_rows_stay_within_the_picture():
+    names = [f"Chlorophyllum vergleichende Strassenbahn {number}" for number in range(12)]
+    precision = np.linspace(1, 0, 101)[:, None] * np.linspace(0.5, 1, 12)
+    figure = plots.precision_recall(precision, names)
+    drawn(figure)
+    assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
+    masks = np.zeros((2, 64, 64), np.uint8)
+    titles = [f"test/{name}/a_long_name.png\nmean IoU 0.123" for name in names[:2]]
+    sheet = plots.mask_sheet(np.zeros((2, 64, 64, 3), np.uint8), masks, masks, names, titles, "Masks")
+    drawn(sheet)
+    (heading,) = (text for text in sheet.axes[0].findobj(Text) if "mean IoU" in text.get_text())
+    assert heading.get_window_extent().x1 <= sheet.axes[1].bbox.x0
+
+
+def test_a_percent_sign_stays_with_its_number():
+    confidence = np.full(100, 0.9)
+    title = plots.reliability_diagram(confidence, np.arange(100) < 75).get_suptitle()
+    assert not any(line.startswith("%") for line in title.split("\n"))
 
 
 # Learning curves

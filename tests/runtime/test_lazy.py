@@ -36,16 +36,17 @@ def test_collector_goes_on_where_a_module_does_not_load():
     assert gc.isenabled()
 
 
-def test_tensorflow_comes_without_jax_which_can_be_loaded_afterwards():
+def test_tensorflow_and_keras_come_without_jax_and_scikit_learn_which_can_be_loaded_afterwards():
     script = """
 import sys
 from cifar.runtime.lazy import load_tensorflow
 load_tensorflow()
 import keras
-print(keras.backend.backend(), "jax" in sys.modules)
+print(keras.backend.backend(), "jax" in sys.modules, "sklearn" in sys.modules)
 import jax
+import sklearn.metrics
 load_tensorflow()
 print(sys.modules["jax"] is jax)
 """
     done = run_python("-c", script)
-    assert (done.code, done.stdout.splitlines()) == (0, ["tensorflow False", "True"]), done
+    assert (done.code, done.stdout.splitlines()) == (0, ["tensorflow False False", "True"]), done

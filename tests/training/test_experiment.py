@@ -243,6 +243,15 @@ class TestCallbacks:
         assert found == {("train", "loss"): 1.5, ("val", "loss"): 2.5, ("train", "lr"): 0.5}
 
 
+def test_a_step_is_traced_once(prepare, tmp_path, monkeypatch):
+    prepared, traced = prepare("epochs=1", "callbacks=none"), []
+    model = prepared.compiled_model()
+    step = model.train_step
+    monkeypatch.setattr(model, "train_step", lambda data: (traced.append(data), step(data))[1])
+    Loop(prepared, model, Unrecorded(tmp_path)).train()
+    assert len(traced) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 class TestKeptWeights:

@@ -190,7 +190,7 @@ class Segmentation(Task):
         return {
             f"masks_{name}": functools.partial(
                 plots.mask_sheet, split.images[index], split.targets["mask"][index], predicted[index],
-                self.class_names[1:], [f"{split.name(number)}: mean IoU {iou[number]:.3f}" for number in index],
+                self.class_names[1:], [f"{split.name(number)}\nmean IoU {iou[number]:.3f}" for number in index],
                 titles[name],
             )
             for name, index in chosen.items()
