@@ -88,10 +88,7 @@ def test_forms_of_folders(tmp_path, capsys):
     again = folder_of(root, test_fraction=0.3)
     assert [len(part) for part in (again.train, again.val, again.test)] == [4, 2, 3]
     assert again.test.ids.tolist() == without_test.test.ids.tolist()
-    assert (
-        "ignored 2 files or folders that are no images of a class: notes.txt, other"
-        in capsys.readouterr().err
-    )
+    assert "ignored 2 files or folders that are no images of a class: notes.txt, other" in capsys.readouterr().err
     flat = folder_of(root / "train", test_fraction=0.3)
     assert [f"train/{name}" for name in flat.test.ids] == again.test.ids.tolist()
     (root / "val").mkdir()
