@@ -6,7 +6,9 @@ replaces a part of one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
+from types import ModuleType
 from typing import Any
 
 
@@ -53,3 +55,19 @@ def hard_delete(store: Any, run_id: str, model_ids: Iterable[str]) -> None:
     for model_id in model_ids:
         store._hard_delete_logged_model(model_id)
     store._hard_delete_run(run_id)
+
+
+@contextlib.contextmanager
+def without_package_search(requirements_utils: ModuleType) -> Iterator[None]:
+    """In the `with`, MLflow compares the requirements of a model with what is installed by names of packages alone.
+
+    Before that, MLflow 3.17 maps each module that is installed to its package. That reads the lists of all installed
+    files, which is half of the time in which a small model is recorded, and no option leaves it out.
+    `requirements_utils` is `mlflow.utils.requirements_utils`.
+    """
+    before = requirements_utils._MODULES_TO_PACKAGES
+    requirements_utils._MODULES_TO_PACKAGES = {}
+    try:
+        yield
+    finally:
+        requirements_utils._MODULES_TO_PACKAGES = before

@@ -17,6 +17,7 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.entities import DatasetInput, InputTag, Metric, Param
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
+from mlflow.utils import requirements_utils
 
 from cifar.config import extensions
 from cifar.config.compose import read
@@ -27,6 +28,7 @@ from cifar.runtime import job_report, processes
 from cifar.runtime.errors import Interrupted, TrainingError, is_expected, warn
 from cifar.runtime.lazy import keras
 from cifar.runtime.paths import EVENT_FILES, RUN, WEIGHTS
+from cifar.runtime.private_api import without_package_search
 from cifar.runtime.quiet import silenced
 from cifar.runtime.terminal import unescaped
 from cifar.tracking import addresses, environment, notes, starts, view
@@ -208,10 +210,10 @@ class Run(Recorder):
         """A model of Keras's own layers in MLflow's form, for `mlflow models serve`; `example` is a batch of images."""
         from cifar.nn import layers
 
-        outputs = model.predict(example, verbose=0)
+        (output,) = model.outputs
         signature = ModelSignature(
             Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))]),
-            Schema([TensorSpec(outputs.dtype, (-1, *outputs.shape[1:]))]),
+            Schema([TensorSpec(np.dtype(output.dtype), tuple(-1 if size is None else size for size in output.shape))]),
         )
         versions = environment.describe()
 
@@ -219,7 +221,7 @@ class Run(Recorder):
             # MLflow tries the model on the example, under a progress bar.
             started = mlflow.start_run(self._id, log_system_metrics=False)
             try:
-                with started, silenced(1), layers.unregistered():
+                with started, silenced(1), layers.unregistered(), without_package_search(requirements_utils):
                     # Not `mlflow.keras`, whose `save_model` fails on any input example in 3.17.2; the file is the same.
                     mlflow.tensorflow.log_model(
                         model,

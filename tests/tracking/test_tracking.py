@@ -12,10 +12,12 @@ import signal
 import sys
 from pathlib import Path
 
+import keras
 import mlflow
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from mlflow.utils import requirements_utils
 from PIL import Image
 
 from cifar import tracking
@@ -121,6 +123,23 @@ with tracking.start(TrackingSettings(uri=sys.argv[1], experiment=sys.argv[2], na
 
 class TestRecords:
     """What goes into a run comes out of it."""
+
+    def test_model_with_its_signature_and_requirements(self, settings, monkeypatch):
+        monkeypatch.setattr(
+            requirements_utils.importlib_metadata, "packages_distributions", lambda: pytest.fail("reads all packages")
+        )
+        model = keras.Sequential([keras.Input((2, 2, 3), dtype="uint8"), keras.layers.Flatten(), keras.layers.Dense(5)])
+        with tracking.start(settings) as run:
+            run.log_model(model, np.zeros((4, 2, 2, 3), np.uint8))
+        client = mlflow.MlflowClient(settings.uri)
+        (recorded,) = client.search_logged_models([client.get_run(run.id).info.experiment_id])
+        signature = mlflow.models.get_model_info(recorded.model_uri).signature
+        assert [(spec.type, spec.shape) for spec in (*signature.inputs, *signature.outputs)] == [
+            (np.dtype("uint8"), (-1, 2, 2, 3)),
+            (np.dtype("float32"), (-1, 5)),
+        ]
+        requirements = artifact(settings.uri, run.id, "model/requirements.txt").read_text().split()
+        assert [line.partition("==")[0] for line in requirements] == ["mlflow", "tensorflow", "keras", "numpy"]
 
     def test_metrics_keep_their_steps(self, settings):
         with tracking.start(settings) as run:
