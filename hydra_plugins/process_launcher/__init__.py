@@ -90,12 +90,12 @@ class ProcessLauncher(Launcher):
         """The settings of a job, which go together; its data are not loaded."""
         from cifar import tracking
         from cifar.config import compose
-        from cifar.training import experiment
+        from cifar.training import checks
 
         composed = self._context.config_loader.load_sweep_config(self._config, list(overrides))
         hydra_errors.refuse_mixtures(composed.hydra)
         settings = compose.resolve(composed)
-        experiment.check(settings)
+        checks.check_settings(settings)
         if settings.dry_run:
             raise InputError("dry_run=true: is for a single run, not for a sweep")
         return tracking.with_model_of_run(settings)
