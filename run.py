@@ -25,7 +25,7 @@ def main(composed: DictConfig) -> None:
     from cifar.config.compose import resolve
     from cifar.distributed import devices
     from cifar.training import checks
-    from cifar.training import experiment as experiments
+    from cifar.training.experiment import Experiment
 
     given, unfinished = [], None
     if HydraConfig.initialized():  # not where settings are handed to `main` without a command line
@@ -45,7 +45,7 @@ def main(composed: DictConfig) -> None:
 
         settings = tracking.with_model_of_run(settings)
     with status(f"loading data={settings.data.name}"):
-        experiment = experiments.Experiment.prepare(settings)
+        experiment = Experiment.prepare(settings)
 
     from cifar import tracking
 
@@ -58,7 +58,7 @@ def main(composed: DictConfig) -> None:
             if unfinished and settings.minutes is not None:
                 experiment = experiment.with_epochs(unfinished.epochs)
     with status(f"loading Keras for {settings.backend}"):
-        devices.start(settings, experiment.dataset)
+        devices.start(settings, experiment.dataset, experiment.order.count)
         from cifar.training import budget, dry_run, trainer
 
     with status(f"building model={settings.model.name}"):

@@ -55,7 +55,7 @@ def prepared(*overrides: str):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         settings = resolve(compose("config", ["backend=jax", *overrides]))
     experiment = Experiment.prepare(settings)
-    devices.start(settings, experiment.dataset)
+    devices.start(settings, experiment.dataset, experiment.order.count)
     return experiment, experiment.compiled_model()
 
 

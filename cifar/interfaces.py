@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cifar.files.rows import ImageRows
 from cifar.runtime.errors import InputError
@@ -32,6 +32,12 @@ def aligned_empty(size: int) -> np.ndarray:
 
 VOID = 255
 """Mask value of pixels without a class; they are ignored in training and evaluation."""
+Resize = Literal["crop", "letterbox", "stretch"]
+"""How a photo is brought to the model's image.
+
+`crop`: resized to cover the image, and cropped at its center. `letterbox`: resized to fit within the image, centered,
+black around it. Both keep its aspect ratio. `stretch`: both sides are resized to those of the image.
+"""
 
 
 @dataclass(frozen=True)
@@ -52,11 +58,14 @@ class Split:
 
     `ids`, str (n,), says where each image is in its source: the path of its file below `data.path`, or a part and a
     number, such as `train/17`. An id belongs to one image of the data set, whatever the seed and `data.limit`.
+
+    `larger` has the same images with more pixels, which geometric augmentation resamples instead.
     """
 
     images: np.ndarray | ImageRows
     targets: Mapping[str, np.ndarray]
     ids: np.ndarray | None = None
+    larger: ImageRows | None = None
 
     def __post_init__(self):
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
@@ -66,6 +75,8 @@ class Split:
         for name, target in self.targets.items():
             if len(target) != len(self.images):
                 raise ValueError(f"{len(self.images)} images but {len(target)} targets {name!r}")
+        if self.larger is not None and len(self.larger) != len(self.images):
+            raise ValueError(f"{len(self.images)} images but {len(self.larger)} larger ones")
         if self.ids is not None and len(self.ids) != len(self.images):
             raise ValueError(f"{len(self.images)} images but {len(self.ids)} ids")
 
@@ -102,7 +113,8 @@ class Split:
         ids = None if self.ids is None else self.ids[index]
         targets = {name: target[index] for name, target in self.targets.items()}
         if isinstance(self.images, ImageRows):
-            return Split(self.images.take(index), targets, ids)
+            larger = None if self.larger is None else self.larger.take(index)
+            return Split(self.images.take(index), targets, ids, larger)
         images = aligned_empty(self.images[0].size * len(index)).reshape(len(index), *self.images.shape[1:])
         np.take(self.images, index, axis=0, out=images, mode="clip")  # the other modes make a second copy
         return Split(images, targets, ids)
@@ -119,9 +131,13 @@ class Dataset:
     class_names: tuple[str, ...]
     invalid: Mapping[str, int] = field(default_factory=dict)
     """Numbers of annotations and photos that were skipped or clipped, as they are invalid, by kind."""
+    resize: Resize | None = None
+    """How photos became the images; `None` if they were none."""
 
     @classmethod
-    def placeholder(cls, name: str, class_names: Sequence[str], image_shape: Sequence[int]) -> Dataset:
+    def placeholder(
+        cls, name: str, class_names: Sequence[str], image_shape: Sequence[int], resize: Resize | None = None
+    ) -> Dataset:
         """Return a stand-in for a data set that is not available: each split has one black image of each class.
 
         It has the targets of every task of `cifar/tasks/`. A model built for it has the architecture of one built for
@@ -137,7 +153,7 @@ class Dataset:
             "mask": np.zeros((classes, *image_shape[:2]), np.uint8),
         }
         split = Split(np.zeros((classes, *image_shape), np.uint8), targets)
-        return cls(name, split, split, split, tuple(class_names))
+        return cls(name, split, split, split, tuple(class_names), resize=resize)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -146,7 +162,7 @@ class Dataset:
 
     @property
     def description(self) -> dict[str, Any]:
-        """Name, classes, image shape and split sizes, as JSON values."""
+        """Name, classes, image shape, split sizes and preparation, as JSON values."""
         splits = {"train": self.train, "val": self.val, "test": self.test}
         return {
             "name": self.name,
@@ -154,6 +170,7 @@ class Dataset:
             "image_shape": list(self.image_shape),
             "images": {name: len(split) for name, split in splits.items()},
             **({"invalid": dict(self.invalid)} if self.invalid else {}),
+            **({"resize": self.resize} if self.resize else {}),
         }
 
     def require_targets(self, *targets: str) -> None:
@@ -189,7 +206,8 @@ class Dataset:
     def _sha256(self, *splits: Split) -> str:
         digest = hashlib.sha256("\n".join(self.class_names).encode())
         for split in splits:
-            for array in (split.images, *(split.targets[name] for name in sorted(split.targets))):
+            larger = [] if split.larger is None else [split.larger]
+            for array in (split.images, *larger, *(split.targets[name] for name in sorted(split.targets))):
                 digest.update(f"{array.dtype.str}{array.shape}".encode())
                 for part in array.identity() if isinstance(array, ImageRows) else (np.ascontiguousarray(array),):
                     digest.update(part.data)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cifar import tracking
 from cifar.images import photos
 from cifar.images.io import open_image
-from cifar.images.photos import Photo
+from cifar.images.photos import Photo, Preparation
 from cifar.interfaces import Task
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras, load_tensorflow, np
@@ -29,7 +29,12 @@ class Restored:
 
     model: keras.Model
     task: Task
-    image_shape: tuple[int, int, int]
+    preparation: Preparation
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return self.preparation.shape
 
     @classmethod
     def of(cls, uri: str | None, run_id: str) -> Restored:
@@ -49,7 +54,7 @@ class Restored:
 
         model = experiment.blank_model()
         trainer.load_weights(model, weights)
-        return cls(calibration.calibrated(model, settings, run.metrics), experiment.task, dataset.image_shape)
+        return cls(calibration.calibrated(model, settings, run.metrics), experiment.task, experiment.preparation)
 
     def predictions(self, images: Images) -> dict[str, np.ndarray]:
         """The task's predictions, arrays (n, …) by name, in pixels of the model's images; raises `InputError`."""
@@ -63,7 +68,7 @@ class Restored:
         return found or self.task.decode(self._predict(self._batch(images)))
 
     def _photo(self, path: str | Path) -> Photo:
-        return photos.prepare(open_image(path, path), self.image_shape, self.task.is_dense, path)
+        return photos.prepare(open_image(path, path), self.preparation, path)
 
     def _batch(self, images: Any) -> np.ndarray:
         """The images as a batch; raises `InputError` for another shape or type than the model's."""

@@ -175,6 +175,11 @@ class Augmentation:
         """True if images are blended with others of their batch."""
         return bool(transforms_of(Mixing, self.transforms))
 
+    @property
+    def resamples(self) -> bool:
+        """True if images are resampled."""
+        return bool(transforms_of(Geometric, self.transforms))
+
     def apply(
         self,
         images: Tensor,
@@ -182,19 +187,23 @@ class Augmentation:
         encode: Callable[[Mapping[str, Tensor]], Any],
         batch: Batch,
         rows: Tensor | None = None,
+        shape: tuple[int, int, int] | None = None,
     ) -> tuple[Tensor, Any]:
         """Apply all transforms to `images` uint8 (n, height, width, channels) and `targets`, and encode the targets.
 
         The images are those of the whole `batch`, or of its `rows`, (n,) integers. Mixing needs the whole batch and an
         `encode` that returns a float tensor whose first axis is the images. The `targets` are those of a `Split`; they
-        are moved, then encoded. Images are rounded and clipped to uint8 once.
+        are moved, then encoded. Images are rounded and clipped to uint8 once. Where they are resampled, they may be
+        larger than the `shape` (height, width, channels) of the result, to which boxes and masks belong.
         """
         if not self.transforms:
             return images, encode(targets)
-        rows, shape = tf.range(tf.size(batch.index)) if rows is None else rows, tuple(images.shape[1:])
-        if transforms_of(Geometric, self.transforms):
+        rows = tf.range(tf.size(batch.index)) if rows is None else rows
+        shape = tuple(images.shape[1:]) if shape is None else shape
+        if self.resamples:
             matrix = tf.gather(compose(self.transforms, batch, shape), rows)
-            x, targets = resample(images, matrix, self.fill_mode), _move(targets, matrix, shape, self.fill_mode)
+            x = resample(images, matrix, self.fill_mode, shape[:2])
+            targets = _move(targets, matrix, shape, self.fill_mode)
         else:
             x = tf.cast(images, tf.float32)
         for name, transform in transforms_of(Photometric, self.transforms):

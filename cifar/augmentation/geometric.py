@@ -1,4 +1,4 @@
-"""Geometric transforms: flip, rotation, shift, crop, zoom, shear."""
+"""Geometric transforms: flip, rotation, shift, crop, zoom, random resized crop, shear."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pydantic import Field
 from cifar.augmentation import Geometric
 from cifar.config.registry import AUGMENTATIONS
 from cifar.config.schema import NonNegativeInt, Rate, UnitInterval
+from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import tf
 
 HalfTurn = Annotated[float, Field(ge=0, le=180)]
+Positive = Annotated[float, Field(gt=0, le=1)]
 Slant = Annotated[float, Field(ge=0, lt=90)]
 
 
@@ -92,6 +94,29 @@ def zoom(*, amount: Rate) -> Geometric:
     def sample(rng):
         factor = 1 + amount * rng.uniform(-1, 1)[:, 0]
         return affine(rng.count, xx=1 / factor, yy=1 / factor)
+
+    return Geometric(sample)
+
+
+@AUGMENTATIONS.register
+def random_resized_crop(*, min_area: Positive, max_area: Positive, min_aspect: Positive) -> Geometric:
+    """Cut out a part of the image and resize it to the whole (Szegedy et al. 2015, arXiv:1409.4842, section 6).
+
+    Its share of the area is uniform from `min_area` to `max_area`; its aspect ratio, relative to the image's, is
+    log-uniform from `min_aspect` to 1 / `min_aspect`, within what such an area can have in the image. Its position is
+    uniform.
+    """
+    if min_area > max_area:
+        key = "augmentation.random_resized_crop.min_area"
+        raise InputError(f"{key}={min_area}: should be at most max_area, which is {max_area}")
+
+    def sample(rng):
+        share, shape, down, across = tf.unstack(rng.uniform(-1, 1, 4), axis=1)
+        area = min_area + (max_area - min_area) * (share + 1) / 2
+        aspect = tf.exp(tf.minimum(-math.log(min_aspect), -tf.math.log(area)) * shape)
+        wide, tall = tf.sqrt(area * aspect), tf.sqrt(area / aspect)
+        dx, dy = rng.shape[1] * (1 - wide) / 2 * across, rng.shape[0] * (1 - tall) / 2 * down
+        return affine(rng.count, xx=wide, dx=dx, yy=tall, dy=dy)
 
     return Geometric(sample)
 

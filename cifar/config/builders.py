@@ -75,6 +75,10 @@ def _split_seed(value: Any) -> int | str | None:
     raise ValueError("be a seed from 0 to 2147483647, trial or null")
 
 
+Sampling = Literal["shuffle", "balanced"]
+"""Which training images an epoch shows: each once, or each class as often as any other."""
+
+
 class DataSettings(BuilderSettings):
     """Those of any data set say which of its images are for training and validation.
 
@@ -82,6 +86,8 @@ class DataSettings(BuilderSettings):
     """
 
     unrecorded: ClassVar[tuple[str, ...]] = ("cache_gb",)
+
+    sampling: Sampling = "shuffle"
 
     exclude: Annotated[str, Field(min_length=1)] | None = None
     val_seed: Annotated[Any, AfterValidator(_split_seed)] = None

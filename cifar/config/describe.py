@@ -108,7 +108,7 @@ def _typed(field: FieldInfo) -> tuple[str, str, tuple[str, ...]]:
     """Type, bounds and choices of a field."""
     return (
         _name(field.annotation),
-        ", ".join(_bounds(field.annotation, field.metadata)),
+        ", ".join(dict.fromkeys(_bounds(field.annotation, field.metadata))),
         tuple(_names(field.annotation)),
     )
 

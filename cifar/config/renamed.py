@@ -96,6 +96,11 @@ ADDED = (
     Added("data.val_seed", None, None),
     Added("data.folds", None, None),
     Added("data.fold", None, None),
+    Added("data.sampling", None, "shuffle"),
+    Added("data.resize", "folder", "crop"),
+    Added("data.resize", "table", None),
+    *(Added("data.resize", name, "letterbox") for name in ("coco", "masks", "pets", "voc", "yolo")),
+    *(Added("data.cached_size", name, None) for name in ("coco", "folder", "masks", "pets", "table", "voc", "yolo")),
 )
 METRICS = (
     Metric("calibration_error", "ece", "classification"),

@@ -83,17 +83,18 @@ def validate(record: type[Record], settings: Mapping[str, Any], where: str) -> R
     try:
         return record.model_validate(found)
     except ValidationError as error:
-        raise InputError(_one_line(error, record, where)) from None
+        raise InputError(_one_line(error, record, found, where)) from None
 
 
-def _one_line(error: ValidationError, record: type[BaseModel], where: str) -> str:
+def _one_line(error: ValidationError, record: type[BaseModel], given: Mapping[str, Any], where: str) -> str:
     # A misspelt key makes another one missing. Of the errors of a union's members, the one at the
-    # greatest depth is shown.
+    # greatest depth is shown, and rather one of the value than of its type.
     errors = sorted(error.errors(), key=lambda found: found["type"] == "missing")
     alike = (found for found in errors if found["loc"][:1] == errors[0]["loc"][:1])
-    first = max(alike, key=lambda found: (found["type"] != "missing", len(found["loc"])))
-    path = [str(part) for part in first["loc"] if "[" not in str(part)]  # without the names of a union's members
-    key = ".".join([*([where] if where else []), *path])
+    first = max(
+        alike, key=lambda found: (found["type"] != "missing", len(found["loc"]), not found["type"].endswith("_type"))
+    )
+    key = ".".join([*([where] if where else []), *_path(first["loc"], given, first["type"] == "missing")])
     if first["type"] == "extra_forbidden":
         names = _names_at(record, first["loc"][:-1])
         return f"{key}={first['input']}: {unknown_setting(key, names)}"
@@ -101,6 +102,18 @@ def _one_line(error: ValidationError, record: type[BaseModel], where: str) -> st
         return f"{key}: required setting is missing"
     expected = re.sub(r"^(\w+ should |Value error, )| or instance of \w+$", "", first["msg"])
     return f"{key}={first['input']}: should {expected}"
+
+
+def _path(location: tuple[str | int, ...], given: Any, is_missing: bool) -> list[str]:
+    """The keys of a `location` in the settings `given`, without the names of a union's members; the last may be new."""
+    path = []
+    for number, part in enumerate(location):
+        is_key = part in given if isinstance(given, Mapping) else isinstance(given, list) and isinstance(part, int)
+        if is_key:
+            given = given[part]
+        if is_key or (is_missing and number == len(location) - 1):
+            path.append(str(part))
+    return path
 
 
 def _names_at(record: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
 from cifar.data.invalid_files import OnInvalid, handling_invalid
-from cifar.data.photos import SPLITS, Example, Listing, Options, Reader, is_image, photo_dataset
+from cifar.data.photos import SPLITS, Example, Listing, Options, Reader, Resize, Size, is_image, photo_dataset
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath, open_tree
 from cifar.interfaces import Dataset
@@ -27,24 +27,28 @@ def folder(
     seed: int,
     *,
     path: str,
-    size: PositiveInt,
+    size: Size,
+    resize: Resize = "crop",
+    cached_size: Size | None = None,
     val_fraction: Share,
     test_fraction: Share = 0.2,
     limit: PositiveInt | None,
     on_invalid: OnInvalid = "error",
     reader: Reader = 1,
 ) -> Dataset:
-    """The images in `CLASS/` of `path`, or in `train/CLASS/`, `val/CLASS/` and `test/CLASS/`, as (size, size, 3).
+    """The images in `CLASS/` of `path`, or in `train/CLASS/`, `val/CLASS/` and `test/CLASS/`, as images of `size`.
 
-    The classes are the folders with training images, sorted; an image may be in a folder of its class's folder. An
-    image's shorter side is resized to `size` pixels, then it is center-cropped. With `test` alone, there are test
-    images only, on which finished runs can be evaluated. Warns of files that are passed over. Raises `InputError` for a
-    missing folder, and a class that has no training images. For the other settings and errors see `photo_dataset`.
+    The classes are the folders with training images, sorted; an image may be in a folder of its class's folder. With
+    `test` alone, there are test images only, on which finished runs can be evaluated. Warns of files that are passed
+    over. Raises `InputError` for a missing folder, and a class that has no training images. For the other settings and
+    errors see `photo_dataset`.
     """
     with handling_invalid(on_invalid):
         root = open_tree(path)
         listing = _earlier_listing(root) if reader == 1 else _listing(root)
-        return photo_dataset(listing, Options(seed, size, "crop", val_fraction, test_fraction, limit, reader))
+        return photo_dataset(
+            listing, Options(seed, size, resize, val_fraction, test_fraction, limit, reader, cached_size)
+        )
 
 
 def _listing(root: TreePath) -> Listing:

@@ -53,7 +53,8 @@ def joined(first: Split, second: Split) -> Split:
         targets[name] = np.concatenate(both)
     ids = None if first.ids is None or second.ids is None else np.concatenate([first.ids, second.ids])
     if isinstance(first.images, ImageRows) and isinstance(second.images, ImageRows):
-        return Split(ImageRows.joined(first.images, second.images), targets, ids)
+        larger = first.larger and second.larger and ImageRows.joined(first.larger, second.larger)
+        return Split(ImageRows.joined(first.images, second.images), targets, ids, larger)
     return Split(np.concatenate([first.images, second.images]), targets, ids)
 
 

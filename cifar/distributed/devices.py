@@ -91,10 +91,11 @@ def processes(settings: Settings) -> Processes:
     return Processes(int(index), int(count))
 
 
-def start(settings: Settings, dataset: Dataset) -> None:
+def start(settings: Settings, dataset: Dataset, images: int) -> None:
     """Load the backend and join the other processes, which must have the same settings and data.
 
-    Raises `InputError` where that fails. All processes but the first are silent from here on.
+    An epoch has so many `images`. Raises `InputError` where that fails. All processes but the first are silent from
+    here on.
     """
     if settings.backend == "jax" and settings.deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
@@ -107,10 +108,10 @@ def start(settings: Settings, dataset: Dataset) -> None:
         _join(expected, settings, dataset)
     if settings.batch_size % (devices := device_count(settings.distribute)):
         raise InputError(f"batch_size={settings.batch_size}: should be a multiple of {devices}, the number of devices")
-    partial = len(dataset.train) % settings.batch_size
+    partial = images % settings.batch_size
     if settings.distribute == "mirrored" and 0 < partial < devices:
         raise InputError(
-            f"batch_size={settings.batch_size}: the last batch of {len(dataset.train):,} images has "
+            f"batch_size={settings.batch_size}: the last batch of {images:,} images has "
             f"{partial}, fewer than the {devices} devices"
         )
 

@@ -12,15 +12,17 @@ from cifar.export.formats import Checked
 from cifar.export.source import Source
 from cifar.export.versioned_dir import CARD
 from cifar.files.hashing import file_sha256
+from cifar.interfaces import Resize
 from cifar.runtime import terminal
 from cifar.tracking import environment
 from cifar.training.calibration import TEMPERATURE
 
-FRAMING = {
-    True: "resized to fit within the image with their aspect ratio kept, centered, black around them",
-    False: "resized to cover the image, and cropped at their center",
+PHOTOS: dict[Resize, str] = {
+    "crop": "resized to cover the image, and cropped at their center",
+    "letterbox": "resized to fit within the image with their aspect ratio kept, centered, black around them",
+    "stretch": "resized to the sides of the image",
 }
-"""The preparation of photos of another size, bilinear with antialiasing, by `Task.is_dense`."""
+"""The preparation of photos of another size, bilinear with antialiasing, by `Preparation.resize`."""
 
 
 def write(source: Source, reference: Checked, exported: Sequence[Checked], folder: Path) -> None:
@@ -43,7 +45,8 @@ def content(source: Source, reference: Checked, exported: Sequence[Checked], fol
                 "git_commit": run.tags.get("git_commit")},
         "class_names": list(task.class_names),
         "input": {"name": "image", "shape": list(source.named.input_shape), "dtype": "uint8", "range": [0, 255],
-                  "axes": ["image", "row", "column", "channel"], "photos": FRAMING[task.is_dense]},
+                  "axes": ["image", "row", "column", "channel"],
+                  "photos": PHOTOS[source.experiment.preparation.resize]},
         "outputs": {name: {"shape": list(output.shape), "dtype": output.dtype, **task.described_outputs().get(name, {})}
                     for name, output in source.named.output.items()},
         "metrics": dict(run.metrics),

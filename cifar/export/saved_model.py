@@ -6,6 +6,7 @@ size. `class_names` takes nothing and returns the names of the classes: OpenVINO
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import keras
@@ -14,24 +15,27 @@ import tensorflow as tf
 
 from cifar.export import graph
 from cifar.export.source import Source, Written, batches
+from cifar.images.photos import GAP, Preparation
 
 BATCH = 128
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 """First bytes of the files."""
+REDUCTIONS = (1, 2, 4, 8)
+"""The parts of its size at which a JPEG can be decoded."""
 GRAY = (19595, 38470, 7471)
 """Weights of red, green and blue in gray, in 65536ths: ITU-R BT.601 with Pillow's rounding."""
 
 
 def write(source: Source, folder: Path) -> list[Written]:
     archive = keras.export.ExportArchive()  # without `track`, which would write each variable twice
-    shape, task = source.experiment.dataset.image_shape, source.experiment.task
+    preparation, task = source.experiment.preparation, source.experiment.task
 
     def answer(image):
         return source.named(image, training=False)
 
     def answer_bytes(image_bytes):
-        return answer(tf.map_fn(lambda file: decoded(file, shape, task.is_dense), image_bytes,
-                                fn_output_signature=tf.TensorSpec(shape, tf.uint8)))  # fmt: skip
+        return answer(tf.map_fn(lambda file: decoded(file, preparation), image_bytes,
+                                fn_output_signature=tf.TensorSpec(preparation.shape, tf.uint8)))  # fmt: skip
 
     def class_names():
         return {"class_names": tf.constant(task.class_names)}
@@ -50,34 +54,34 @@ def write(source: Source, folder: Path) -> list[Written]:
     return [Written("savedmodel", files, lambda images: batches(predict, images, BATCH), tolerance=1e-5)]
 
 
-def decoded(file: tf.Tensor, shape: tuple[int, int, int], whole: bool) -> tf.Tensor:
-    """Decode `file`, a scalar of PNG or JPEG bytes, to uint8 of `shape` (height, width, channels).
+def decoded(file: tf.Tensor, preparation: Preparation) -> tf.Tensor:
+    """Decode `file`, a scalar of PNG or JPEG bytes, to the model's uint8 image.
 
-    The image is resized like in `cifar.images`: center-cropped, or letterboxed if `whole`. Values may differ by 1 due
-    to rounding, and EXIF orientation is ignored. Raises TensorFlow's errors for other bytes.
+    It is prepared like in `cifar.images.photos`. Values may differ by 1 due to rounding, and EXIF orientation is
+    ignored. Raises TensorFlow's errors for other bytes.
     """
-    height, width, channels = shape
+    height, width, channels = preparation.shape
     is_jpeg, is_png = (tf.strings.substr(file, 0, len(start)) == start for start in (JPEG, PNG))
     tf.debugging.Assert(tf.logical_or(is_jpeg, is_png), ["image_bytes: should be PNG or JPEG files"])
-    pixels = tf.cond(
+    pixels, size = tf.cond(
         is_jpeg,
-        lambda: tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE"),  # like Pillow
-        lambda: tf.io.decode_png(file, channels=3),
+        lambda: _decoded_jpeg(file, preparation),
+        lambda: _with_size(tf.io.decode_png(file, channels=3)),
     )
     if channels == 1:
         weighted = tf.reduce_sum(tf.cast(pixels, tf.int32) * GRAY, axis=-1, keepdims=True)
         pixels = tf.cast((weighted + 2**15) // 2**16, tf.uint8)
-    target, size = np.array([height, width], "float32"), tf.cast(tf.shape(pixels)[:2], tf.float32)
-    if whole:
-        fitted = tf.maximum(1.0, tf.round(tf.reduce_min(target / size) * size))
+    target, own = np.array([height, width], "float64"), tf.cast(tf.shape(pixels)[:2], tf.float64)
+    fitted = _scales(size, preparation) * tf.cast(size, tf.float64)
+    first = (target - fitted) / 2
+    if preparation.resize == "letterbox":
+        fitted = tf.round(fitted)
         first = tf.floor((target - fitted) / 2)
-    else:
-        fitted = tf.reduce_max(target / size) * size
-        first = (target - fitted) / 2
+    scale, first, fitted = (tf.cast(values, tf.float32) for values in (fitted / own, first, fitted))
     resized = tf.raw_ops.ScaleAndTranslate(
         images=pixels[None],
         size=[height, width],
-        scale=fitted / size,
+        scale=scale,
         translation=first,
         kernel_type="triangle",
         antialias=True,
@@ -88,3 +92,37 @@ def decoded(file: tf.Tensor, shape: tuple[int, int, int], whole: bool) -> tf.Ten
     )
     rounded = tf.cast(tf.clip_by_value(tf.floor(resized + 0.5), 0, 255), tf.uint8)
     return tf.where(within[..., None], rounded, tf.zeros((), tf.uint8))
+
+
+def _decoded_jpeg(file: tf.Tensor, preparation: Preparation) -> tuple[tf.Tensor, tf.Tensor]:
+    """The pixels of a JPEG, decoded at a part of its size as `Preparation.drafts` says, and its whole (height, width).
+
+    The part is that of Pillow's `draft`.
+    """
+
+    def at(reduction: int) -> tf.Tensor:
+        return tf.io.decode_jpeg(file, channels=3, ratio=reduction, dct_method="INTEGER_ACCURATE")  # like Pillow
+
+    size = tf.io.extract_jpeg_shape(file)[:2]
+    if not preparation.drafts:
+        return at(1), size
+    scale = tf.reduce_max(_scales(size, preparation))
+    wanted = tf.cast(tf.math.ceil(GAP * scale * tf.cast(size, tf.float64)), tf.int32)
+    most = tf.reduce_min(size // wanted)
+    chosen = sum(tf.cast(most >= reduction, tf.int32) for reduction in REDUCTIONS[1:])
+    return tf.switch_case(chosen, [functools.partial(at, reduction) for reduction in REDUCTIONS]), size
+
+
+def _scales(size: tf.Tensor, preparation: Preparation) -> tf.Tensor:
+    """The `Placement.scale` of a photo of this (height, width): float64 (2,)."""
+    size = tf.cast(size, tf.float64)
+    ratios = np.array(preparation.shape[:2], "float64") / size
+    if preparation.resize == "crop":
+        return tf.fill([2], tf.reduce_max(ratios))
+    if preparation.resize == "letterbox":
+        return tf.maximum(tf.constant(1, tf.float64), tf.round(tf.reduce_min(ratios) * size)) / size
+    return ratios
+
+
+def _with_size(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return pixels, tf.shape(pixels)[:2]

@@ -87,16 +87,18 @@ def pretrained(
 ) -> keras.Model:
     """A network of `keras.applications` without its classifier, with its preprocessing.
 
-    Takes uint8 images `(batch, height, width, channels)` of 1 or 3 channels, which are resized to `size` pixels unless
-    it is None; "Pn" is the last map whose stride is nearest to 2ⁿ, relative to the resized image. `weights` are Keras's
-    for ImageNet, a file that Keras saved for the network without its classifier, or none. Frozen batch normalization
-    runs in inference mode. Raises `InputError` for images too small for the network, and if the weights are unavailable
-    or do not fit.
+    Takes uint8 images `(batch, height, width, channels)` of 1 or 3 channels. Square ones are resized to `size` pixels
+    unless it is None; "Pn" is the last map whose stride is nearest to 2ⁿ, relative to the resized image. `weights` are
+    Keras's for ImageNet, a file that Keras saved for the network without its classifier, or none. Frozen batch
+    normalization runs in inference mode. Raises `InputError` for images too small for the network, and if the weights
+    are unavailable or do not fit.
     """
     height, width, channels = image_shape
     shape = (size or height, size or width, 3)
     if channels not in (1, 3):
         raise InputError(f"model.network={network}: takes images of 1 or 3 channels, not {channels}")
+    if size and height != width:
+        raise InputError(f"model.size={size}: images of {height}×{width} are not square; accepted: null")
     image = keras.Input(image_shape, dtype="uint8", name="image")
     x = keras.ops.cast(image, "float32")
     if shape[:2] != image_shape[:2]:

@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from cifar.images.io import open_image
-from cifar.images.photos import Photo, prepare
+from cifar.images.photos import Photo, Preparation, prepare
 from cifar.runtime.errors import InputError
 
 BATCH = 64
-PIXELS = 2**25
-"""Pixels of whole photos in memory at once, about: a batch ends there."""
 
 Refuse = Callable[[InputError], None]
 """Called for each file that cannot be read."""
@@ -30,22 +28,18 @@ def readable(paths: Sequence[Path], refuse: Refuse) -> list[Path]:
     return found
 
 
-def batches(
-    paths: Sequence[Path], shape: tuple[int, int, int], is_dense: bool, refuse: Refuse
-) -> Iterator[list[tuple[Path, Photo]]]:
-    """Read the files for a model of this image `shape` (height, width, channels), whose task is dense or not."""
+def batches(paths: Sequence[Path], preparation: Preparation, refuse: Refuse) -> Iterator[list[tuple[Path, Photo]]]:
+    """Read the files for a model."""
     batch: list[tuple[Path, Photo]] = []
-    pixels = 0
     for path in paths:
         try:
-            photo = prepare(open_image(path, path), shape, is_dense, path)
+            photo = prepare(open_image(path, path), preparation, path)
         except InputError as error:
             refuse(error)
             continue
         batch.append((path, photo))
-        pixels += photo.pixels.size // photo.pixels.shape[-1]
-        if len(batch) == BATCH or pixels >= PIXELS:
+        if len(batch) == BATCH:
             yield batch
-            batch, pixels = [], 0
+            batch = []
     if batch:
         yield batch

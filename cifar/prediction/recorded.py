@@ -56,7 +56,7 @@ class Recorded:
     def answers(self, paths: Sequence[Path], refuse: reading.Refuse) -> Iterator[Answered]:
         """Answer each file that can be read, in batches; raises `InputError` for weights that cannot."""
         task, network = self.experiment.task, self._network
-        for batch in reading.batches(paths, self.experiment.dataset.image_shape, task.is_dense, refuse):
+        for batch in reading.batches(paths, self.experiment.preparation, refuse):
             computed = network.predict_on_batch(np.stack([photo.image for _, photo in batch]))
             found = task.predictions(computed[OUTPUTS])
             for row, (path, photo) in enumerate(batch):

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cifar.files import atomic, ownership
-from cifar.images.io import encode_png
+from cifar.images import photos
+from cifar.images.io import encode_png, open_image
 from cifar.interfaces import Task
 from cifar.prediction.files import PICTURE, RECORD
 from cifar.prediction.recorded import Answered
@@ -112,7 +113,9 @@ class Pictures:
     def add(self, answered: Answered) -> None:
         picture, record = _next_to(answered.path)
         predictions = {name: values[0] for name, values in answered.predictions.items()}
-        drawn = self._task.draw(answered.photo.pixels, predictions)
+        channels = answered.photo.image.shape[-1]
+        photo = photos.whole(open_image(answered.path, answered.path), channels, answered.path)
+        drawn = self._task.draw(photo, predictions)
         ownership.write(picture, encode_png(drawn, ownership.MARK))
         content = {"generator": ownership.MARK, **as_json(answered)}
         ownership.write(record, (json.dumps(content) + "\n").encode())

@@ -36,7 +36,7 @@ def reproduce(uri: str | None, run_id: str, given: Sequence[str], tolerance: flo
         raise InputError(f"run {recorded.id}: equal bits are not promised, and it has no score to compare")
     tracking.check(settings.tracking)
     output.drop_unread()
-    devices.start(settings, experiment.dataset)
+    devices.start(settings, experiment.dataset, experiment.order.count)
     from cifar.training import trainer
 
     model = experiment.compiled_model(start=tracking.weights_of)

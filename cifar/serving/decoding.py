@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from cifar.images import photos, untrusted
 from cifar.images.io import PixelsError, open_image
-from cifar.images.photos import Photo
+from cifar.images.photos import Photo, Preparation
 from cifar.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ class Long(Exception):  # noqa: N818, it is no error
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What images become: those of a model of this shape, whose task is dense or not, within limits."""
+    """How images are prepared for a model, whose task is dense or not, within limits."""
 
-    shape: Shape
+    preparation: Preparation
     is_dense: bool
     max_images: int
     max_pixels: int
@@ -52,14 +52,29 @@ class Target:
     """True in the event loop, where what would take longer raises `Long`."""
 
     @property
+    def shape(self) -> Shape:
+        """(height, width, channels) of the model's images."""
+        return self.preparation.shape
+
+    @property
     def here(self) -> Target:
         return dataclasses.replace(self, is_here=True)
 
 
-def photo(content: bytes, target: Target, max_side: int | None = None) -> Photo:
-    """Decode a file; raises `HTTPException`. Without `max_side`, `pixels` of a dense task are left out."""
-    (found,) = _photos([content], target, max_side)
-    return found if max_side else dataclasses.replace(found, pixels=found.image)
+def photo(content: bytes, target: Target, max_side: int | None = None) -> tuple[Photo, np.ndarray]:
+    """Decode a file, also to the pixels that an answer is drawn on; raises `HTTPException`.
+
+    Those are the whole photo's for a dense task if `max_side`, the most pixels a side, is given; else the model's
+    input. Positions are in pixels of what is drawn on, or without `max_side` of the whole photo.
+    """
+    (found,) = _photos([content], target)
+    if not (max_side and target.is_dense):
+        return found, found.image
+    try:
+        drawn = photos.whole(_opened(content, target, "image 0"), target.shape[2], "image 0", max_side)
+    except InputError as error:
+        raise HTTPException(422, str(error)) from None
+    return dataclasses.replace(found, position=found.position.of_size(drawn.shape[:2])), drawn
 
 
 def images(values: Sequence[Any], target: Target, where: str) -> np.ndarray:
@@ -147,7 +162,7 @@ def base64_bytes(encoded: str, number: int) -> bytes:
         raise HTTPException(422, f"image {number}: b64: {error}") from None
 
 
-def _photos(contents: Sequence[bytes], target: Target, max_side: int | None = None) -> list[Photo]:
+def _photos(contents: Sequence[bytes], target: Target) -> list[Photo]:
     opened = [_opened(content, target, f"image {number}") for number, content in enumerate(contents)]
     declared = sum(file.width * file.height for file in opened)
     if declared > target.max_pixels:
@@ -155,8 +170,7 @@ def _photos(contents: Sequence[bytes], target: Target, max_side: int | None = No
     if target.is_here and declared > SHORT_PIXELS:
         raise Long
     try:
-        return [photos.prepare(file, target.shape, target.is_dense, f"image {number}", max_side)
-                for number, file in enumerate(opened)]  # fmt: skip
+        return [photos.prepare(file, target.preparation, f"image {number}") for number, file in enumerate(opened)]
     except InputError as error:
         raise HTTPException(422, str(error)) from None
 

@@ -39,7 +39,8 @@ class Model:
         overrides = {"backend": "tensorflow", "distribute": "none", "deterministic": False}
         experiment = Experiment.prepare(settings.model_copy(update=overrides), dataset)
         network = calibration.calibrated(trainer.with_weights(experiment, weights), settings, self.run.metrics)
-        self.task, self.image_shape = experiment.task, dataset.image_shape
+        self.task, self.preparation = experiment.task, experiment.preparation
+        self.image_shape = self.preparation.shape
         self.class_names = self.task.class_names
         self.task_name = settings.task.name
         self.examples = tracking.examples(self.run)

@@ -69,7 +69,7 @@ class Service:
         Raises `HTTPException`.
         """
         limits = self.limits
-        target = decoding.Target(model.image_shape, model.task.is_dense, limits.max_batch, limits.max_pixels)
+        target = decoding.Target(model.preparation, model.task.is_dense, limits.max_batch, limits.max_pixels)
         if len(content) <= decoding.SHORT_BYTES:
             with contextlib.suppress(decoding.Long):
                 async with self._turns:
@@ -103,12 +103,12 @@ class Service:
         For dense prediction, predictions are in pixels of the whole photo. With `max_side`, it is scaled down to at
         most as many pixels a side, and its pixels are returned; otherwise the model's input is. Raises `HTTPException`.
         """
-        photo = await self.decoded(decoding.photo, model, content, max_side)
+        photo, drawn = await self.decoded(decoding.photo, model, content, max_side)
         outputs = await self.outputs(model.batcher, photo.image[None], request)
         predictions = model.task.of_exported(outputs)
-        if photo.position:
+        if model.task.is_dense:
             predictions = await self.threaded(photo.located, predictions)
-        return photo.pixels, predictions
+        return drawn, predictions
 
     def threaded(self, function: Callable[..., Any], *arguments: Any) -> asyncio.Future:
         """Run `function` in a thread for answers and pictures."""

@@ -35,6 +35,9 @@ from cifar.tracking.names import (
 from cifar.tracking.starts import Start, of_earlier_version
 from cifar.tracking.store import FINGERPRINT, STARTS
 
+COUNTS = ("images", "invalid")
+"""What the description of a data set has besides that of its images."""
+
 
 def stored_run(uri: str | None, run_id: str) -> tuple[Settings, Path, str]:
     """Settings, path of the weights, and data fingerprint of a recorded run; raises `InputError`."""
@@ -81,7 +84,7 @@ def placeholder_dataset(run: queries.StoredRun) -> Dataset:
     _, path = stored(run.id, DATASET)
     with refusing(path, "name, class_names and image_shape of a data set"):
         described = json.loads(read_file(path))
-        return Dataset.placeholder(**{key: value for key, value in described.items() if key != "images"})
+        return Dataset.placeholder(**{key: value for key, value in described.items() if key not in COUNTS})
 
 
 def examples(run: queries.StoredRun) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cifar.augmentation import Mixing, transforms_of
+from cifar.augmentation import Geometric, Mixing, transforms_of
 from cifar.config import objective
 from cifar.config.renamed import unknown_metric
 from cifar.config.settings import Settings
@@ -19,7 +19,7 @@ RANGE_TEST_STEPS = 50  # with fewer, the learning rates of a range test are too 
 
 
 def check_settings(settings: Settings) -> None:
-    """Raises `InputError` for settings that do not go together, each right in itself; builds nothing."""
+    """Raises `InputError` for settings that do not go together, each right in itself."""
     devices.check(settings)
     folds.check(settings.data.folds, settings.data.fold)
     if settings.batch_size % settings.accumulate_steps:
@@ -40,11 +40,20 @@ def check_settings(settings: Settings) -> None:
         raise InputError("callbacks.lr_range: needs schedule=lr_range and finetune.epochs=0")
     if "reduce_lr" in settings.callbacks and settings.schedule.name != "constant":
         raise InputError(f"callbacks.reduce_lr: needs schedule=constant, not schedule={settings.schedule.name}")
+    if settings.data.sampling == "balanced" == getattr(settings.task, "class_weights", None):
+        raise InputError("data.sampling=balanced: task.class_weights=balanced does the same; accepted: one of them")
+    transforms = {name: choice.build() for name, choice in settings.augmentation.items()}
+    if getattr(settings.data, "cached_size", None) is not None and not transforms_of(Geometric, transforms):
+        raise InputError(
+            "data.cached_size: no geometric augmentation resamples the larger photos; accepted: "
+            "augmentation=[random_resized_crop,flip], or data.cached_size=null"
+        )
 
 
 def check_experiment(experiment: Experiment) -> None:
     """Raises `InputError` for settings that do not fit the data or the task."""
     _check_metrics(experiment)
+    _check_sampling(experiment)
     check_schedules(experiment)
     _check_evaluation(experiment)
     _check_range_test(experiment)
@@ -61,6 +70,13 @@ def check_schedules(experiment: Experiment) -> None:
             if phase.unfreeze:  # the message says `epochs`
                 raise InputError(f"finetune.epochs={phase.epochs}: {error}") from None
             raise
+
+
+def _check_sampling(experiment: Experiment) -> None:
+    """Raise `InputError` for a choice of images that the task cannot use."""
+    if experiment.settings.data.sampling == "balanced" and "label" not in experiment.task.targets:
+        task = experiment.settings.task.name
+        raise InputError(f"data.sampling=balanced: with task={task}, an image has no class; accepted: shuffle")
 
 
 def _check_evaluation(experiment: Experiment) -> None:

@@ -15,13 +15,15 @@ from cifar.data import exclusion, folds
 from cifar.data.photos import cache
 from cifar.distributed import devices
 from cifar.distributed.shard import Shard
+from cifar.images.photos import Preparation
 from cifar.interfaces import Dataset, Task
 from cifar.nn import graph
 from cifar.runtime import machine
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import keras, tf
-from cifar.training import checks, pipeline
+from cifar.training import checks, pipeline, sampling
 from cifar.training.phases import Phase
+from cifar.training.sampling import Order
 
 if TYPE_CHECKING:
     import tensorflow
@@ -83,6 +85,13 @@ class Experiment:
         return changed
 
     @property
+    def preparation(self) -> Preparation:
+        """How a photo of any size becomes an image for the model: as those of the data set did, if it is of photos."""
+        resize = self.dataset.resize or ("letterbox" if self.task.is_dense else "crop")
+        reader = getattr(self.settings.data, "reader", None)
+        return Preparation(self.dataset.image_shape, resize, drafts=reader != 1)
+
+    @property
     def phases(self) -> list[Phase]:
         """The parts of the training, in their order."""
         finetune = self.settings.finetune
@@ -93,7 +102,12 @@ class Experiment:
 
     @property
     def steps_per_epoch(self) -> int:
-        return pipeline.steps_per_epoch(len(self.dataset.train), self.settings.batch_size)
+        return pipeline.steps_per_epoch(self.order.count, self.settings.batch_size)
+
+    @functools.cached_property
+    def order(self) -> Order:
+        """Which images each epoch shows, and in which order."""
+        return sampling.order(self.dataset.train, self.settings.data.sampling, self.settings.seed)
 
     @property
     def micro_batch_size(self) -> int:
@@ -116,6 +130,7 @@ class Experiment:
             self.dataset.train,
             self.task,
             self.augmentation(),
+            order=self.order,
             seed=self.settings.seed,
             batch_size=self.settings.batch_size,
             epochs=epochs,
@@ -130,6 +145,7 @@ class Experiment:
             self.dataset.train,
             self.task,
             self.augmentation(),
+            order=self.order,
             seed=self.settings.seed,
             batch_size=self.micro_batch_size,
             epochs=1,
@@ -224,7 +240,7 @@ class Experiment:
             return model
         from cifar.distributed.model import DistributedModel
 
-        train = len(self.dataset.train), self.settings.batch_size
+        train = self.order.count, self.settings.batch_size
         return DistributedModel(model, self.shard, train, (len(self.dataset.val), self._validation_batch_size))
 
     def _optimizer(self, model: keras.Model, phase: Phase) -> keras.Optimizer:

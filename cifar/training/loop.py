@@ -190,7 +190,7 @@ class Loop(keras.callbacks.Callback):
         self._callbacks.on_test_end(logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        images = len(self._experiment.dataset.train) * (self.step - self._first_step) / self._steps
+        images = self._experiment.order.count * (self.step - self._first_step) / self._steps
         speed = images / (self._training_end - self._epoch_start)
         lr = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         self.history.append(logs, lr=lr, images_per_second=speed)

@@ -34,7 +34,7 @@ class RangeTest(keras.callbacks.Callback):
     def __init__(self, experiment: Experiment):
         super().__init__()
         self._schedule = experiment.schedule(experiment.phases[0])(experiment.settings.optimizer.lr)
-        self._steps, self._images = experiment.steps_per_epoch, len(experiment.dataset.train)
+        self._steps, self._images = experiment.steps_per_epoch, experiment.order.count
         self._batch_size = experiment.settings.batch_size
         # Checkpoints keep public lists of arrays.
         self.losses: list[np.ndarray] = []

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from cifar.augmentation import Augmentation, Batch, random_key, random_permutation
+from cifar.augmentation import Augmentation, Batch
 from cifar.distributed.shard import WHOLE, Shard
 from cifar.files.rows import ImageRows
 from cifar.interfaces import ALIGNMENT, Split, Task
 from cifar.runtime.lazy import np, tf
+from cifar.training.sampling import Order, Shuffled
 
 if TYPE_CHECKING:
     import tensorflow
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
 def steps_per_epoch(count: int, batch_size: int) -> int:
     """Batches that hold `count` images; the last may be partial."""
     return -(-count // batch_size)
-
-
-def permutation(count: int, seed: Any, epoch: Any) -> tensorflow.Tensor:
-    """The order of an epoch's `count` images: an int32 permutation of 0 to count - 1."""
-    return random_permutation(count, random_key("order", seed, epoch))
 
 
 def training_batches(
@@ -43,26 +39,29 @@ def training_batches(
     epochs: int,
     first_epoch: int = 0,
     first_step: int = 0,
+    order: Order | None = None,
     shard: Shard = WHOLE,
 ) -> tensorflow.data.Dataset:
     """All batches of a run from (`first_epoch`, `first_step`) to the end of epoch `epochs` - 1, both from 0.
 
     Yields (images, targets): uint8 (b, height, width, channels), and what `task.encode` makes of the batch's targets,
     moved and mixed as the images are.
-    An epoch shows every image once, in an order of its own, and ends with the partial batch if there is one: give
-    `steps_per_epoch` to `fit`, which takes its epochs from this one stream. Of each batch a process reads its `shard`.
+    An epoch shows the images that `order` says, by default each once, and ends with the partial batch if there is one:
+    give `steps_per_epoch` to `fit`, which takes its epochs from this one stream. Of each batch a process reads its
+    `shard`.
     """
-    steps = steps_per_epoch(len(split), batch_size)
-    take, rows_of = _taker(split, task), _reader(len(split), batch_size, shard)
+    order = order or Shuffled(len(split), seed)
+    steps = steps_per_epoch(order.count, batch_size)
+    take, rows_of = _taker(split, task, augmentation.resamples), _reader(order.count, batch_size, shard)
 
     @tf.autograph.experimental.do_not_convert
     def positions(epoch):
-        order = permutation(len(split), seed, epoch)
+        positions_of_epoch = order(epoch)
         first = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
 
         @tf.autograph.experimental.do_not_convert
         def position(step):
-            return epoch, step, order[step * batch_size : (step + 1) * batch_size]
+            return epoch, step, positions_of_epoch[step * batch_size : (step + 1) * batch_size]
 
         return tf.data.Dataset.range(first, steps).map(position)
 
@@ -73,7 +72,7 @@ def training_batches(
         needed = tf.range(tf.size(index)) if augmentation.mixes else rows
         images, targets = take(tf.gather(index, needed))
         batch = Batch(seed, epoch, step, index)
-        images, targets = augmentation.apply(images, targets, task.encode, batch, needed)
+        images, targets = augmentation.apply(images, targets, task.encode, batch, needed, split.images.shape[1:])
         return (tf.gather(images, rows), tf.gather(targets, rows)) if augmentation.mixes else (images, targets)
 
     total = (epochs - first_epoch) * steps - first_step
@@ -119,11 +118,13 @@ def preview(
     is dense prediction, its targets are drawn on them.
     """
     first = split.take(np.arange(min(rows, len(split))))
+    source = first.larger if augmentation.resamples and first.larger is not None else first.images
     targets = {name: tf.constant(first.targets[name]) for name in task.targets}
     encode = dict if task.is_dense else task.encode  # what is encoded can be mixed, but not drawn
     with tf.device("cpu"):
         batches = [Batch(seed, epoch, 0, tf.range(len(first))) for epoch in range(versions)]
-        augmented = [augmentation.apply(tf.constant(first.images), targets, encode, batch) for batch in batches]
+        augmented = [augmentation.apply(tf.constant(source), targets, encode, batch, shape=first.images.shape[1:])
+                     for batch in batches]  # fmt: skip
     shown = [_shown(task, *version) for version in [(first.images, targets), *augmented]]
     return shown[0], np.stack(shown[1:], axis=1)
 
@@ -136,11 +137,11 @@ def _shown(task: Task, images: Any, targets: Any) -> np.ndarray:
 
 
 def _taker(
-    split: Split, task: Task
+    split: Split, task: Task, larger: bool = False
 ) -> Callable[[tensorflow.Tensor], tuple[tensorflow.Tensor, dict[str, tensorflow.Tensor]]]:
-    """The images at an index, and those targets of theirs that the task learns."""
+    """The images at an index, the `larger` ones if there are any, and those targets of theirs that the task learns."""
     with tf.device("cpu"):
-        images, rows = _shared(split.images)
+        images, rows = _shared(split.larger if larger and split.larger is not None else split.images)
         targets = {name: tf.constant(split.targets[name]) for name in task.targets}
 
     def take(index):

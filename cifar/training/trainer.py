@@ -26,6 +26,7 @@ from cifar.training import calibration, diagnosis, flops, pipeline, tta
 from cifar.training.callbacks import keeper
 from cifar.training.experiment import EVALUATION_BATCH, Experiment
 from cifar.training.loop import Loop
+from cifar.training.sampling import Balanced
 
 PREVIEW_IMAGES, PREVIEW_VERSIONS = 8, 9
 INDENT = "\n    "
@@ -67,10 +68,11 @@ def describe(experiment: Experiment, model: keras.Model, run: Run) -> None:
 
 def summary(experiment: Experiment, model: keras.Model) -> list[str]:
     """Model and data, in a line each."""
-    data = experiment.dataset
+    data, order = experiment.dataset, experiment.order
+    balanced = f", {order.each:,} of each class an epoch" if isinstance(order, Balanced) else ""
     return [
         f"{experiment.settings.model.name} with {model.count_params():,} parameters",
-        f"{data.name}: {len(data.train):,} images for training, {len(data.val):,} for validation, "
+        f"{data.name}: {len(data.train):,} images for training{balanced}, {len(data.val):,} for validation, "
         f"{len(data.test):,} for the test",
     ]
 

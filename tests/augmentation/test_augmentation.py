@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, stats
 
-from cifar.augmentation import Batch, Geometric, Mixing, Photometric, compose, transforms_of
+from cifar.augmentation import Augmentation, Batch, Geometric, Mixing, Photometric, compose, transforms_of
 from cifar.augmentation.resampling import resample
 from cifar.config.registry import AUGMENTATIONS
 from cifar.config.settings import FillMode
@@ -23,6 +23,7 @@ OFF = {
     "shift": {"width": 0, "height": 0},
     "crop": {"padding": 0},
     "zoom": {"amount": 0},
+    "random_resized_crop": {"min_area": 1},
     "shear": {"degrees": 0},
     "brightness": {"amount": 0},
     "contrast": {"amount": 0},
@@ -225,6 +226,43 @@ def test_zoom_is_uniform_and_keeps_proportions():
     matrix = drawn("zoom", amount=0.25)
     assert_uniform(1 / matrix[:, 0, 0], 0.75, 1.25)
     np.testing.assert_array_equal(matrix[:, 0, 0], matrix[:, 1, 1])
+
+
+def test_a_random_resized_crop_is_a_part_of_the_image():
+    matrix = drawn("random_resized_crop", min_area=0.1, max_area=0.9)
+    wide, tall, (dx, dy) = matrix[:, 0, 0], matrix[:, 1, 1], matrix[:, :2, 2].T
+    assert_uniform(wide * tall, 0.1, 0.9)
+    aspect = np.log(wide / tall)
+    assert np.abs(aspect).max() <= -np.log(0.75) + 1e-6 and max(wide.max(), tall.max()) <= 1 + 1e-6
+    assert_uniform(aspect[wide * tall < 0.7], np.log(0.75), -np.log(0.75))
+    assert_uniform(dx / (20 * (1 - wide) / 2), -1, 1)
+    assert (np.abs(dy) <= 10 * (1 - tall) / 2 + 1e-5).all()
+    with pytest.raises(
+        InputError, match=r"random_resized_crop\.min_area=0\.9: should be at most max_area, which is 0\.5"
+    ):
+        build("random_resized_crop", random_resized_crop={"min_area": 0.9, "max_area": 0.5})
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4, 6])
+def test_larger_images_are_averaged(factor):
+    """A pixel of the result is the mean of those of the larger image that it covers."""
+    images = noise((3, 8 * factor, 12 * factor, 3))
+    found = resample(images, np.tile(np.eye(3, dtype=np.float32), (3, 1, 1)), "nearest", (8, 12)).numpy()
+    expected = images.reshape(3, 8, factor, 12, factor, 3).mean(axis=(2, 4))
+    np.testing.assert_allclose(found, expected, atol=1e-3 if factor != 6 else 9)
+
+
+def test_a_crop_of_larger_images_has_their_pixels():
+    """Cut out at the scale of the larger image, the part is that image's to the bit."""
+    images = noise((1, 16, 24, 3))
+    matrix = np.diag([0.5, 0.5, 1]).astype(np.float32)[None]
+    matrix[0, :2, 2] = 1.5, -1  # pixels of the result, of which the larger image has two each
+    found = Augmentation({"part": Geometric(lambda rng: tf.constant(matrix))}).apply(
+        images, {"boxes": np.array([[[2, 1, 9, 5]]], np.float32), "classes": np.array([[3]])},
+        dict, Batch(0, 0, 0, np.arange(1)), shape=(8, 12, 3),
+    )  # fmt: skip
+    np.testing.assert_array_equal(found[0], images[:, 2:10, 9:21])
+    np.testing.assert_allclose(found[1]["boxes"], [[[0, 0, 9, 8]]])
 
 
 def test_shear_is_uniform():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from cifar.data.annotated.base import rarest
 from cifar.data.photos.splitting import exact_split, split_off
-from cifar.images.io import Letterbox
-from cifar.interfaces import VOID
+from cifar.images.photos import Preparation
+from cifar.images.placement import Placement
+from cifar.interfaces import VOID, Resize
 from cifar.runtime.errors import InputError
 from helpers.annotated_files import WRITERS, build, photo, refusal
 from helpers.pictures import read_photo
@@ -21,36 +23,40 @@ NAMES = pytest.mark.parametrize("name", WRITERS)
 SIDES = st.integers(1, 90)
 
 
-@given(SIDES, SIDES, st.data())
-def test_box_and_mask_are_moved_alike(height, width, data):
+@given(SIDES, SIDES, st.sampled_from(get_args(Resize)), st.data())
+def test_box_and_mask_are_moved_alike(height, width, resize, data):
     left, right = sorted(data.draw(st.lists(st.integers(0, width), min_size=2, max_size=2, unique=True)))
     top, bottom = sorted(data.draw(st.lists(st.integers(0, height), min_size=2, max_size=2, unique=True)))
-    size = 24
-    scale = size / max(height, width)
-    new_height, new_width = (max(1, round(scale * side)) for side in (height, width))
-    position = Letterbox((height, width), (new_height / height, new_width / width), (size - new_width) // 2,
-                  (size - new_height) // 2)  # fmt: skip
+    shape = 24, 20
+    position = Placement.of((height, width), shape, resize)
     mask = np.zeros((height, width), np.uint8)
     mask[top:bottom, left:right] = 7
-    found = position.mask_to_image(mask, (size, size, 3))
+    found = position.mask_to_image(mask)
     box = position.boxes_to_image(np.array([[left, top, right, bottom]], np.float64))[0]
-    assert box.min() >= -1e-9 and box.max() <= size + 1e-9
-    centers = np.arange(size) + 0.5
-    rows, columns = (centers > box[1]) & (centers < box[3]), (centers > box[0]) & (centers < box[2])
-    edge = (np.abs(centers[:, None] - box[[1, 3]]).min(axis=1) < 1e-6)[:, None] | (
-        np.abs(centers[:, None] - box[[0, 2]]).min(axis=1) < 1e-6
+    rows, columns = (np.arange(side) + 0.5 for side in shape)
+    inside = ((rows > box[1]) & (rows < box[3]))[:, None] & (columns > box[0]) & (columns < box[2])
+    edge = (np.abs(rows[:, None] - box[[1, 3]]).min(axis=1) < 1e-6)[:, None] | (
+        np.abs(columns[:, None] - box[[0, 2]]).min(axis=1) < 1e-6
     )
-    assert (((found == 7) == (rows[:, None] & columns)) | edge).all()
-    assert (found != VOID).sum() == new_height * new_width
-    back = position.to_photo({"boxes": box[None]})["boxes"][0]
-    assert np.abs(back - [left, top, right, bottom]).max() < 1e-6
+    assert (((found == 7) == inside) | edge).all()
+    back = position.to_photo({"boxes": box[None], "mask": found[None]})
+    if resize == "crop":
+        assert (found != VOID).all() and (back["boxes"] >= 0).all()
+        assert position.covered == (0, 0, *shape)
+    else:
+        assert box.min() >= -1e-9 and (box <= [shape[1] + 1e-9, shape[0] + 1e-9] * 2).all()
+        assert np.abs(back["boxes"][0] - [left, top, right, bottom]).max() < 1e-6
+        (first, start, last, end), count = position.covered, (found != VOID).sum()
+        assert count == (last - first) * (end - start) and (resize == "letterbox" or count == found.size)
+        assert set(np.unique(back["mask"])) <= {0, 7}
+    assert back["mask"].shape == (1, height, width)
 
 
-def test_letterbox_maps_boxes_and_masks(tmp_path):
+def test_a_letterbox_is_black_around_the_photo(tmp_path):
     for number in range(4):
         height, width = photo(tmp_path / "photo.png", number)
-        whole, image, position = read_photo(tmp_path / "photo.png", (16, 16, 3))
-        covered = position.mask_to_image(np.zeros((height, width), np.uint8), image.shape) == 0
+        whole, image, position = read_photo(tmp_path / "photo.png", Preparation((16, 16, 3), "letterbox"))
+        covered = position.mask_to_image(np.zeros((height, width), np.uint8)) == 0
         assert whole.shape[:2] == (height, width) and not image[~covered].any() and image[covered].any()
 
 

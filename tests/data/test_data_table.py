@@ -276,3 +276,49 @@ def test_all_invalid_rows_are_named_or_skipped_and_images_without_a_row_are_coun
     said = capsys.readouterr().err
     assert "4 images are passed over, as no row has them: 01.png, 03.png, 04.png, 05.png" in said
     assert "4 skipped rows" in said
+
+
+@pytest.mark.parametrize("is_one", [True, False], ids=["one file", "parts"])
+def test_images_in_cells_of_parquet(root, tmp_path, is_one):
+    """As Hugging Face saves data sets: the bytes of each photo, and numbers of classes whose names are metadata."""
+    expected = made(root_with_splits(root))
+    names = ["ant", "bee", "cow"]
+    features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+    metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    parts = [("train", ROWS[:10]), ("train", ROWS[10:14]), ("validation", ROWS[14:18]), ("test", ROWS[18:])]
+    for number, (split, rows) in enumerate(parts):
+        own = {"split": split} if is_one else {}
+        cells = [{"image": {"bytes": (root / row["file"]).read_bytes(), "path": row["file"]},
+                  "label": names.index(row["label"]), **own} for row in rows]  # fmt: skip
+        parts[number] = split, cells
+    if is_one:
+        parts = [("all", [row for _, rows in parts for row in rows])]
+    folder = tmp_path / "hub" / "data"
+    folder.mkdir(parents=True)
+    for number, (split, cells) in enumerate(parts):
+        found = pyarrow.Table.from_pylist(cells).replace_schema_metadata(metadata)
+        parquet.write_table(found, folder / f"{split}-{number:05}-of-00004.parquet", row_group_size=3)
+    dataset = made(tmp_path / "hub")
+    assert dataset.class_names == tuple(names)
+    for part in ("train", "val", "test"):
+        one, other = getattr(dataset, part), getattr(expected, part)
+        assert np.array_equal(one.images, other.images)
+        assert np.array_equal(one.targets["label"], other.targets["label"])
+    first = "data/all-00000-of-00004.parquet/image/0" if is_one else "data/train-00000-of-00004.parquet/image/0"
+    assert dataset.train.ids[0] == first
+    if is_one:
+        assert made(folder / "all-00000-of-00004.parquet").test_fingerprint == dataset.test_fingerprint
+
+
+def root_with_splits(root: Path) -> Path:
+    splits = ["train"] * 14 + ["val"] * 4 + ["test"] * 6
+    write(root / "labels.csv", [{**row, "split": split} for row, split in zip(ROWS, splits, strict=True)])
+    return root
+
+
+def test_an_image_that_a_cell_lacks_is_named(root):
+    cells = [{"image": {"bytes": (root / row["file"]).read_bytes() if k != 5 else None, "path": row["file"]},
+              "label": row["label"]} for k, row in enumerate(ROWS)]  # fmt: skip
+    parquet.write_table(pyarrow.Table.from_pylist(cells), root / "labels.parquet")
+    assert "labels.parquet/image/5: cannot be read (ValueError: the cell has no image)" in message(root)
+    assert len(all_labels(made(root, on_invalid="skip"))) == 23

@@ -11,10 +11,13 @@ import pytest
 from PIL import Image
 
 from cifar.augmentation import Augmentation
+from cifar.config.registry import AUGMENTATIONS
+from cifar.data import folds
 from cifar.data.photos import cache, decoding
 from cifar.images import io
 from cifar.interfaces import Dataset, Split
 from cifar.training import pipeline
+from helpers import annotated_files
 from helpers.data_files import build, refused, write_folder
 from helpers.pictures import read_image
 
@@ -158,3 +161,59 @@ def test_the_reader_of_earlier_runs(root):
     splits = [Split(np.asarray(split.images), split.targets) for split in (found.train, found.val, found.test)]
     assert found.fingerprint == Dataset(found.name, *splits, found.class_names).fingerprint
     assert found.fingerprint != build("folder", root, size=16, reader=2).fingerprint
+
+
+def test_training_photos_are_kept_with_more_pixels_too(root, decoded):
+    """The images of all splits are those without them."""
+    plain, large = build("folder", root, size=8), build("folder", root, size=16)
+    found = build("folder", root, size=8, cached_size=16)
+    assert found.test_fingerprint == plain.test_fingerprint and found.fingerprint != plain.fingerprint
+    pixels = {name: image for split in (large.train, large.val)
+              for name, image in zip(split.ids, split.images[:], strict=True)}  # fmt: skip
+    for split in (found.train, found.val, folds.cut(found, 3, 1, 0).train, found.train.take(np.array([5, 2]))):
+        assert np.array_equal(split.larger[:], [pixels[name] for name in split.ids])
+    assert np.array_equal(found.train.images, plain.train.images) and found.test.larger is None
+    decoded.clear()
+    assert build("folder", root, size=8, cached_size=16).fingerprint == found.fingerprint and not decoded
+
+
+def task_of_labels() -> SimpleNamespace:
+    return SimpleNamespace(targets=("label",), encode=lambda targets: targets["label"], is_dense=False)
+
+
+def test_batches_of_larger_photos_are_a_function_of_seed_epoch_and_step(root):
+    split = build("folder", root, size=8, cached_size=20).train
+    task = task_of_labels()
+    part = AUGMENTATIONS.build({"name": "random_resized_crop", "min_area": 0.1, "max_area": 1, "min_aspect": 0.75})
+    common = {"seed": 3, "batch_size": 5, "epochs": 2}
+    for transforms in ({"random_resized_crop": part}, {}):
+        augmentation = Augmentation(transforms, "nearest")
+        whole = list(pipeline.training_batches(split, task, augmentation, **common).as_numpy_iterator())
+        again = pipeline.training_batches(split, task, augmentation, first_epoch=1, first_step=2, **common)
+        for one, other in zip(whole[len(whole) // 2 + 2 :], again.as_numpy_iterator(), strict=True):
+            assert all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
+        assert whole[0][0].shape == (5, 8, 8, 3)
+        assert pipeline.preview(split, task, augmentation, seed=0, rows=2, versions=3)[1].shape[:2] == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["data.size=32", "data.cached_size=24"],
+         "data.cached_size=24: should be larger than data.size=32, and of the same shape, such as 64"),
+        (["data.size=[24,32]", "data.cached_size=64"],
+         "data.cached_size=64: should be larger than data.size=[24,32], and of the same shape, such as [48,64]"),
+        (["data.cached_size=64", "augmentation=none"], "data.cached_size: no geometric augmentation resamples"),
+        (["data.sampling=balanced", "task.class_weights=balanced"],
+         "data.sampling=balanced: task.class_weights=balanced does the same; accepted: one of them"),
+        (["data.sampling=even"], "data.sampling=even: should be 'shuffle' or 'balanced'"),
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(settings, message, root, mistake):
+    assert message in mistake("data=folder", f"data.path={root}", *settings)
+
+
+def test_a_task_without_one_class_an_image_is_not_balanced(tmp_path, mistake):
+    root = annotated_files.write_yolo(tmp_path / "data")
+    line = mistake("task=detection", "data=yolo", f"data.path={root}", "data.sampling=balanced")
+    assert line == "data.sampling=balanced: with task=detection, an image has no class; accepted: shuffle"

@@ -11,16 +11,20 @@ import tensorflow as tf
 from PIL import Image
 
 from cifar.export import saved_model
-from helpers.pictures import read_image, read_photo
+from cifar.images.photos import Preparation
+from helpers.pictures import read_photo
 
 
-@pytest.fixture(scope="module", params=[((8, 10, 3), False), ((9, 7, 1), False), ((16, 12, 3), True)], ids=str)
+@pytest.fixture(
+    scope="module",
+    params=[((8, 10, 3), "crop"), ((9, 7, 1), "crop"), ((16, 12, 3), "letterbox"), ((12, 16, 3), "stretch")],
+    ids=str,
+)
 def decoded(request) -> SimpleNamespace:
     """What the SavedModel makes `of` the bytes of a file, and what `predict` makes of the file at a path."""
-    shape, whole = request.param
-    decode = tf.function(lambda file: saved_model.decoded(file, shape, whole), [tf.TensorSpec((), tf.string)])
-    read = (lambda path: read_photo(path, shape)[1]) if whole else (lambda path: read_image(path, shape))
-    return SimpleNamespace(of=decode, read=read)
+    preparation = Preparation(*request.param)
+    decode = tf.function(lambda file: saved_model.decoded(file, preparation), [tf.TensorSpec((), tf.string)])
+    return SimpleNamespace(of=decode, read=lambda path: read_photo(path, preparation)[1])
 
 
 class TestImagesAsBytes:

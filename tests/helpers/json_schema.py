@@ -22,7 +22,7 @@ BOUNDS = {
     "exclusiveMaximum": operator.lt,
 }
 KNOWN = {"$schema", "$ref", "title", "description", "default", "definitions", "type", "enum", "anyOf", "properties",
-         "items", "additionalProperties", "pattern", "minItems", "minLength", *BOUNDS}  # fmt: skip
+         "items", "additionalProperties", "pattern", "minItems", "maxItems", "minLength", *BOUNDS}  # fmt: skip
 
 
 def faults(value: Any, schema: dict[str, Any], root: dict[str, Any], where: str = "") -> list[str]:
@@ -43,6 +43,8 @@ def faults(value: Any, schema: dict[str, Any], root: dict[str, Any], where: str 
     ):
         return [where]
     if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
+        return [where]
+    if isinstance(value, list) and len(value) > schema.get("maxItems", len(value)):
         return [where]
     if (
         len(value) < schema.get("minItems" if isinstance(value, list) else "minLength", 0)

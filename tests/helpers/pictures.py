@@ -7,8 +7,11 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps
 
-from cifar.images.io import Letterbox, crop, letterbox, open_image
+from cifar.images.io import decode, open_image
+from cifar.images.photos import Preparation, prepare, whole
+from cifar.images.placement import Placement
 
 
 def bomb() -> bytes:
@@ -22,10 +25,13 @@ def bomb() -> bytes:
 
 
 def read_image(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """The image in a file, resized to cover `shape` and cropped at its center."""
-    return crop(open_image(path, path), shape, path)[0]
+    """The image in a file, decoded as a whole, resized to cover `shape` and center-cropped, as Pillow does it."""
+    height, width, channels = shape
+    photo = decode(open_image(path, path), channels, path)
+    return np.asarray(ImageOps.fit(photo, (width, height), Image.Resampling.BILINEAR)).reshape(shape)
 
 
-def read_photo(path: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, Letterbox]:
-    """The photo in a file, it letterboxed to `shape`, and its position in that."""
-    return letterbox(open_image(path, path), shape, path)
+def read_photo(path: Path, preparation: Preparation) -> tuple[np.ndarray, np.ndarray, Placement]:
+    """The photo in a file, the model's image of it, and its position in that."""
+    found = prepare(open_image(path, path), preparation, path)
+    return whole(open_image(path, path), preparation.shape[2], path), found.image, found.position

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from cifar.images.photos import Preparation
 from cifar.runtime.paths import ROOT
 from cifar.serving import service as services
 from cifar.serving.app import build
@@ -128,9 +129,9 @@ async def asked(
 def guarded(token: str = "", **limits) -> tuple[services.Service, RequestMiddleware]:
     """A service with a model that computes nothing, and its application."""
     service = services.Service(Limits(**limits))
-    service.models = {
-        "none": SimpleNamespace(name="none", image_shape=(2, 2, 1), task=SimpleNamespace(is_dense=False), outputs={})
-    }
+    model = SimpleNamespace(name="none", image_shape=(2, 2, 1), preparation=Preparation((2, 2, 1), "crop"), outputs={})
+    model.task = SimpleNamespace(is_dense=False)
+    service.models = {"none": model}
     with pytest.MonkeyPatch.context() as variables:
         variables.setenv(VARIABLE, token)
         tokens = Tokens(None)

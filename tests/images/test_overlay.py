@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cifar.images.overlay import SMALL, class_color, draw_boxes, draw_mask
+from cifar.images.photos import Preparation
 from cifar.interfaces import VOID
 from helpers.pictures import read_photo
 
@@ -82,7 +83,7 @@ def test_neighboring_colors_are_far_from_each_other():
 def test_letterboxed_photos_are_complete(tmp_path_factory, height, width, shape):
     path = tmp_path_factory.mktemp("photo") / "photo.png"
     Image.fromarray(np.full((height, width), 255, np.uint8)).save(path)
-    photo, image, position = read_photo(path, shape)
+    photo, image, position = read_photo(path, Preparation(shape, "letterbox"))
     assert photo.shape == (height, width, shape[2]) and image.shape == shape
     rows, columns = np.nonzero(image[..., 0])
     covered = [[[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]]]
@@ -96,7 +97,7 @@ def test_predictions_are_mapped_back_to_the_photo(tmp_path):
     pixels = np.zeros((100, 50), np.uint8)
     pixels[40:60, 10:30] = 255
     Image.fromarray(pixels).save(tmp_path / "photo.png")
-    _, image, position = read_photo(tmp_path / "photo.png", (50, 50, 1))
+    _, image, position = read_photo(tmp_path / "photo.png", Preparation((50, 50, 1), "letterbox"))
     mask = (image[None, ..., 0] > 127).astype(np.uint8)
     rows, columns = np.nonzero(mask[0])
     box = np.array([[[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]]], float)

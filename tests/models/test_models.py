@@ -36,18 +36,19 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [(32, 32, 3), (16, 16, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(32, 48, 3), (16, 16, 1)], ids=str)
 @pytest.mark.parametrize("name", MODELS.names())
 def test_features_are_a_pyramid_that_trains(name, shape):
     keras.utils.set_random_seed(0)
-    model = backbone(*small(name), shape=shape)
-    size = getattr(model_settings(*small(name)), "size", None) or shape[0]
+    own = ["model.size=null"] if name == "pretrained" and shape[0] != shape[1] else []
+    model = backbone(*small(name), *own, shape=shape)
+    sizes = [getattr(model_settings(*small(name), *own), "size", None) or side for side in shape[:2]]
     assert (model.input.shape, model.input.dtype) == ((None, *shape), "uint8")
 
     assert model.output
     for key, feature in model.output.items():
         stride = 2 ** int(key.removeprefix("P"))
-        assert feature.shape[:3] == (None, -(-size // stride), -(-size // stride)), key
+        assert feature.shape[:3] == (None, *(-(-size // stride) for size in sizes)), key
 
     images = np.random.default_rng(0).integers(0, 256, (4, *shape), dtype="uint8")
     with tf.GradientTape() as tape:
@@ -178,6 +179,11 @@ REFUSED = [
     ("resnet model.filters=[8,8,8,8,8,8] model.depth=14", "model.filters=[8, 8, 8, 8, 8, 8]: halves images 5 times"),
     ("cct model.num_heads=3", "model.num_heads=3: should divide model.embed_dim=128"),
 ]  # fmt: skip
+
+
+def test_a_network_that_resizes_takes_square_images():
+    with pytest.raises(InputError, match=r"model\.size=32: images of 40×48 are not square; accepted: null"):
+        backbone(*small("pretrained"), shape=(40, 48, 3))
 
 
 @pytest.mark.parametrize(("choice", "line"), REFUSED, ids=lambda text: text[:40])

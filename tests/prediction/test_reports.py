@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cifar.images.photos import Photo
+from cifar.images.placement import Placement
 from cifar.prediction.command import Progress
 from cifar.prediction.recorded import Answered
 from cifar.prediction.reports import Csv, summary
@@ -18,8 +19,8 @@ MASK = {"size": [2, 2], "counts": "04"}
 
 
 def answered(name: str, answer: list[dict]) -> Answered:
-    pixel = np.zeros((1, 1, 1), np.uint8)
-    return Answered(Path(name), Photo(pixel, pixel), {}, answer, np.zeros(2))
+    photo = Photo(np.zeros((1, 1, 1), np.uint8), Placement.of((1, 1), (1, 1), "crop"))
+    return Answered(Path(name), photo, {}, answer, np.zeros(2))
 
 
 def test_csv_of_boxes_has_a_row_for_each_and_one_for_an_image_without(tmp_path):

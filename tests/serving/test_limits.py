@@ -9,6 +9,7 @@ import json
 import struct
 import time
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from cifar.images import untrusted
 from cifar.images.io import open_image
+from cifar.images.photos import Preparation
 from cifar.runtime.errors import InputError
 from cifar.serving import decoding, encoding, tensorflow_serving
 from cifar.serving.access_log import AccessLog
@@ -102,7 +104,8 @@ class TestWorkers:
                     beats.append(time.perf_counter())
                     await asyncio.sleep(0.01)
 
-            model = type("Model", (), {"image_shape": (300, 300, 3), "task": type("Task", (), {"is_dense": False})})
+            preparation = Preparation((300, 300, 3), "crop")
+            model = SimpleNamespace(preparation=preparation, task=SimpleNamespace(is_dense=False))
             images = np.random.default_rng(0).integers(0, 256, (4, 300, 300, 3), np.uint8)
             body = json.dumps({"instances": images.tolist()}).encode()
             await service.workers.run(abs, 1)  # its start is not measured
@@ -121,7 +124,8 @@ class TestWorkers:
     def test_others_are_answered_between_short_requests(self):
         async def main():
             service, beats = Service(Limits()), [time.perf_counter()]
-            model = type("Model", (), {"image_shape": (1, 1, 1), "task": type("Task", (), {"is_dense": False})})
+            preparation = Preparation((1, 1, 1), "crop")
+            model = SimpleNamespace(preparation=preparation, task=SimpleNamespace(is_dense=False))
 
             async def beat():
                 while True:
@@ -136,24 +140,27 @@ class TestWorkers:
         assert asyncio.run(main()) < 0.1 * slowdown()
 
     def test_pixels_of_all_scans_are_bounded(self, monkeypatch):
-        target, photo = decoding.Target((8, 8, 3), False, 8, 2**25), saved(NOISE, "JPEG", progressive=True)
-        assert decoding.photo(photo, target).image.shape == (8, 8, 3)
+        target, photo = (
+            decoding.Target(Preparation((8, 8, 3), "crop"), False, 8, 2**25),
+            saved(NOISE, "JPEG", progressive=True),
+        )
+        assert decoding.photo(photo, target)[0].image.shape == (8, 8, 3)
         monkeypatch.setattr(decoding, "MAX_SCANNED", 5 * NOISE.width * NOISE.height)
         with pytest.raises(HTTPException, match="scans of 30×40 pixels") as error:
             decoding.photo(photo, target)
         assert error.value.status_code == 413
 
     def test_photos_are_decoded_here_if_they_are_small(self):
-        target = decoding.Target((8, 8, 3), False, 8, 2**25)
+        target = decoding.Target(Preparation((8, 8, 3), "crop"), False, 8, 2**25)
         large = saved(Image.new("RGB", (400, 300)), "PNG")
         with pytest.raises(decoding.Long):
             decoding.photo(large, target.here)
-        assert decoding.photo(large, target).image.shape == (8, 8, 3)
+        assert decoding.photo(large, target)[0].image.shape == (8, 8, 3)
         for options in ({}, {"progressive": True}):
             photo = saved(NOISE, "JPEG", **options)
             with pytest.raises(decoding.Long) if options else contextlib.nullcontext():
                 decoding.photo(photo, target.here)
-        assert decoding.photo(saved(NOISE, "PNG"), target.here).image.shape == (8, 8, 3)
+        assert decoding.photo(saved(NOISE, "PNG"), target.here)[0].image.shape == (8, 8, 3)
 
 
 class TestAnswers:

@@ -16,11 +16,13 @@ from PIL import Image
 from cifar.export import saved_model
 from cifar.images import photos
 from cifar.images.io import open_image
+from cifar.images.photos import Preparation
 from cifar.serving import decoding
 from cifar.serving.batching import Batcher
 from helpers.serving import asked, guarded
 
 SHAPE = (16, 12, 3)
+CROPPED = Preparation(SHAPE, "crop")
 
 
 class Channels:
@@ -38,29 +40,30 @@ class Channels:
         return [[]]
 
 
-@pytest.mark.parametrize("is_dense", [True, False])
-@pytest.mark.parametrize(("size", "kind"), [((96, 48), "PNG"), ((40, 90), "JPEG")], ids=str)
-def test_same_image_by_all_ways(size, kind, is_dense):
+@pytest.mark.parametrize("resize", ["crop", "letterbox", "stretch"])
+@pytest.mark.parametrize(("size", "kind"), [((96, 48), "PNG"), ((40, 190), "JPEG")], ids=str)
+def test_same_image_by_all_ways(size, kind, resize):
+    preparation = Preparation(SHAPE, resize)
     noise = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).save(file, kind)
     content = file.getvalue()
-    expected = photos.prepare(open_image(io.BytesIO(content), "x"), SHAPE, is_dense, "x").image
-    exported = saved_model.decoded(tf.constant(content), SHAPE, is_dense).numpy()
+    expected = photos.prepare(open_image(io.BytesIO(content), "x"), preparation, "x").image
+    exported = saved_model.decoded(tf.constant(content), preparation).numpy()
     assert np.abs(exported.astype(int) - expected).max() <= 1
 
     body = json.dumps({"instances": [{"b64": base64.b64encode(content).decode()}]}).encode()
     found = computed(
         ("/predict", content, f"image/{kind.lower()}"),
         ("/v1/models/none:predict", body, "application/json"),
-        is_dense=is_dense,
+        preparation=preparation,
     )
     for code, images in found:
         assert code == 200
         np.testing.assert_array_equal(images[0], expected)
 
 
-def computed(*requests: tuple[str, bytes, str], is_dense: bool = False) -> list[tuple[int, np.ndarray]]:
+def computed(*requests: tuple[str, bytes, str], preparation: Preparation = CROPPED) -> list[tuple[int, np.ndarray]]:
     """The code of the answer to each request (path, body, content type), and the images that reach the model."""
     service, app = guarded()
     given: list[np.ndarray] = []
@@ -72,8 +75,8 @@ def computed(*requests: tuple[str, bytes, str], is_dense: bool = False) -> list[
     async def main() -> list[tuple[int, np.ndarray]]:
         batcher = Batcher(compute, max_size=8, max_wait=0, max_queue=8)
         service.models = {"none": SimpleNamespace(
-            name="none", run=SimpleNamespace(id="0"), task=Channels(is_dense), image_shape=SHAPE, batcher=batcher,
-            numbers=1,
+            name="none", run=SimpleNamespace(id="0"), task=Channels(preparation.resize == "letterbox"),
+            image_shape=SHAPE, preparation=preparation, batcher=batcher, numbers=1,
         )}  # fmt: skip
         found = []
         for path, sent, form in requests:
@@ -88,19 +91,19 @@ def computed(*requests: tuple[str, bytes, str], is_dense: bool = False) -> list[
 def test_formats_that_training_reads():
     """TIFF is refused by the service alone."""
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30), np.uint8)).convert("RGB")
-    contents, expected = {}, photos.prepare(photo.copy(), SHAPE, False, "x").image
+    contents, expected = {}, photos.prepare(photo.copy(), CROPPED, "x").image
     for kind, options in {"PNG": {}, "WEBP": {"lossless": True}, "BMP": {}, "GIF": {}, "TIFF": {}}.items():
         file = io.BytesIO()
         photo.save(file, kind, **options)
         contents[kind] = file.getvalue()
-        np.testing.assert_array_equal(photos.prepare(open_image(file, "x"), SHAPE, False, "x").image, expected)
+        np.testing.assert_array_equal(photos.prepare(open_image(file, "x"), CROPPED, "x").image, expected)
     requests = [("/predict", content, f"image/{kind.lower()}") for kind, content in contents.items()]
     *found, (tiff_as_tiff, _), (tiff_as_png, _) = computed(*requests, ("/predict", contents["TIFF"], "image/png"))
     assert (tiff_as_tiff, tiff_as_png) == (415, 415)
     for code, images in found:
         assert code == 200
         np.testing.assert_array_equal(images[0], expected)
-    target = decoding.Target(SHAPE, False, 8, 2**25).here
+    target = decoding.Target(CROPPED, False, 8, 2**25).here
     for kind in ("WEBP", "BMP", "GIF"):
         with pytest.raises(decoding.Long):  # and go to a process that can be abandoned
             decoding.photo(contents[kind], target)
@@ -112,7 +115,7 @@ def test_large_photos_are_decoded_at_a_part_of_their_size():
     large, file = Image.fromarray(noise).resize((1800, 2700), Image.Resampling.BICUBIC), io.BytesIO()
     large.save(file, "JPEG", quality=90)
     opened = open_image(file, "x")
-    found = photos.prepare(opened, SHAPE, False, "x").image.astype(int)
+    found = photos.prepare(opened, CROPPED, "x").image.astype(int)
     assert opened.size == (225, 338)
-    expected = photos.prepare(large, SHAPE, False, "x").image
+    expected = photos.prepare(large, CROPPED, "x").image
     assert np.abs(found - expected).max() <= 4

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cifar.images.photos import Preparation
 from cifar.serving import bodies
 from cifar.serving.batching import Batcher
 from helpers.serving import asked, guarded
@@ -59,8 +60,8 @@ def answers(*requests: tuple[Any, ...], names: tuple[str, ...] = ("probabilities
                               metrics={"test/accuracy": 0.5, "val/loss": float("nan")})  # fmt: skip
         service.models = {"means": SimpleNamespace(
             name="means", run=run, task=Means(), task_name="classification", image_shape=SHAPE, class_names=("a", "b"),
-            batcher=Batcher(named, max_size=8, max_wait=0, max_queue=64), numbers=2,
-            outputs=dict.fromkeys(names, ("float32", (None, 2))),
+            preparation=Preparation(SHAPE, "crop"), numbers=2, outputs=dict.fromkeys(names, ("float32", (None, 2))),
+            batcher=Batcher(named, max_size=8, max_wait=0, max_queue=64),
         )}  # fmt: skip
         found = []
         for method, path, content, headers in requests:

@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect
 
 from cifar import tracking
 from cifar.config.compose import resolve
+from cifar.images.photos import Preparation
 from cifar.interfaces import Dataset
 from cifar.runtime.errors import InputError
 from cifar.serving import decoding, mlflow_scoring, open_inference, openapi, process, tensorflow_serving
@@ -176,7 +177,7 @@ class TestDecoding:
                         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))  # fmt: skip
     @settings(max_examples=60, deadline=None)
     def test_any_json_is_taken_or_refused(self, value):
-        target = decoding.Target((2, 2, 1), False, 8, 100)
+        target = decoding.Target(Preparation((2, 2, 1), "crop"), False, 8, 100)
         for body in (value, {"instances": value}, {"inputs": value}, {"instances": [value, ROWS]}):
             for parse in (
                 tensorflow_serving.parse,
@@ -397,7 +398,7 @@ def test_places_are_pixels_of_the_photo(max_side, size):
 
     async def main():
         batcher = Batcher(lambda requests: requests, max_size=1, max_wait=0, max_queue=1)
-        model = SimpleNamespace(task=Marks(), image_shape=(20, 20, 1), batcher=batcher)
+        model = SimpleNamespace(task=Marks(), preparation=Preparation((20, 20, 1), "letterbox"), batcher=batcher)
         request = SimpleNamespace(receive=asyncio.Event().wait)
         return await service.predict(model, content.getvalue(), request, max_side)
 

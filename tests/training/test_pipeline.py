@@ -16,7 +16,8 @@ from cifar.augmentation import Augmentation, Batch
 from cifar.config.registry import AUGMENTATIONS
 from cifar.distributed.shard import Shard
 from cifar.interfaces import Split
-from cifar.training.pipeline import evaluation_batches, permutation, preview, steps_per_epoch, training_batches
+from cifar.training.pipeline import evaluation_batches, preview, steps_per_epoch, training_batches
+from cifar.training.sampling import Balanced, permutation
 
 COUNT, BATCH, EPOCHS = 43, 8, 3
 STEPS = 6
@@ -218,3 +219,30 @@ def test_images_and_targets_are_mixed_alike():
 def test_preview_without_augmentation():
     originals, augmented = preview(SPLIT, TASK, Augmentation({}), seed=5, rows=2, versions=3)
     np.testing.assert_array_equal(augmented, np.repeat(originals[:, None], 3, axis=1))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=6), st.integers(0, 2**31 - 1), st.integers(0, 50))
+def test_balanced_epochs_show_each_class_as_often(counts, seed, epoch):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)) * 2, counts))
+    order = Balanced(labels, seed)
+    found = [order(number).numpy() for number in (epoch, epoch + 1)]
+    for index in found:
+        assert order.count == len(index) == len(counts) * (len(labels) // len(counts))
+        shown = np.bincount(labels[index], minlength=2 * len(counts))[::2]
+        assert (shown == order.each).all()
+    for label in np.unique(labels):  # the images of a class take turns
+        times = np.bincount(np.concatenate(found), minlength=len(labels))[labels == label]
+        assert times.max() - times.min() <= 1
+    assert np.array_equal(found[0], Balanced(labels, seed)(epoch))
+
+
+def test_a_balanced_run_may_begin_in_the_middle():
+    split = Split(SPLIT.images, {"label": np.repeat(np.arange(3), [30, 10, 3])})
+    task = SimpleNamespace(encode=lambda targets: targets["label"], targets=("label",), is_dense=False)
+    common = {"seed": 5, "batch_size": BATCH, "epochs": EPOCHS, "order": Balanced(split.targets["label"], 5)}
+    whole = arrays(training_batches(split, task, Augmentation({}), **common))
+    assert np.bincount(np.concatenate([labels for _, labels in whole])).tolist() == [14 * EPOCHS] * 3
+    rest = arrays(training_batches(split, task, Augmentation({}), first_epoch=1, first_step=2, **common))
+    for one, other in zip(rest, whole[STEPS + 2 :], strict=True):
+        assert all(np.array_equal(*pair) for pair in zip(one, other, strict=True))

@@ -14,7 +14,7 @@ from cifar.data.annotated.coco_layout import Part, find_parts
 from cifar.data.annotated.objects import Object, targets_of
 from cifar.data.annotated.rle import checked_polygons, run_lengths
 from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
-from cifar.data.photos import Example, Finder, Listing, Options, Reader, photo_dataset
+from cifar.data.photos import Example, Finder, Listing, Options, Reader, Resize, Size, photo_dataset
 from cifar.files.tree import TreePath, open_tree
 from cifar.interfaces import Dataset
 from cifar.runtime.errors import InputError, did_you_mean
@@ -34,14 +34,16 @@ def coco(
     test: str | None,
     classes: Literal["used", "all"] | list[str] = "all",
     masks: Literal["task", "found"] = "found",
-    size: PositiveInt,
+    size: Size,
+    resize: Resize = "letterbox",
+    cached_size: Size | None = None,
     test_fraction: Share = 0.2,
     val_fraction: Share,
     limit: PositiveInt | None,
     on_invalid: OnInvalid = "error",
     reader: Reader = 1,
 ) -> Dataset:
-    """Photos of COCO at `path` as (size, size, 3), with boxes, and with masks from segmentations.
+    """Photos of COCO at `path` as images of `size`, with boxes, and with masks from segmentations.
 
     `annotations` and `images` are a file and a folder below `path`, of all photos, or of the split whose name takes the
     place of `{split}`; `train`, `val` and `test` are these names. What is None is looked for: see `find_parts`. Splits
@@ -64,7 +66,9 @@ def coco(
             split: _Objects(files[part.file.path], part, names, needs_masks).examples() for split, part in parts.items()
         }
         listing = Listing(root.name, root, class_names, **examples)
-        return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit, reader))
+        return photo_dataset(
+            listing, Options(seed, size, resize, val_fraction, test_fraction, limit, reader, cached_size)
+        )
 
 
 def _class_names(files: Sequence[CocoFile], classes: Literal["used", "all"] | list[str]) -> list[str]:

@@ -14,7 +14,7 @@ from cifar.config.schema import PositiveInt, Share
 from cifar.data.annotated.base import checked_classes, checked_mask, mask_values
 from cifar.data.annotated.mask_files import read_color_mask, read_index_mask
 from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
-from cifar.data.photos import SPLITS, Example, Listing, Options, Reader, photo_dataset
+from cifar.data.photos import SPLITS, Example, Listing, Options, Reader, Resize, Size, photo_dataset
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath, open_tree
 from cifar.images.io import SUFFIXES
@@ -50,14 +50,16 @@ def masks(
     *,
     path: str,
     classes: Classes,
-    size: PositiveInt,
+    size: Size,
+    resize: Resize = "letterbox",
+    cached_size: Size | None = None,
     val_fraction: Share,
     test_fraction: Share,
     limit: PositiveInt | None,
     on_invalid: OnInvalid = "error",
     reader: Reader = 1,
 ) -> Dataset:
-    """Photos in `images/` of `path` as (size, size, 3), with masks of the same name in `masks/`, PNG files.
+    """Photos in `images/` of `path` as images of `size`, with masks of the same name in `masks/`, PNG files.
 
     With a list of `classes`, a mask's values are 0 for background, 1 for the first class and so on, and 255 for pixels
     to ignore. With a mapping of classes to colors, masks have these colors; it may contain `void`, and `background`,
@@ -76,7 +78,9 @@ def masks(
         values = mask_values(class_names)
         splits = {split: _examples(photos, masks, read, values) for split, (photos, masks) in _folders(root).items()}
         listing = Listing(root.name, root, class_names, **splits)
-        return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit, reader))
+        return photo_dataset(
+            listing, Options(seed, size, resize, val_fraction, test_fraction, limit, reader, cached_size)
+        )
 
 
 def _folders(root: TreePath) -> dict[str, tuple[TreePath, TreePath]]:

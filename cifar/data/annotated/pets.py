@@ -17,7 +17,7 @@ from cifar.data.annotated.base import check_size, checked_classes, checked_mask,
 from cifar.data.annotated.mask_files import read_index_mask
 from cifar.data.annotated.voc_file import pixel_box, read_lines, read_xml
 from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
-from cifar.data.photos import Example, Listing, Options, Reader, checked_file, photo_dataset
+from cifar.data.photos import Example, Listing, Options, Reader, Resize, Size, checked_file, photo_dataset
 from cifar.files.tree import TreePath, open_tree
 from cifar.interfaces import VOID, Dataset
 from cifar.runtime.errors import InputError
@@ -57,14 +57,16 @@ def pets(
     path: str,
     classes: Literal["species", "breed"],
     boxes: Literal["body", "head"],
-    size: PositiveInt,
+    size: Size,
+    resize: Resize = "letterbox",
+    cached_size: Size | None = None,
     val_fraction: Share,
     test_fraction: Share,
     limit: PositiveInt | None,
     on_invalid: OnInvalid = "error",
     reader: Reader = 1,
 ) -> Dataset:
-    """Photos of the Oxford-IIIT Pet data set at `path` as (size, size, 3), each with a box and a mask.
+    """Photos of the Oxford-IIIT Pet data set at `path` as images of `size`, each with a box and a mask.
 
     `path` contains `images/` and `annotations/`. The mask is the trimap; its border becomes `VOID`. With `boxes=body`,
     boxes are the bounding boxes of trimaps, and the splits are the published ones. Boxes of heads are published for
@@ -86,7 +88,9 @@ def pets(
         make = functools.partial(_examples, root, labels, boxes == "head")
         splits = {"train": make(train), "test": make(test)} if boxes == "body" else {"train": make([*train, *test])}
         listing = Listing("pets", root, class_names, **splits)
-        return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit, reader))
+        return photo_dataset(
+            listing, Options(seed, size, resize, val_fraction, test_fraction, limit, reader, cached_size)
+        )
 
 
 def _read_list(path: TreePath) -> list[Pet]:

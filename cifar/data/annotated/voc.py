@@ -24,7 +24,7 @@ from cifar.data.annotated.mask_files import read_mask, voc_colors
 from cifar.data.annotated.voc_file import XmlAnnotation, pixel_box, read_labelmap, read_xml
 from cifar.data.annotated.voc_layout import Files, find_files
 from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
-from cifar.data.photos import Example, Listing, Options, Reader, checked_file, photo_dataset
+from cifar.data.photos import Example, Listing, Options, Reader, Resize, Size, checked_file, photo_dataset
 from cifar.files.tree import open_tree
 from cifar.interfaces import VOID, Dataset
 from cifar.runtime.errors import InputError, did_you_mean
@@ -50,14 +50,16 @@ def voc(
     test: str | None,
     classes: list[str] | None,
     first_pixel: Literal[0, 1] = 1,
-    size: PositiveInt,
+    size: Size,
+    resize: Resize = "letterbox",
+    cached_size: Size | None = None,
     test_fraction: Share = 0.2,
     val_fraction: Share,
     limit: PositiveInt | None,
     on_invalid: OnInvalid = "error",
     reader: Reader = 1,
 ) -> Dataset:
-    """Photos of PASCAL VOC at `path` as (size, size, 3), with boxes.
+    """Photos of PASCAL VOC at `path` as images of `size`, with boxes.
 
     `train`, `val` and `test` name lists in `ImageSets/IMAGE_SET/`; for what is used without lists see `find_files`.
     Splits that are missing are cut by the fractions. With `image_set=Segmentation` there are also masks,
@@ -88,7 +90,9 @@ def voc(
             )
         examples = {split: _examples(photos, class_names, first_pixel, colors) for split, photos in contents.items()}
         listing = Listing(root.name, root, class_names, **examples)
-        return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit, reader))
+        return photo_dataset(
+            listing, Options(seed, size, resize, val_fraction, test_fraction, limit, reader, cached_size)
+        )
 
 
 def _read_xmls(listed: Sequence[Files], needs_boxes: bool) -> list[tuple[Files, XmlAnnotation]]:

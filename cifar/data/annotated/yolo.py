@@ -18,7 +18,7 @@ from cifar.data.annotated.values import as_number, as_whole
 from cifar.data.annotated.voc_file import read_lines
 from cifar.data.annotated.yolo_layout import find_yolo, label_file
 from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
-from cifar.data.photos import Example, Listing, Options, Reader, photo_dataset
+from cifar.data.photos import Example, Listing, Options, Reader, Resize, Size, photo_dataset
 from cifar.files.tree import TreePath, open_tree
 from cifar.interfaces import Dataset
 from cifar.runtime.errors import InputError, warn
@@ -44,14 +44,16 @@ def yolo(
     *,
     path: str,
     config: str | None,
-    size: PositiveInt,
+    size: Size,
+    resize: Resize = "letterbox",
+    cached_size: Size | None = None,
     val_fraction: Share,
     test_fraction: Share,
     limit: PositiveInt | None,
     on_invalid: OnInvalid,
     reader: Reader,
 ) -> Dataset:
-    """Photos at `path` as (size, size, 3), with boxes, and with masks if the task has `wanted` them.
+    """Photos at `path` as images of `size`, with boxes, and with masks if the task has `wanted` them.
 
     `config` is Ultralytics' YAML file, `data.yaml` by default, with the names of the classes and the places of the
     splits; for other folders see `find_yolo`. Splits that are missing are cut by the fractions. A photo without a label
@@ -70,7 +72,9 @@ def yolo(
         class_names = checked_classes(files.class_names, root, masks)
         examples = {split: _examples(photos, len(class_names), masks) for split, photos in labels.items()}
         listing = Listing(root.name, root, class_names, **examples)
-        return photo_dataset(listing, Options(seed, size, "letterbox", val_fraction, test_fraction, limit, reader))
+        return photo_dataset(
+            listing, Options(seed, size, resize, val_fraction, test_fraction, limit, reader, cached_size)
+        )
 
 
 def _warn_of_missing(labels: dict[str, dict[TreePath, list[Label]]], root: TreePath) -> None:

@@ -2,7 +2,8 @@
 
 from cifar.data.photos.dataset import photo_dataset
 from cifar.data.photos.find import Finder
-from cifar.data.photos.listing import SPLITS, Example, Listing, Options, Reader, checked_file, is_image
+from cifar.data.photos.listing import SPLITS, Example, Listing, Options, Reader, Size, checked_file, is_image
+from cifar.interfaces import Resize
 
 __all__ = [
     "SPLITS",
@@ -11,6 +12,8 @@ __all__ = [
     "Listing",
     "Options",
     "Reader",
+    "Resize",
+    "Size",
     "checked_file",
     "is_image",
     "photo_dataset",

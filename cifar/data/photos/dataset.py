@@ -46,12 +46,27 @@ def photo_dataset(listing: Listing, options: Options) -> Dataset:
         if not len(rows[part]):
             raise InputError(f"data.name={listing.name}: no {PARTS[part]} images; accepted: at least one")
     digests = None if options.reader == 1 else photos.digests
-    splits = {part: Split(ImageRows(photos.images, found, digests), stacked(targets, found), ids[found])
-              for part, found in rows.items()}  # fmt: skip
-    dataset = Dataset(listing.name, **splits, class_names=listing.class_names, invalid=counts())
+    larger = _larger(rows, examples, options)
+    splits = {
+        part: Split(ImageRows(photos.images, found, digests), stacked(targets, found), ids[found], larger.get(part))
+        for part, found in rows.items()
+    }
+    dataset = Dataset(listing.name, **splits, class_names=listing.class_names, invalid=counts(), resize=options.resize)
     if listing.train is not None:
         check_classes(dataset, listing.root)
     return dataset
+
+
+def _larger(rows: dict[str, np.ndarray], examples: Sequence[Example], options: Options) -> dict[str, ImageRows]:
+    """The training and validation images in `options.cached_size`, if there is one."""
+    if options.larger is None:
+        return {}
+    count, both = len(rows["train"]), [*rows["train"], *rows["val"]]
+    photos = decode_all([examples[row].photo for row in both], options.larger)
+    if photos.errors:  # the disk or the network has failed, or a file has changed
+        raise InputError(next(iter(photos.errors.values())))
+    numbers = {"train": np.arange(count), "val": np.arange(count, len(both))}
+    return {part: ImageRows(photos.images, found, photos.digests) for part, found in numbers.items()}
 
 
 def _given(listing: Listing, options: Options) -> dict[str, list[Example]]:

@@ -14,18 +14,15 @@ from cifar.data.photos.listing import Options
 from cifar.data.photos.threads import in_threads
 from cifar.files.safe_io import refusing
 from cifar.files.tree import TreePath
-from cifar.images.io import PHOTO, Letterbox, check_depth, crop, decode, letterbox, open_image, placed, upright_size
+from cifar.images.io import PHOTO, decode, open_image
+from cifar.images.photos import Photo, Preparation, prepare
+from cifar.images.placement import Placement
 from cifar.interfaces import aligned_empty
 from cifar.runtime.errors import InputError, warn
 from cifar.runtime.lazy import np
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from cifar.data.photos.cache import Store
-
-GAP = 2
-"""Photos are decoded at no less than this many times the size that they are resized to."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +55,13 @@ def decode_all(photos: Sequence[TreePath], options: Options) -> Photos:
         def decode_one(number: int) -> None:
             row = rows[number]
             try:
-                image, position = decoded(photos[row], options)
+                photo = decoded(photos[row], options)
             except InputError as error:
                 errors[row] = str(error)
                 return
-            store(row, image)
-            sizes[row] = position.size
-            digests[row] = np.frombuffer(hashlib.sha256(image.data).digest(), np.uint8)
+            store(row, photo.image)
+            sizes[row] = photo.position.size
+            digests[row] = np.frombuffer(hashlib.sha256(photo.image.data).digest(), np.uint8)
 
         in_threads(decode_one, len(rows), "decoding photos")
 
@@ -87,49 +84,26 @@ def decode_all(photos: Sequence[TreePath], options: Options) -> Photos:
     return Photos(images, sizes, digests, errors)
 
 
-def decoded(photo: TreePath, options: Options) -> tuple[np.ndarray, Letterbox]:
-    """Decode `photo`, the first frame of an animation, to uint8 of `options.shape`; also return its position in it.
-
-    Raises `InputError`. The mean difference to a photo that is decoded as a whole and then resized is below 1 of 255.
-    """
+def decoded(photo: TreePath, options: Options) -> Photo:
+    """Decode `photo`, the first frame of an animation, to uint8 of `options.shape`. Raises `InputError`."""
     with refusing(photo, PHOTO), photo.open() as file:
-        return (_decoded if options.reader > 1 else _decoded_1)(file, photo, options)
+        if options.reader == 1:
+            return _decoded_1(file, photo, options)
+        image = open_image(file, photo)
+        return prepare(image, Preparation(options.shape, options.resize), photo)
 
 
-def _decoded(file: BinaryIO, photo: TreePath, options: Options) -> tuple[np.ndarray, Letterbox]:
-    from PIL import Image
-
-    image = open_image(file, photo)
-    check_depth(image)
-    position = placed(upright_size(image), options.shape, options.resize)
-    top, left, bottom, right = position.covered(options.shape)
-    _reduce(image, position)
-    pixels = decode(image, 3, photo)
-    scale = pixels.height / position.size[0], pixels.width / position.size[1]
-    (x0, x1), (y0, y1) = (
-        [min(max((edge - start) / own, 0), length) * reduced for edge in edges]
-        for edges, start, own, length, reduced in (
-            ((left, right), position.left, position.scale[1], position.size[1], scale[1]),
-            ((top, bottom), position.top, position.scale[0], position.size[0], scale[0]),
-        )
-    )
-    resized = pixels.resize((right - left, bottom - top), Image.Resampling.BILINEAR, (x0, y0, x1, y1))
-    fitted = np.zeros(options.shape, np.uint8)
-    fitted[top:bottom, left:right] = np.asarray(resized)
-    return fitted, position
-
-
-def _reduce(image: Image.Image, position: Letterbox) -> None:
-    """Have a JPEG decoded at a half, a quarter or an eighth of its size, from fewer cosine coefficients."""
-    wanted = GAP * max(position.scale)
-    image.draft(None, (math.ceil(image.width * wanted), math.ceil(image.height * wanted)))
-
-
-def _decoded_1(file: BinaryIO, photo: TreePath, options: Options) -> tuple[np.ndarray, Letterbox]:
+def _decoded_1(file: BinaryIO, photo: TreePath, options: Options) -> Photo:
     """The earlier version: whole photos, with the hidden colors of transparent ones, and the high bytes of 16 bits."""
+    from PIL import Image, ImageOps
+
     image = open_image(file, photo, ("PNG", "JPEG"), "a PNG or JPEG image of 8 bits a channel")
     if not image.mode.startswith(("I", "F")):
         image = image.convert("RGB")
-    if options.resize == "crop":
-        return crop(image, options.shape, photo)
-    return letterbox(image, options.shape, photo)[1:]
+    pixels = decode(image, 3, photo)
+    position = Placement.of((pixels.height, pixels.width), options.shape, options.resize)
+    fitted = np.zeros(options.shape, np.uint8)
+    top, left, bottom, right = position.covered
+    fit = ImageOps.fit if options.resize == "crop" else Image.Image.resize
+    fitted[top:bottom, left:right] = np.asarray(fit(pixels, (right - left, bottom - top), Image.Resampling.BILINEAR))
+    return Photo(fitted, position)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from cifar.config.schema import PositiveInt
 from cifar.files.tree import TreePath
-from cifar.images.io import SUFFIXES, Resize
+from cifar.images.io import SUFFIXES
+from cifar.interfaces import Resize
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
 
 SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 """The names of splits as those of folders, files and cells of tables."""
+Size = PositiveInt | Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
+"""Pixels of a square image's side, or height and width."""
 Reader = Literal[1, 2]
 """Version of how photos are listed, split and decoded. Runs are evaluated with the version that they have recorded.
 
@@ -54,22 +60,49 @@ class Listing:
 class Options:
     """The settings that all data sets of photos share.
 
-    `resize` is `crop` (the shorter side is resized to `size`, the center is cut out) or `letterbox` (the longer side is
-    resized to it; black around the photo, `VOID` in masks). At most `limit` images of each given split are used.
+    `size` and `resize` say what photos become, boxes and masks with them. What a crop leaves out is lost; what a
+    letterbox adds is black, and `VOID` in masks. Training photos are kept in `cached_size` too, as `Split.larger`. At
+    most `limit` images of each given split are used. Raises `InputError` unless both sizes have the same shape.
     """
 
     seed: int
-    size: int
+    size: Size
     resize: Resize
     val_fraction: float
     test_fraction: float
     limit: int | None
     reader: Reader = 2
+    cached_size: Size | None = None
+
+    def __post_init__(self):
+        if self.cached_size is None:
+            return
+        (height, width), (tall, wide) = sides(self.size), sides(self.cached_size)
+        if wide <= width or round(wide * height / width) != tall:
+            raise InputError(
+                f"data.cached_size={_shown(tall, wide)}: should be larger than data.size={_shown(height, width)}, and "
+                f"of the same shape, such as {_shown(2 * height, 2 * width)}"
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(height, width, channels)."""
-        return self.size, self.size, 3
+        return *sides(self.size), 3
+
+    @property
+    def larger(self) -> Options | None:
+        """The options of `Split.larger`."""
+        return replace(self, size=self.cached_size, cached_size=None) if self.cached_size else None
+
+
+def sides(size: Size) -> tuple[int, int]:
+    """(height, width)."""
+    height, width = size if isinstance(size, list) else (size, size)
+    return height, width
+
+
+def _shown(height: int, width: int) -> str:
+    return str(height) if height == width else f"[{height},{width}]"
 
 
 def is_image(file: TreePath) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from cifar.augmentation.boxes import MIN_VISIBLE
 from cifar.data.invalid_files import report_invalid
 from cifar.data.photos.decoding import Photos
 from cifar.data.photos.listing import Example, Options
 from cifar.data.photos.threads import in_threads
-from cifar.images.io import placed
+from cifar.images.placement import Placement
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
 
@@ -32,7 +33,7 @@ def example_targets(examples: Sequence[Example], photos: Photos, options: Option
         if row in photos.errors:
             return
         height, width = map(int, photos.sizes[row])
-        position = placed((height, width), options.shape, options.resize)
+        position = Placement.of((height, width), options.shape, options.resize)
         try:
             targets = dict(examples[row].annotate((height, width)))
         except InputError as error:
@@ -40,14 +41,29 @@ def example_targets(examples: Sequence[Example], photos: Photos, options: Option
             return
         if "boxes" in targets:
             targets["boxes"] = position.boxes_to_image(targets["boxes"])
+            if options.resize == "crop":
+                targets |= _visible(targets, options.shape)
         if "mask" in targets:
-            targets["mask"] = position.mask_to_image(targets["mask"], options.shape)
+            targets["mask"] = position.mask_to_image(targets["mask"])
         found[row] = targets
 
     in_threads(annotate, len(examples), "reading annotations")
     for row in sorted(errors):
         report_invalid(errors[row], "annotation")
     return found
+
+
+def _visible(objects: Targets, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """The targets of objects, their boxes clipped to the image; without those of which too little is in it."""
+    boxes = objects["boxes"]
+    clipped = boxes.clip(0, [shape[1], shape[0]] * 2)
+    kept = _area(clipped) >= MIN_VISIBLE * _area(boxes)
+    found = {name: values[kept] for name, values in objects.items() if name in PADDING}
+    return {**found, "boxes": clipped[kept]}
+
+
+def _area(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def stacked(targets: Sequence[Targets | None], rows: np.ndarray) -> dict[str, np.ndarray]:

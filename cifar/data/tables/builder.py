@@ -12,11 +12,11 @@ from cifar.config.registry import DATASETS
 from cifar.config.schema import PositiveInt, Share
 from cifar.data.annotated.base import checked_box, object_targets, rarest
 from cifar.data.invalid_files import OnInvalid, handling_invalid, skipping_invalid
-from cifar.data.photos import SPLITS, Example, Finder, Listing, Options, Reader, photo_dataset
+from cifar.data.photos import SPLITS, Example, Finder, Listing, Options, Reader, Resize, Size, photo_dataset
 from cifar.data.tables.columns import SEPARATORS, Columns, box_of, file_of, labels_of
 from cifar.data.tables.reading import SUFFIXES, Row, read_table
 from cifar.data.tables.sources import split_of, tables_of
-from cifar.files.tree import TreePath, open_tree
+from cifar.files.tree import ParquetImages, TreePath, open_tree
 from cifar.interfaces import Dataset
 from cifar.runtime.errors import InputError, closest, warn
 from cifar.runtime.lazy import np
@@ -50,24 +50,27 @@ def table(
     label_column: str | list[str] | None,
     separator: Literal["comma", "semicolon", "pipe", "space"] | None,
     split_column: str,
-    size: PositiveInt,
+    size: Size,
+    resize: Resize | None = None,
+    cached_size: Size | None = None,
     val_fraction: Share,
     test_fraction: Share,
     limit: PositiveInt | None,
     on_invalid: OnInvalid,
     reader: Reader,
 ) -> Dataset:
-    """Photos below `path` as (size, size, 3), with the labels of a table that is there too, or that `path` itself is.
+    """Photos below `path` as images of `size`, with the labels of a table that is there too, or that `path` itself is.
 
-    A row has a file and its class; or several, as a list, between `separator`, or each in a column of its own, if
-    `label_column` lists columns. With the columns xmin, ymin, xmax and ymax, a row is a box. Warns of images without a
-    row. Raises `InputError`. For the other settings and errors see `photo_dataset`.
+    A row has a file, or an image in a cell of Parquet, and its class; or several, as a list, between `separator`, or
+    each in a column of its own, if `label_column` lists columns. With the columns xmin, ymin, xmax and ymax, a row is a
+    box; without `resize`, photos with boxes are letterboxed, and others cropped. Warns of images without a row. Raises
+    `InputError`. For the other settings and errors see `photo_dataset`.
     """
     location = Path(path).expanduser()
     if table is None and location.suffix.lower() in SUFFIXES and location.is_file():
         location, table = location.parent, location.name
     with handling_invalid(on_invalid):
-        root = open_tree(location)
+        root = TreePath(ParquetImages(open_tree(location).tree))
         entries: list[Entry] = []
         finder = Finder(root)
         for source, split in tables_of(root, table):
@@ -79,7 +82,9 @@ def table(
         if not entries:
             raise InputError(f"{root}: no row of its tables is valid; accepted: at least one in each split")
         _warn_of_others(root, finder, entries)
-        options = Options(seed, size, _resize(entries), val_fraction, test_fraction, limit, reader)
+        options = Options(
+            seed, size, resize or _resize(entries), val_fraction, test_fraction, limit, reader, cached_size
+        )
         return _dataset(root, entries, options)
 
 
@@ -140,7 +145,7 @@ def _has_several(entries: Sequence[Entry]) -> bool:
     return any(isinstance(entry.labels, list) for entry in entries)
 
 
-def _resize(entries: Sequence[Entry]) -> Literal["crop", "letterbox"]:
+def _resize(entries: Sequence[Entry]) -> Resize:
     return "letterbox" if _has_boxes(entries) else "crop"
 
 

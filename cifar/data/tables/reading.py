@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from cifar.files.safe_io import LIMIT, refusing
-from cifar.files.tree import TreePath
+from cifar.files.tree import ParquetImages, TreePath
 from cifar.runtime.errors import InputError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
@@ -94,9 +94,40 @@ def _records(path: TreePath, unit: str, found: Iterable[tuple[int, Any]]) -> Ite
 def _parquet(path: TreePath) -> Iterator[tuple[str, dict[str, Any]]]:
     from pyarrow import parquet
 
-    file = parquet.ParquetFile(io.BytesIO(path.read()))
+    file = parquet.ParquetFile(path.open())
+    images = [field.name for field in file.schema_arrow if _has_bytes(field.type)]
     groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
-    if sum(group.total_byte_size for group in groups) > LIMIT:
+    chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
+    size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] not in images)
+    if size > LIMIT:
         raise ValueError(f"more than {LIMIT} bytes")
-    for number, record in enumerate(file.read().to_pylist(), 1):
+    names = _class_names(file.schema_arrow.metadata or {}) if images else {}
+    if isinstance(path.tree, ParquetImages):
+        for column in images:
+            path.tree.add(path.path, file, column)
+    rows = file.read(columns=[name for name in file.schema_arrow.names if name not in images]).to_pylist()
+    for number, record in enumerate(rows, 1):
+        record |= {column: _named(record[column], own) for column, own in names.items() if column in record}
+        record |= {column: f"{path.name}/{column}/{number - 1}" for column in images}
         yield f"row {number}", record
+
+
+def _has_bytes(kind: Any) -> bool:
+    """True for Hugging Face's type of an image, a struct of `bytes` and `path`."""
+    from pyarrow import types
+
+    return types.is_struct(kind) and "bytes" in {kind.field(number).name for number in range(kind.num_fields)}
+
+
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """The names of the classes of the columns that have numbers of them, as Hugging Face's `ClassLabel` states them."""
+    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    kinds = {column: feature.get("feature", feature) for column, feature in features.items()}
+    return {column: kind["names"] for column, kind in kinds.items() if kind.get("_type") == "ClassLabel"}
+
+
+def _named(value: Any, names: Sequence[str]) -> Any:
+    """The names of a number, or of several; another value as it is."""
+    if isinstance(value, list):
+        return [_named(one, names) for one in value]
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else value

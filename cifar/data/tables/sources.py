@@ -23,7 +23,8 @@ def tables_of(root: TreePath, name: str | None) -> Sequence[tuple[TreePath, str 
     """Return the tables of `root`, each with the split of its rows, None if their cells or files say it.
 
     It is the file `name`, or those of the folder `name`; else `metadata.*` in the folders of splits or in `root`; else
-    a table for each split, such as `train.csv` or `train_labels.csv`; else the only one. Raises `InputError`.
+    a table for each split, such as `train.csv` or `train_labels.csv`; else the only one. A folder `data` may have them
+    if `root` has none. Raises `InputError`.
     """
     if name is not None:
         table = root.member(name)
@@ -44,6 +45,8 @@ def tables_of(root: TreePath, name: str | None) -> Sequence[tuple[TreePath, str 
     by_split = [(table, split) for table in named if (split := split_of(re.split("[-_. ]", table.stem)[0]))]
     if any(split == "train" for _, split in by_split):
         return by_split
+    if not named and (root / "data").is_dir():
+        return tables_of(root / "data", None)
     if len(named) != 1:
         there = f"has {', '.join(_names(named))}; data.table=FILE chooses one" if named else "has no table"
         raise InputError(f"{root}: {there}; accepted: {ACCEPTED}")

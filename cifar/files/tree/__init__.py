@@ -9,8 +9,9 @@ from pathlib import Path
 
 from cifar.files.tree.archives import open_archive
 from cifar.files.tree.base import Folder, TreePath
+from cifar.files.tree.parquet import ParquetImages
 
-__all__ = ["TreePath", "open_tree"]
+__all__ = ["ParquetImages", "TreePath", "open_tree"]
 
 
 def open_tree(path: str | Path) -> TreePath:
