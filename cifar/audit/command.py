@@ -12,6 +12,8 @@ from cifar.config.overrides import data_settings
 from cifar.files import ownership
 from cifar.runtime import output, terminal
 from cifar.runtime.errors import InputError
+from cifar.runtime.live import LiveLines
+from cifar.runtime.status import status
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -43,9 +45,9 @@ def audit(arguments: argparse.Namespace) -> None:
     from cifar.training.experiment import load
 
     settings = resolve(composed([*given, f"seed={arguments.seed}"]))
-    with invalid_files.collected() as invalid:
+    with status(f"loading data={settings.data.name}"), invalid_files.collected() as invalid:
         dataset = load(settings, all_targets=True)
-    from cifar.audit import findings, page, report
+        from cifar.audit import findings, page, report
 
     with _Steps() as steps:
         flips = "flip" in settings.augmentation
@@ -64,14 +66,15 @@ def audit(arguments: argparse.Namespace) -> None:
 
 
 class _Steps:
-    """Prints a line on stderr when a step ends: its name and its seconds."""
+    """Prints a line on stderr when a step ends: its name and its seconds. A terminal shows the name before."""
 
     def __init__(self) -> None:
-        self._name, self._began = "", 0.0
+        self._name, self._began, self._lines = "", 0.0, LiveLines(sys.stderr)
 
     def __call__(self, name: str) -> None:
         self._end()
         self._name, self._began = name, time.monotonic()
+        self._lines.show([f"{name} …"])
 
     def __enter__(self) -> _Steps:
         return self
@@ -81,4 +84,4 @@ class _Steps:
 
     def _end(self) -> None:
         if self._name:
-            print(f"{self._name}: {time.monotonic() - self._began:.0f} s", file=sys.stderr, flush=True)
+            self._lines.print(f"{self._name}: {time.monotonic() - self._began:.0f} s")

@@ -16,6 +16,7 @@ from cifar.runtime import output
 from cifar.runtime.errors import InputError
 from cifar.runtime.lazy import np
 from cifar.runtime.paths import COMMAND
+from cifar.runtime.status import status
 from cifar.training.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def evaluate(uri: str | None, run_ids: Sequence[str], request: Request, as_json:
         if len(run_ids) > 1 and not as_json:
             print(f"run {subject.run.id}:")
         temperature = subject.temperature()
-        evaluation = trainer.test(subject.experiment, model, temperature)
+        with status(f"evaluating on {len(subject.experiment.dataset.test):,} test images"):
+            evaluation = trainer.test(subject.experiment, model, temperature)
         if as_json:
             metrics = {f"{subject.prefix}/{name}": value for name, value in evaluation.metrics.items()}
             found.append({"run": subject.run.id, "name": subject.run.name, "metrics": metrics})

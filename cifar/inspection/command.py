@@ -10,6 +10,7 @@ from cifar.config.overrides import data_settings
 from cifar.files import ownership
 from cifar.runtime import terminal
 from cifar.runtime.errors import InputError
+from cifar.runtime.status import status
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -38,13 +39,16 @@ def describe(arguments: argparse.Namespace) -> None:
     from cifar.training.experiment import load
 
     settings = resolve(composed([*given, f"seed={arguments.seed}"]))
-    with invalid_files.collected(is_audit=False) as invalid:
+    with status(f"loading data={settings.data.name}"), invalid_files.collected(is_audit=False) as invalid:
         dataset = load(settings, all_targets=True)
-    from cifar import plots
-    from cifar.inspection import sheet, summary
+        from cifar.inspection import summary
 
-    print(summary.as_text(dataset, invalid, terminal.width(), getattr(settings.data, "path", None)))
-    ownership.write(arguments.sheet, plots.png(sheet.figure(dataset), ownership.MARK), label)
+    print(summary.as_text(dataset, invalid, terminal.width(), getattr(settings.data, "path", None)), flush=True)
+    with status("drawing examples"):
+        from cifar import plots
+        from cifar.inspection import sheet
+
+        ownership.write(arguments.sheet, plots.png(sheet.figure(dataset), ownership.MARK), label)
     print(f"\n{arguments.sheet} has examples with their targets")
 
 

@@ -13,6 +13,7 @@ from cifar.data.photos import cache
 from cifar.files.ownership import MARK, is_own
 from cifar.inspection import sheet, summary
 from cifar.interfaces import Dataset, Split
+from cifar.runtime.live import LiveLines
 from helpers.annotated_files import write_coco
 from helpers.data_files import write_folder
 from helpers.runs import sqlite
@@ -89,6 +90,13 @@ def test_the_command_prints_and_draws_and_overwrites_its_own_file_only(tmp_path,
     picture.write_bytes(picture.read_bytes().replace(MARK.encode(), b"x" * len(MARK)))
     done = command(sqlite(tmp_path), "data", *settings, "--sheet", picture)
     assert done.code == 2 and "is another program's file" in done.stderr
+
+
+def test_a_terminal_shows_what_is_being_done(tmp_path, command, monkeypatch):
+    shown = []
+    monkeypatch.setattr(LiveLines, "show", lambda self, lines: shown.append(lines[0]))
+    assert command(sqlite(tmp_path), "data", "data=digits", "--sheet", tmp_path / "sheet.png").code == 0
+    assert shown == ["loading data=digits …", "drawing examples …"]
 
 
 def test_clear_removes_the_decoded_photos(tmp_path, monkeypatch, command):

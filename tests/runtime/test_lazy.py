@@ -50,3 +50,13 @@ print(sys.modules["jax"] is jax)
 """
     done = run_python("-c", script)
     assert (done.code, done.stdout.splitlines()) == (0, ["tensorflow False False", "True"]), done
+
+
+def test_loading_mlflow_is_shown():
+    script = """
+from cifar.runtime.live import LiveLines
+LiveLines.show = lambda self, lines: print(*lines)
+import cifar.tracking
+"""
+    done = run_python("-c", script)
+    assert (done.code, done.stdout) == (0, "loading MLflow …\n"), done
