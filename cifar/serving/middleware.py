@@ -53,6 +53,8 @@ class RequestMiddleware:
         inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         metrics.in_flight.inc()
         try:
+            if scope["path"] not in openapi.HEALTH:
+                await self._service.turns.wait()
             self._check_token(scope, headers)
             await body.check_size()
             await self._app(inner, body.receive, answer.send)

@@ -6,7 +6,8 @@ from typing import Any
 
 from cifar.serving import bodies, schemas
 
-OPEN = frozenset({"/livez", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"})
+HEALTH = frozenset({"/livez", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"})
+OPEN = HEALTH | {"/docs", "/openapi.json"}
 """Paths that need no token."""
 
 _ERRORS = {

@@ -41,7 +41,7 @@ class Service:
         self.metrics = Metrics(lambda: self.models)
         self.is_draining = False
         self.workers = Workers()
-        self._turns = Turns()
+        self.turns = Turns()
         self._threads = ThreadPoolExecutor(THREADS, "service")
 
     def check_ready(self) -> None:
@@ -72,8 +72,8 @@ class Service:
         target = decoding.Target(model.preparation, model.task.is_dense, limits.max_batch, limits.max_pixels)
         if len(content) <= decoding.SHORT_BYTES:
             with contextlib.suppress(decoding.Long):
-                async with self._turns:
-                    return decode(content, target.here, *arguments)
+                await self.turns.wait()
+                return decode(content, target.here, *arguments)
         return await self.workers.run(decode, content, target, *arguments)
 
     async def tensors(

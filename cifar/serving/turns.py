@@ -1,4 +1,4 @@
-"""Turns for work in the event loop, so that other requests are answered in between."""
+"""Turns for work in the event loop, so that none of the many requests that arrive waits for the work of all others."""
 
 from __future__ import annotations
 
@@ -6,26 +6,19 @@ import asyncio
 import time
 
 SECONDS = 0.01
-"""Work that is done without a pause."""
+"""Work that is done before all else that is ready, such as a new connection, has its turn."""
 
 
 class Turns:
-    """Lets one task work at a time, with a pause for all else that is ready after `SECONDS`.
-
-    Without it, the work of all requests that have arrived would be done before the next one is even accepted.
-    """
+    """Divides the work of requests into turns of `SECONDS`, between which the event loop looks for what has arrived."""
 
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._worked = 0.0
+        self._number, self._began = 0, 0.0
 
-    async def __aenter__(self) -> None:
-        await self._lock.acquire()
-        if self._worked > SECONDS:
-            self._worked = 0.0
+    async def wait(self) -> None:
+        """Return in this turn while it lasts, else in one of the next, in the order of the calls."""
+        while time.perf_counter() - self._began > SECONDS:
+            number = self._number
             await asyncio.sleep(0)
-        self._began = time.perf_counter()
-
-    async def __aexit__(self, *_: object) -> None:
-        self._worked += time.perf_counter() - self._began
-        self._lock.release()
+            if self._number == number:  # this is the first task of the next turn
+                self._number, self._began = number + 1, time.perf_counter()

@@ -23,8 +23,8 @@ from starlette.exceptions import HTTPException
 from cifar.runtime.paths import ROOT
 
 PROCESSES = 2
-SECONDS = 10
-"""Maximum processor time of a call, and maximum time that it waits for its turn."""
+SECONDS, WAIT = 10, 20
+"""Maximum processor time of a call, and maximum time that it waits for a process."""
 MAX_MEMORY = 2**32
 """Bytes of addresses of a process."""
 
@@ -70,7 +70,7 @@ class Workers:
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call `function` in a worker; raises its exception, or `HTTPException` when it takes too much."""
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(WAIT):
                 await self._places.acquire()
         except TimeoutError:
             raise HTTPException(503, "too many large requests", {"Retry-After": "1"}) from None

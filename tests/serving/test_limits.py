@@ -123,7 +123,7 @@ class TestWorkers:
 
     def test_others_are_answered_between_short_requests(self):
         async def main():
-            service, beats = Service(Limits()), [time.perf_counter()]
+            service, beats, done = Service(Limits()), [time.perf_counter()], []
             preparation = Preparation((1, 1, 1), "crop")
             model = SimpleNamespace(preparation=preparation, task=SimpleNamespace(is_dense=False))
 
@@ -132,9 +132,14 @@ class TestWorkers:
                     await asyncio.sleep(0)
                     beats.append(time.perf_counter())
 
+            def decode(content, target, number):
+                time.sleep(0.004)
+                done.append(number)
+
             heart = asyncio.create_task(beat())
-            await asyncio.gather(*(service.decoded(lambda *_: time.sleep(0.004), model, b"") for _ in range(100)))
+            await asyncio.gather(*(service.decoded(decode, model, b"", number) for number in range(100)))
             heart.cancel()
+            assert done == sorted(done)
             return max(np.diff(beats))
 
         assert asyncio.run(main()) < 0.1 * slowdown()

@@ -1,11 +1,12 @@
-// State of the page: models, chosen model, current image, what is sent of it, and pictures of its answer by class.
+// State of the page: models, chosen model, current image, of how many, what is sent of it, and pictures of its answer by class.
 const $ = (id) => document.getElementById(id);
 const METRICS = {accuracy: "test accuracy", mean_iou: "mean IoU in test", map: "mAP in test", f1_micro: "F1 in test"};
 const TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
+const MAX_NAMES = 4;  // in the title of an answer
 const MAX_PIXELS = 2 ** 22, MAX_BYTES = 2 ** 21;  // of an image that is sent as it is
 const SHARE = new Intl.NumberFormat("en", {style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1});
 const percent = (share) => (share > 0 && share < 0.0005 ? "< 0.1%" : SHARE.format(share));
-let models = [], model, file, sent, drawings = new Map(), shown = null, leaving = new AbortController();
+let models = [], model, file, offered = 1, sent, drawings = new Map(), shown = null, leaving = new AbortController();
 
 class Trouble extends Error {
   constructor(title, message, isPassing = false) {
@@ -21,7 +22,7 @@ const TROUBLES = {
   413: ["This image is too large"],
   415: ["This is not an image that the browser shows", "Try another one."],
   422: ["This file cannot be read", "It is damaged, or has more than 8 bits per channel. Try another one."],
-  503: ["The service is busy", "Try again in a moment."],
+  503: ["The service is busy"],
 };
 
 async function ask(path, image, signal) {
@@ -105,7 +106,7 @@ async function choose(chosen) {
   $("examples").lastElementChild.replaceChildren(...examples.map(({b64}, number) => {
     const button = element("button"), item = element("li");
     button.append(Object.assign(new Image(), {src: `data:image/png;base64,${b64}`, alt: `Test image ${number + 1}`}));
-    button.onclick = () => attempt(() => look(blob(b64)));
+    button.onclick = () => take([blob(b64)]);
     item.append(button);
     return item;
   }));
@@ -184,12 +185,15 @@ function clear() {
 function showAnswer(answer, milliseconds) {
   const rows = answer.map((entry) => ({name: entry.class, value: entry.probability ?? entry.score ?? entry.share}))
     .filter(({name}) => isClassifier() || name !== "background").sort((one, other) => other.value - one.value);
-  const names = [...new Set(rows.map(({name}) => name))].join(", ");
+  const [...found] = new Set(rows.map(({name}) => name)), more = found.length - MAX_NAMES;
+  const names = found.slice(0, MAX_NAMES).join(", ") + (more > 0 ? ` and ${more} more` : "");
   const predicted = answer.filter((entry) => entry.predicted).map((entry) => entry.class).join(", ");
   const isSingle = model.task === "classification";
   const title = isSingle ? rows[0].name : isClassifier() ? predicted || "None of the classes" : names || "Nothing found";
   const detail = isClassifier() ? (isSingle ? `${percent(rows[0].value)} confidence · ` : "") : names && ("share" in answer[0] ? "shares of the image · " : "scores · ");
-  $("said").replaceChildren(element("b", title), element("span", `${detail}answered in ${Math.max(1, Math.round(milliseconds))} ms`));
+  const first = offered > 1 ? ` · the first of ${offered} images` : "";
+  const time = `answered in ${Math.max(1, Math.round(milliseconds))} ms`;
+  $("said").replaceChildren(element("b", title), element("span", `${detail}${time}${first}`));
   $("classes").replaceChildren(...rows.map(row));
   $("beneath").hidden = false;
   document.querySelector("fieldset").hidden = !rows.length;
@@ -239,12 +243,16 @@ async function view() {
 function explain(name, heat) {
   if (!isClassifier()) return $("caption").replaceChildren("Predictions drawn on the image.");
   if (!heat.flat().some(Boolean)) return $("caption").replaceChildren(`No part of the image supports ${name}.`);
-  const scale = element("span", `Evidence for ${name}: none `), best = $("classes").querySelector(".name").textContent;
+  const scale = element("span", "none "), best = $("classes").querySelector(".name").textContent;
   scale.append(element("i"), name === best ? " strongest" : ` as strong as for ${best}`);
-  $("caption").replaceChildren(scale, element("span", `Grad-CAM, ${heat[0].length}\u00a0×\u00a0${heat.length}`));
+  $("caption").replaceChildren(element("span", `Evidence for ${name} (Grad-CAM, ${heat[0].length}\u00a0×\u00a0${heat.length})`), scale);
 }
 
-const take = (files) => files[0] && attempt(() => look(files[0]));
+function take(files) {
+  if (!files.length) return;
+  offered = files.length;
+  attempt(() => look(files[0]));
+}
 
 // Take what is dropped: a file, or from another page its image, which browsers do not let this page load.
 function drop({files, types}) {
