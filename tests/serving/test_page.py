@@ -219,7 +219,7 @@ def test_files_that_are_refused(page, digit):
     assert len(noise) > BODY
     alert = page.get_by_role("alert")
     for content, message in (
-        (digit[:60], "This file cannot be read"), (b"GIF89a", "This is not an image that the browser shows"),
+        (digit[:60], "This file cannot be read"), (b"hello", "This is not an image that the browser shows"),
         (noise, "This image is too large"),
     ):  # fmt: skip
         upload(page, digit)
