@@ -21,6 +21,8 @@ from cifar.serving.middleware import HEADERS
 
 HEAD_BYTES = 2**16
 """Bytes of a message besides its body, and one for each byte of the body: the head, chunk sizes and trailers."""
+PIPELINED = 16
+"""Maximum number of requests of a connection that wait for the answer to an earlier one."""
 PARSED_BYTES = 2**14
 """Bytes that are parsed at once, before the limit is checked again."""
 READ_BYTES = 2**16
@@ -99,6 +101,8 @@ class Protocol(HttpToolsProtocol):
                 return
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= PIPELINED:
+            raise httptools.HttpParserError("too many requests that wait for earlier ones")
         super().on_message_begin()
         self._await_head(lambda: self._refuse(408, "timeout while receiving the request"))
 

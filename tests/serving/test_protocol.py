@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import uvicorn
 from uvicorn.server import ServerState
 
-from cifar.serving.protocol import HEAD_BYTES, Protocol
+from cifar.serving.protocol import HEAD_BYTES, PIPELINED, Protocol
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -100,6 +100,18 @@ def test_answer_before_a_request_that_does_not_end():
         assert received.startswith(b"HTTP/1.1 200") and received.endswith(b"answer")
 
     exchange(client, b"answer", seconds=0.6)
+
+
+def test_pipelined_requests_are_bounded():
+    async def client(reader, writer, count):
+        writer.write((HEAD + b"Content-Length: 0\r\n\r\n") * count)
+        with contextlib.suppress(ConnectionResetError, TimeoutError):
+            async with asyncio.timeout(1):
+                await reader.read()
+
+    for count, least, most in ((PIPELINED, PIPELINED, PIPELINED), (10 * PIPELINED, 1, PIPELINED + 1)):
+        found = exchange(lambda *streams, count=count: client(*streams, count), timeout=10, seconds=0.01)
+        assert least <= len(found) <= most
 
 
 def test_answer_that_nobody_reads_is_dropped():
