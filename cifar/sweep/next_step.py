@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cifar.config import objective
 from cifar.runtime import terminal
@@ -15,25 +15,31 @@ MOST_RUNS = 5
 
 
 def lines(outcomes: Sequence[Outcome], objectives: Sequence[str], sweep: str, commands: str) -> str:
-    """The best setting by the one objective, how to evaluate it on the test images, how to compare the jobs.
+    """The best setting by the one objective, and the commands that come next, each on a line of its own to be copied.
 
     `sweep` is the id of the sweep, `commands` the command line that those on recorded runs begin with. With several
     objectives there is no best job; empty where no job has finished.
     """
     finished = [outcome for outcome in outcomes if outcome.status == "FINISHED" and outcome.run_id]
-    compare = f"`{commands} compare --sweep {sweep[:8]}` compares the jobs"
+    compare = f"{commands} compare --sweep {sweep[:8]}"
     if not finished:
         return ""
     if len(objectives) > 1:
-        return f"next: {compare}"
+        return _commands({compare: "the jobs"})
     best = _best(finished, objectives[0])
     if not best:
-        return f"next: {compare}"
+        return _commands({compare: "the jobs"})
     shown = f"best: {results.label(best) if len(best) > 1 else best[0].job.name}, {_value(best, objectives[0])}"
     if len(best) > MOST_RUNS or all(any(name.startswith("test/") for name in run.metrics) for run in best):
-        return f"{shown}\nnext: {compare}"
-    runs = " ".join(run.run_id[:8] for run in best)
-    return f"{shown}\nnext: `{commands} evaluate {runs}` evaluates it on the test images,\n      {compare}"
+        return f"{shown}\n{_commands({compare: 'the jobs'})}"
+    evaluate = f"{commands} evaluate {' '.join(run.run_id[:8] for run in best)}"
+    return f"{shown}\n{_commands({evaluate: 'the best on the test images', compare: 'the jobs'})}"
+
+
+def _commands(effects: Mapping[str, str]) -> str:
+    """Commands with comments, as a shell takes them."""
+    width = max(map(len, effects))
+    return "\n".join(["next:", *(f"  {command:{width}}  # {effect}" for command, effect in effects.items())])
 
 
 def _best(finished: Sequence[Outcome], metric: str) -> list[Outcome]:

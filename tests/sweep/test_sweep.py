@@ -76,9 +76,9 @@ class TestSweep:
         table, end = out.split("\n\n")[-2:]
         assert [line.split()[0] for line in table.splitlines()] == ["lr", *(name.partition("=")[2] for name in best)]
         first = sweep.children[best[0]]
-        assert end.startswith(f"best: {best[0]}, val/loss {first.data.metrics['best/loss']:.4f} in epoch 1\nnext: `")
-        assert f"--tracking-uri {sweep.uri} evaluate {first.info.run_id[:8]}`" in end
-        assert f" compare --sweep {sweep.parent.info.run_id[:8]}`" in end
+        assert end.startswith(f"best: {best[0]}, val/loss {first.data.metrics['best/loss']:.4f} in epoch 1\nnext:\n  ")
+        assert f"--tracking-uri {sweep.uri} evaluate {first.info.run_id[:8]} " in end
+        assert f" compare --sweep {sweep.parent.info.run_id[:8]}  # the jobs\n" in end
 
     def test_keeps_the_console_of_each_job(self, sweep):
         for child in sweep.children.values():
