@@ -12,8 +12,8 @@ which is what they are measured for. `earlier` is this project's commit dd9afeb 
 Measured are wall and CPU seconds (user and system), and PSS: a page that n processes share counts 1/n for each.
 `--torch` names an interpreter that has torch and torchvision.
 
-`sweep` runs 4 jobs, two at a time, on photos that are decoded. `limit` trains with the photos mapped, in a process that
-may have so many gigabytes of anonymous memory (RLIMIT_DATA), and with them in memory, without a limit.
+`sweep` runs 4 jobs, two at a time, on photos that are decoded. `limit` trains some steps with the photos mapped, in a
+process that may have so many gigabytes of anonymous memory (RLIMIT_DATA), and with them in memory, without a limit.
 """
 
 from __future__ import annotations
@@ -23,14 +23,12 @@ import functools
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +92,42 @@ for part in ("train", "test"):
         images.sum()
 stop("epoch")
 """
+STEPS = """
+if {limit}:
+    resource.setrlimit(resource.RLIMIT_DATA, ({limit}, {limit}))
+import numpy as np
+from dataclasses import replace
+from cifar.config.compose import resolve
+from hydra import compose, initialize_config_dir
+from cifar.files.rows import ImageRows
+from cifar.interfaces import Split, aligned_empty
+from cifar.runtime.lazy import load_tensorflow
+from cifar.training import experiment, trainer
+with initialize_config_dir({conf!r}, version_base="1.3"):
+    settings = resolve(compose("config", [
+        "data=folder", "data.path={path}", "data.size={size}", "augmentation=none", "batch_size=64",
+        "model.filters=[4]", "model.classifier.units=[]", "model.classifier.pooling=average", "epochs=1",
+    ]))
+dataset = experiment.load(settings)
+base = dataset.train.images.base
+print(f"{{base.nbytes / 1e9:.2f}} GB of {{len(base):,}} images, held={held}, limit={limit}")
+stop("ready")
+if {held}:
+    array = aligned_empty(base.size).reshape(base.shape)
+    for first in range(0, len(base), 1000):
+        array[first : first + 1000] = base[first : first + 1000]
+    train = dataset.train
+    dataset = replace(dataset, train=replace(train, images=ImageRows(array, train.images.rows)))
+load_tensorflow("tensorflow")
+prepared = experiment.Experiment.prepare(settings, dataset)
+model = prepared.compiled_model()
+batches = prepared.training_batches(0, 0, 1)
+model.fit(batches.take(5), epochs=1, verbose=0)
+stop("warm")
+model.fit(batches.skip(5).take(40), epochs=1, verbose=0)
+stop("40 steps of 64")
+print("weights", trainer.weights_sha256(model))
+"""
 CONTENDERS = {"first": OURS, "second": OURS, "earlier": EARLIER, "keras": KERAS, "torchvision": TORCHVISION}
 MEASURED = """
 import json, os, resource, time
@@ -135,6 +169,7 @@ def _photo(folder: Path, kind: str, number: int) -> None:
     scene, label = _scene(kind, number % SCENES), number % CLASSES
     part = "test" if number // CLASSES % 5 == 4 else "train"
     pixels = np.roll(scene, (number * 7 % scene.shape[0], number * 13 % scene.shape[1]), (0, 1))
+    pixels[-8:, -8:] = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)  # no photo is a copy
     pixels[: len(pixels) // 3, : pixels.shape[1] // CLASSES * (label + 1)] //= 2
     file = folder / part / f"class{label}" / f"{number:05}.jpg"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -243,39 +278,14 @@ def _memory(pid: int) -> dict[str, float]:
 
 
 def limit(arguments: argparse.Namespace) -> None:
-    """Print CPU time and weights of a training with the photos mapped under a limit, and with them in memory."""
+    """Print CPU time and weights of some steps with the photos mapped, under a limit, and with them in memory."""
     bound = int(arguments.gigabytes * 1e9)
-    photos = len([*arguments.path.rglob("*.jpg")])
-    print(f"{photos * arguments.size**2 * 3 / 1e9:.2f} GB of {photos:,} photos")
-    with tempfile.TemporaryDirectory(dir=arguments.path.parent) as name:
-        variables = {**os.environ, "XDG_CACHE_HOME": f"{name}/cache"}
-        for kind, settings in (("decoding", ()), ("mapped", ()), ("in memory", ("data.cache_gb=0",))):
-            (store := Path(name) / kind.replace(" ", "_")).mkdir()
-            before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-            with _limited(None if kind == "in memory" else bound) as start:
-                command = training(arguments, *settings, f"tracking.uri=sqlite:///{store}/mlflow.db")
-                done = subprocess.run(
-                    command, cwd=store, env=variables, text=True, stdout=subprocess.PIPE, preexec_fn=start, check=False
-                )
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            cpu = sum(after[:2]) - sum(before[:2])
-            print(f"{kind}: exit {done.returncode}, {time.monotonic() - began:.1f} s, {cpu:.1f} CPU s")
-            print("\n".join(line for line in done.stdout.splitlines() if line.startswith(("epoch", "test", " 1", "1"))))
-            print(subprocess.run([sys.executable, "-c", WEIGHTS, f"sqlite:///{store}/mlflow.db"], text=True,
-                                 stdout=subprocess.PIPE, check=False).stdout.strip())  # fmt: skip
-
-
-WEIGHTS = """
-import sys, mlflow
-client = mlflow.MlflowClient(sys.argv[1])
-for run in client.search_runs([one.experiment_id for one in client.search_experiments()]):
-    print("weights", run.data.tags.get("weights_sha256"), "images/s", run.data.metrics.get("images_per_second"))
-"""
-
-
-@contextmanager
-def _limited(size: int | None) -> Iterator:
-    yield (lambda: resource.setrlimit(resource.RLIMIT_DATA, (size, size))) if size else None
+    with tempfile.TemporaryDirectory(dir=arguments.path.parent) as cache:
+        variables = {**os.environ, "XDG_CACHE_HOME": cache, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(ROOT)}
+        values = {"conf": str(ROOT / "conf"), "path": str(arguments.path.resolve()), "size": arguments.size}
+        for held in (False, True):
+            script = MEASURED + STEPS.format(**values, limit=None if held else bound, held=held)
+            subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=variables, check=True)
 
 
 def main() -> None:
