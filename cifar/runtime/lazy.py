@@ -61,7 +61,7 @@ def load_tensorflow(backend: str = "tensorflow", with_wrappers: bool = False) ->
     """Import TensorFlow, which makes the batches, and Keras, without TensorFlow's notes on its start-up.
 
     `backend` is what Keras computes with, on the GPUs if there are any. Keras's wrappers for scikit-learn, which no
-    command uses, are there on request: for them it imports scikit-learn, 0.6 of 8 CPU seconds to the first step.
+    command uses, are there on request: for them it imports scikit-learn, which takes 0.6 CPU seconds.
     """
     os.environ["KERAS_BACKEND"] = backend
     if "tensorflow" in sys.modules:
