@@ -139,7 +139,7 @@ class TestModel:
             assert model.output.dtype == "float32"
 
     @pytest.mark.slow
-    @pytest.mark.parametrize(("name", "head"), product(BACKBONES, HEADS))
+    @pytest.mark.parametrize(("name", "head"), [*product(BACKBONES, HEADS)])
     def test_learns_32_scenes_by_heart(self, prepare, name, head):
         prepared = prepare(*BACKBONES[name], f"task.head={head}", "task.dropout=0", "task.loss=cross_entropy_dice")
         model, train = prepared.model(), prepared.dataset.train
