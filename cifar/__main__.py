@@ -45,11 +45,12 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = CommandParser(prog=paths.COMMAND, description=__doc__)
     parser.add_argument("--version", action="version", version=f"cifar {__version__}")
     everywhere = CommandParser(add_help=False, argument_default=argparse.SUPPRESS)
+    default = str(paths.STORE / "mlflow.db").replace("%", "%%")  # help texts are formatted
     for options in (parser, everywhere):
         options.add_argument(
             "--tracking-uri",
             metavar="URI",
-            help=f"where the runs are recorded (default: $MLFLOW_TRACKING_URI, else {paths.STORE / 'mlflow.db'})",
+            help=f"where the runs are recorded (default: $MLFLOW_TRACKING_URI, else {default})",
         )
         options.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=CommandParser)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from cifar import __main__, __version__
 from cifar.config.compose import read
+from cifar.runtime import paths
 from cifar.runtime.errors import InputError
 from cifar.training import trainer
 from cifar.training.experiment import Experiment
@@ -108,6 +110,12 @@ class TestCommandLine:
         assert parse(["--tracking-uri", "a", "runs"]).tracking_uri == "a"
         assert parse(["runs", "--tracking-uri", "b"]).tracking_uri == "b"
         assert parse(["runs"]).tracking_uri is None
+
+    def test_store_may_be_in_a_folder_with_a_percent_sign(self, monkeypatch, capsys):
+        monkeypatch.setattr(paths, "STORE", Path("/100%25"))
+        with pytest.raises(SystemExit):
+            __main__.argument_parser().parse_args(["runs", "--help"])
+        assert "/100%25/mlflow.db" in capsys.readouterr().out
 
     def test_version_is_ours(self, capsys):
         with pytest.raises(SystemExit):

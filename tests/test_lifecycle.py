@@ -476,7 +476,8 @@ def test_copy_of_a_project_under_another_name_is_used_throughout(world, tmp_path
     assert (copy / "page.html").exists()
     run(copy, "-m", "cifar", "export", finished, copy / "exports", "--format", "keras")
     assert (copy / "exports" / "1").is_dir()
-    assert all(name in run(copy, "-m", "cifar", "runs").stdout for name in found)
+    listed = run(copy, "-m", "cifar", "runs").stdout
+    assert all(name[:8] in listed for name in found)
     service = world.server.start("-m", "cifar", "serve", finished, "--port", "0", cwd=copy)
     wait_for(lambda: "serving at" in service.stdout())
     port = int(re.search(r"serving at \S+:(\d+)", service.stdout())[1])

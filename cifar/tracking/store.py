@@ -93,13 +93,21 @@ def connect_existing(uri: str | None) -> None:
 
 @contextmanager
 def opened(uri: str | None) -> Iterator[None]:
-    """Inside the `with`, `uri` is the store of runs, as by `connect_existing`; afterwards MLflow's own is as before."""
+    """Inside the `with`, `uri` is the store of runs, as by `connect_existing`.
+
+    Afterwards MLflow's own, and the variable that names it, are as before.
+    """
     before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else ""
+    variable = os.environ.get(addresses.VARIABLE)
     try:
         connect_existing(uri)
         yield
     finally:
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(before)  # sets the variable too
+        if variable is None:
+            os.environ.pop(addresses.VARIABLE, None)
+        else:
+            os.environ[addresses.VARIABLE] = variable
 
 
 def exists(uri: str | None) -> bool:

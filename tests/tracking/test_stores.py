@@ -64,6 +64,16 @@ def locations(folder: Path) -> list[tuple[str, str]]:
         return connection.execute("SELECT run_uuid, artifact_uri FROM runs ORDER BY start_time").fetchall()
 
 
+def test_opening_a_store_for_a_while_changes_nothing_afterwards(monkeypatch, tmp_path):
+    record(sqlite(tmp_path / "opened"), "run")
+    mlflow.set_tracking_uri(sqlite(tmp_path / "own"))
+    monkeypatch.setenv(addresses.VARIABLE, sqlite(tmp_path / "set later"))
+    with store.opened(sqlite(tmp_path / "opened")):
+        assert "opened" in mlflow.get_tracking_uri()
+    assert mlflow.get_tracking_uri() == sqlite(tmp_path / "own")
+    assert os.environ[addresses.VARIABLE] == sqlite(tmp_path / "set later")
+
+
 class TestPlace:
     """A store's runs are where its database is."""
 
@@ -305,7 +315,7 @@ def test_project_that_is_copied_is_used_throughout_and_the_original_left_alone(t
     before = files(original)
     hidden = original.rename(tmp_path / "hidden")  # what looks for it fails
 
-    assert first in run(copy, "-m", "cifar", "runs")
+    assert first[:8] in run(copy, "-m", "cifar", "runs")
     assert "test/accuracy" in run(copy, "-m", "cifar", "evaluate", first)
     assert "McNemar" in run(copy, "-m", "cifar", "compare", first, second)
     image = copy / "image.png"
