@@ -66,11 +66,11 @@ def in_process(tmp_path, monkeypatch, capfd) -> Callable[..., Completed]:
 
     compose_for_mode = Hydra.get_mode
 
-    def mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> object:
+    def mode(hydra: Hydra, config_name: str | None, overrides: list[str], **more: object) -> object:
         """Hydra composes all settings twice, first for `hydra.mode` alone, which only recipes set."""
         recipes = ("sweep=", "experiment=", "hydra")
         is_set = any(override.lstrip("+").startswith(recipes) for override in overrides)
-        return compose_for_mode(hydra, config_name, overrides) if is_set else None
+        return compose_for_mode(hydra, config_name, overrides, **more) if is_set else None
 
     monkeypatch.setattr(Hydra, "get_mode", mode)
 
