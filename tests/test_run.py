@@ -140,7 +140,7 @@ class TestQuickstart:
         assert not set("\r\x1b\b") & set(quickstart.process.stdout)
         assert quickstart.process.stderr == ""
         assert re.match(r"test: accuracy  +[\d.]+   loss ", lines[4])
-        assert quickstart.id in lines[-1]
+        assert quickstart.id[:8] in lines[-1]
 
     def test_logged_model_predicts_without_the_project_what_the_weights_do(self, quickstart, artifact, tmp_path):
         script = """
