@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cifar.config import command_line
 from helpers.runs import sqlite
 
-ROOT_KEYS = "augmentation, backend, batch_size, callbacks, data, "
+ROOT_KEYS = "accumulate_steps, augmentation, backend, batch_size, callbacks, data, "
 MISTAKES = [
     # choices and keys
     ("model=cnn33", "model=cnn33: unknown choice; did you mean 'cnn3'? known: "),
