@@ -76,7 +76,7 @@ def training_batches(
         return (tf.gather(images, rows), tf.gather(targets, rows)) if augmentation.mixes else (images, targets)
 
     total = (epochs - first_epoch) * steps - first_step
-    return (
+    return _unrewritten(
         tf.data.Dataset.range(first_epoch, epochs)
         .flat_map(positions)
         .map(training_batch, num_parallel_calls=tf.data.AUTOTUNE)
@@ -100,7 +100,15 @@ def evaluation_batches(split: Split, task: Task, batch_size: int, shard: Shard =
         return images, task.encode(targets)
 
     steps = tf.data.Dataset.range(steps_per_epoch(len(split), batch_size))
-    return steps.map(evaluation_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    batches = steps.map(evaluation_batch, num_parallel_calls=tf.data.AUTOTUNE)
+    return _unrewritten(batches.prefetch(tf.data.AUTOTUNE))
+
+
+def _unrewritten(batches: tensorflow.data.Dataset) -> tensorflow.data.Dataset:
+    """`batches` as they are built: to rewrite them, tf.data would first copy the images, all of them, into memory."""
+    options = tf.data.Options()
+    options.experimental_optimization.apply_default_optimizations = False
+    return batches.with_options(options)
 
 
 def preview(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from cifar.augmentation import Augmentation
 from cifar.config.registry import AUGMENTATIONS
 from cifar.data import folds
 from cifar.data.photos import cache, decoding
+from cifar.files.rows import ImageRows
 from cifar.images import io
 from cifar.interfaces import Dataset, Split
 from cifar.training import pipeline
@@ -119,6 +121,29 @@ def test_the_pipeline_reads_the_mapped_file(root):
         held = build("folder", root, size=16)
     assert np.array_equal(np.asarray(tensor)[rows.numpy()], held.train.images)
     assert np.asarray(tensor).ctypes.data == found.train.images.base.ctypes.data
+
+
+def test_training_and_validation_hold_no_copy_of_a_mapped_file(tmp_path):
+    path, length = tmp_path / "images", 256 * 2**20
+    with path.open("wb") as file:
+        file.truncate(length)
+    images = np.memmap(path, np.uint8, "r")[: length // 3072 * 3072].reshape(-1, 32, 32, 3)
+    split = Split(ImageRows(images, np.arange(len(images))), {"label": np.zeros(len(images), np.int64)})
+    task = SimpleNamespace(targets=("label",), encode=lambda targets: targets["label"])
+    settings = {"seed": 0, "batch_size": 32, "epochs": 1}
+    before = anonymous_memory()
+    for batches in (
+        pipeline.training_batches(split, task, Augmentation({}, "nearest"), **settings),
+        pipeline.evaluation_batches(split, task, 32),
+    ):
+        assert len(list(batches.take(2))) == 2
+    assert anonymous_memory() - before < length / 2
+
+
+def anonymous_memory() -> int:
+    """Bytes of this process that are not of files."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
 
 
 def test_large_jpegs_are_decoded_at_a_reduced_size(root):
