@@ -24,7 +24,7 @@ from helpers.runs import sqlite
 def test_every_backbone_has_every_level(name):
     """Also one that resizes images, and one that does not pad them."""
     name, *more = name.split()
-    image = (33, 40)
+    image = (40, 40) if name == "pretrained" else (33, 40)
     features = backbone(*small(name), *more, shape=(*image, 3))
     levels = [1, 2, 4]
     maps = pyramid(features, levels, 8)

@@ -69,7 +69,8 @@ def test_unfinished_run_has_the_epochs_that_it_has_recorded(compose):
 
 
 @pytest.mark.parametrize("other", ["finetune.epochs=2", "distribute=data_parallel"])
-def test_refused(mistake, other):
+def test_refused(mistake, monkeypatch, other):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
     backend = "jax" if "distribute" in other else "tensorflow"
     line = mistake("data=digits", "minutes=1", other, f"backend={backend}")
     assert line.startswith(

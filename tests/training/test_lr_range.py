@@ -35,7 +35,7 @@ def run_test(losses: list[float]) -> RangeTest:
     experiment = SimpleNamespace(
         settings=SimpleNamespace(batch_size=BATCH, optimizer=SimpleNamespace(lr=1e-3)),
         phases=[None],
-        dataset=SimpleNamespace(train=range(IMAGES)),
+        order=SimpleNamespace(count=IMAGES),
         steps_per_epoch=STEPS,
         schedule=lambda phase: lambda lr: lambda step: lr * 1.2**step,
     )

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from cifar import tracking
+from cifar.runtime import interrupts
 from cifar.training import trainer
 from cifar.training.experiment import Experiment
 from cifar.training.trace import Trace
@@ -36,7 +37,7 @@ def test_steps_of_the_first_epoch_are_traced(steps, first, last, monkeypatch, tm
 def test_trace_is_an_artifact(compose):
     experiment = Experiment.prepare(compose(*TINY, "profile=true"))
     tracking.connect(experiment.settings.tracking.uri)
-    with tracking.start(experiment.settings.tracking) as run:
+    with interrupts.handled(), tracking.start(experiment.settings.tracking) as run:
         trainer.fit(experiment, experiment.compiled_model(), run)
     client, folder = mlflow.MlflowClient(), "tensorboard/plugins/profile"
     (time,) = client.list_artifacts(run.id, folder)
