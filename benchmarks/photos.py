@@ -4,7 +4,7 @@
     python benchmarks/photos.py time DIR/large [--size 224] [--rounds 3] [--contenders first,second,keras,torchvision]
                                      [--torch PYTHON] [--earlier FOLDER]
     python benchmarks/photos.py sweep DIR/small [--size 224]
-    python benchmarks/photos.py limit DIR/small [--size 320] [--gigabytes 2]
+    python benchmarks/photos.py limit DIR/small --size 320 [--gigabytes 2]
 
 `time`: each contender is a process of its own; a round gives each one turn in random order. `first` decodes the photos,
 `second` finds them decoded; both then read all of them once in the order of an epoch. The others decode in each epoch,
@@ -169,7 +169,9 @@ def _photo(folder: Path, kind: str, number: int) -> None:
     scene, label = _scene(kind, number % SCENES), number % CLASSES
     part = "test" if number // CLASSES % 5 == 4 else "train"
     pixels = np.roll(scene, (number * 7 % scene.shape[0], number * 13 % scene.shape[1]), (0, 1))
-    pixels[-8:, -8:] = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)  # no photo is a copy
+    y, x = len(pixels) // 2, pixels.shape[1] // 2
+    # No photo is a copy, of its center neither, to which others are cut.
+    pixels[y : y + 16, x : x + 16] = np.random.default_rng(number).integers(0, 256, (16, 16, 3), np.uint8)
     pixels[: len(pixels) // 3, : pixels.shape[1] // CLASSES * (label + 1)] //= 2
     file = folder / part / f"class{label}" / f"{number:05}.jpg"
     file.parent.mkdir(parents=True, exist_ok=True)
