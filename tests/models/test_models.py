@@ -36,7 +36,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [(32, 48, 3), (16, 16, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(32, 64, 3), (16, 16, 1)], ids=str)
 @pytest.mark.parametrize("name", MODELS.names())
 def test_features_are_a_pyramid_that_trains(name, shape):
     keras.utils.set_random_seed(0)
