@@ -105,7 +105,10 @@ def evaluation_batches(split: Split, task: Task, batch_size: int, shard: Shard =
 
 
 def _unrewritten(batches: tensorflow.data.Dataset) -> tensorflow.data.Dataset:
-    """`batches` as they are built: to rewrite them, tf.data would first copy the images, all of them, into memory."""
+    """`batches` as they are built: to rewrite them, tf.data would first copy the images, all of them, into memory.
+
+    It still does where TensorFlow is asked for determinism, since no option leaves that rewrite out.
+    """
     options = tf.data.Options()
     options.experimental_optimization.apply_default_optimizations = False
     return batches.with_options(options)

@@ -29,7 +29,7 @@ found = []
 for steps in (1, 3):
     settings = resolve(composed(f"accumulate_steps={steps}", *sys.argv[1:]))
     experiment = Experiment.prepare(settings)
-    devices.start(settings, experiment.dataset)
+    devices.start(settings, experiment.dataset, experiment.order.count)
     model = experiment.compiled_model()
     fitted = model.fit(experiment.training_batches(0, 0, 2), steps_per_epoch=2, epochs=2, shuffle=False, verbose=0)
     values = [*model.variables, *model.optimizer.variables]
