@@ -102,6 +102,8 @@ ADDED = (
     *(Added("data.resize", name, "letterbox") for name in ("coco", "masks", "pets", "voc", "yolo")),
     *(Added("data.cached_size", name, None) for name in ("coco", "folder", "masks", "pets", "table", "voc", "yolo")),
 )
+ADDED_TO_ROOT = {"extensions": None, "accumulate_steps": 1, "minutes": None, "profile": False}
+"""Root settings that records lack, and the values that they replaced."""
 METRICS = (
     Metric("calibration_error", "ece", "classification"),
     Metric("boundary_f", "boundary_f1", "segmentation"),
@@ -167,7 +169,7 @@ def of_params(params: Mapping[str, str]) -> dict[str, str]:
 
 
 def oldest(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings under dotted keys by the oldest of their names."""
+    """Settings under dotted keys by the oldest of their names, without those that came later and change nothing."""
     found = _split(settings)
     old_names = {metric.new: metric.old for metric in _metrics_of(found)}
     found = {path: _monitored(path, value, old_names) for path, value in found.items()}
@@ -175,6 +177,9 @@ def oldest(settings: Mapping[str, Any]) -> dict[str, Any]:
         path = tuple(added.key.split("."))
         if added.is_of(found) and path in found and found[path] == added.value:
             del found[path]
+    for key, value in ADDED_TO_ROOT.items():
+        if (key,) in found and found[key,] == value:
+            del found[key,]
     for setting in reversed(SETTINGS):
         found = _renamed(found, setting.new, setting.old, setting.builder)
     for choice in CHOICES:

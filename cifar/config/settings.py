@@ -36,8 +36,6 @@ Calibration = Literal["none", "temperature"]
 
 MAY_CHANGE = ("epochs", "state", "tracking", "resume", "dry_run", "profile", "objective", "evaluate")
 """The root settings that a resumed run may have otherwise than it was started with."""
-ADDED: dict[str, Any] = {"extensions": None, "accumulate_steps": 1, "minutes": None, "profile": False}
-"""Root settings that came later, and what recorded runs had before: hashes of settings lack those with this value."""
 LOCATIONS = ("path", "exclude")
 """The settings of data that are paths of files and folders."""
 DRAWS = ("seed", "data.val_seed", "data.fold")
@@ -165,7 +163,6 @@ def flatten(settings: Settings) -> dict[str, Any]:
 def identity(settings: Settings) -> str:
     """SHA-256, in hexadecimal, of the settings that decide a run, with the path of its data as it was given."""
     fixed = {key: value for key, value in oldest(flatten(settings)).items() if key.partition(".")[0] not in MAY_CHANGE}
-    fixed = {key: value for key, value in fixed.items() if key not in ADDED or value != ADDED[key]}
     return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from cifar import tracking
-from cifar.config import settings as root
 from cifar.config.renamed import oldest
 from cifar.config.settings import Settings, flatten
 from cifar.sweep.jobs import Job, Outcome, named
@@ -17,11 +16,7 @@ from cifar.sweep.jobs import Job, Outcome, named
 LOOK = 2.0
 """Seconds between two looks for whether jobs that another process runs have ended."""
 
-ADDED = {
-    "evaluate.test": (None, False),
-    "evaluate.calibration": ("none",),
-    **{key: (value,) for key, value in root.ADDED.items()},
-}
+ADDED = {"evaluate.test": (None, False), "evaluate.calibration": ("none",)}
 """Settings that earlier versions lacked, with the values in a sweep that change nothing."""
 
 

@@ -36,7 +36,7 @@ class Shuffled:
 class Balanced:
     """Each class equally often in each epoch, which has as many images as there are, rounded down to that.
 
-    The images of a class take turns in an order that the seed draws: an epoch goes on where the last has stopped, and
+    The images of a class take turns in an order that the seed draws: an epoch continues where the last one stopped, and
     begins again with the first after the last one. So each is shown as often as any other of its class, to within one.
     """
 
