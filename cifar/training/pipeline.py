@@ -76,7 +76,7 @@ def training_batches(
         return (tf.gather(images, rows), tf.gather(targets, rows)) if augmentation.mixes else (images, targets)
 
     total = (epochs - first_epoch) * steps - first_step
-    return _unrewritten(
+    return (
         tf.data.Dataset.range(first_epoch, epochs)
         .flat_map(positions)
         .map(training_batch, num_parallel_calls=tf.data.AUTOTUNE)
@@ -100,18 +100,7 @@ def evaluation_batches(split: Split, task: Task, batch_size: int, shard: Shard =
         return images, task.encode(targets)
 
     steps = tf.data.Dataset.range(steps_per_epoch(len(split), batch_size))
-    batches = steps.map(evaluation_batch, num_parallel_calls=tf.data.AUTOTUNE)
-    return _unrewritten(batches.prefetch(tf.data.AUTOTUNE))
-
-
-def _unrewritten(batches: tensorflow.data.Dataset) -> tensorflow.data.Dataset:
-    """`batches` as they are built: to rewrite them, tf.data would first copy the images, all of them, into memory.
-
-    It still does where TensorFlow is asked for determinism, since no option leaves that rewrite out.
-    """
-    options = tf.data.Options()
-    options.experimental_optimization.apply_default_optimizations = False
-    return batches.with_options(options)
+    return steps.map(evaluation_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def preview(
@@ -153,13 +142,26 @@ def _taker(
     """The images at an index, the `larger` ones if there are any, and those targets of theirs that the task learns."""
     with tf.device("cpu"):
         images, rows = _shared(split.larger if larger and split.larger is not None else split.images)
-        targets = {name: tf.constant(split.targets[name]) for name in task.targets}
+        images = _uncaptured(images)
+        targets = {name: _uncaptured(tf.constant(split.targets[name])) for name in task.targets}
 
     def take(index):
-        pixels = tf.gather(images, index if rows is None else tf.gather(rows, index))
-        return pixels, {name: tf.gather(target, index) for name, target in targets.items()}
+        pixels = tf.gather(images(), index if rows is None else tf.gather(rows, index))
+        return pixels, {name: tf.gather(target(), index) for name, target in targets.items()}
 
     return take
+
+
+def _uncaptured(tensor: tensorflow.Tensor) -> Callable[[], tensorflow.Tensor]:
+    """A function that returns `tensor` within a graph that does not capture it.
+
+    Of each tensor that the graph of a dataset captures, TensorFlow makes one of the same size, filled with zeros, when
+    it optimizes the graph. The graph captures a list instead, whose size does not count.
+    """
+    described = {"element_shape": tensor.shape, "element_dtype": tensor.dtype}
+    empty = tf.raw_ops.EmptyTensorList(max_num_elements=1, **described)
+    held = tf.raw_ops.TensorListPushBack(input_handle=empty, tensor=tensor)
+    return lambda: tf.raw_ops.TensorListGetItem(input_handle=held, index=0, **described)
 
 
 def _shared(images: np.ndarray | ImageRows) -> tuple[tensorflow.Tensor, tensorflow.Tensor | None]:
