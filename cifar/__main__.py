@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 import runpy
+import signal
 import sys
+
+if "serve" in sys.argv[1:]:
+    # Before the imports, which take a quarter of a second: SIGHUP waits until the server handles it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
 
 from cifar import __version__
 from cifar.analysis import command as analysis

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import re
-import signal
 import socket
 from pathlib import Path
 
@@ -50,7 +49,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def serve(arguments: argparse.Namespace) -> None:
     """Serve until a signal arrives; raises `InputError`."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])  # it waits until the server handles it
     extras.require("serve", "serve", "httptools", "uvloop", "python_multipart", "prometheus_client")
     if not (arguments.runs or arguments.best):
         raise InputError("serve: a RUN or --best EXPERIMENT METRIC is needed")

@@ -17,11 +17,12 @@ import pytest
 from mlflow.entities import Metric, RunTag
 
 from cifar.runtime.errors import InputError
+from cifar.runtime.paths import ROOT
 from cifar.serving.limits import Limits
 from cifar.serving.process import Models
 from cifar.serving.service import Service as Serving
 from cifar.serving.sources import named
-from helpers.processes import slowdown, wait_for
+from helpers.processes import run_python, slowdown, wait_for
 from helpers.serving import Service
 
 IMAGE = np.zeros((1, 8, 8, 1), int).tolist()
@@ -151,6 +152,27 @@ def test_first_models_that_cannot_be_loaded_end_it(store, quickstart):
     service = Service(store, other, is_loaded=False)
     assert service.wait() == 2
     assert re.fullmatch(rf"error: run {other}: the SHA-256 of its model\.weights\.h5 is .*\n", service.output())
+
+
+SIGNAL_AT_IMPORT = """
+import os, runpy, signal, sys
+
+class Signal:
+    def find_spec(self, name, *_):
+        if name == "cifar.analysis":
+            os.kill(os.getpid(), signal.SIGHUP)
+
+sys.meta_path.insert(0, Signal())
+sys.argv = ["cifar", "serve", "nothing", "--tracking-uri", "sqlite:///none.db"]
+runpy.run_module("cifar", run_name="__main__")
+"""
+
+
+def test_signal_while_it_imports(tmp_path):
+    """SIGHUP in the first moments ends nothing."""
+    done = run_python("-c", SIGNAL_AT_IMPORT, cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.code == 2
+    assert done.stderr.startswith("error: ")
 
 
 @pytest.mark.slow
