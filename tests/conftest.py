@@ -36,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 LONG = (
+    "test_lifecycle.py", "test_failing_writes.py",
     "models/test_models.py", "training/test_experiment.py", "training/test_transfer.py", "sweep/test_sweep_records.py",
     "search/test_search.py", "test_run.py", "sweep/test_sweep.py", "training/test_resume.py", "config/test_mistakes.py",
     "tasks/test_segmentation.py", "export/test_export.py", "tasks/test_detection.py", "training/test_exactness.py",

@@ -182,6 +182,7 @@ class TestRun:
             assert metrics[name] == pytest.approx(value, rel=1e-5), name
         assert 0 <= metrics["boundary_f1"] <= 1
 
+    @pytest.mark.slow
     def test_tables_and_pictures(self, tested):
         prepared, _, evaluation = tested
         rows = evaluation.tables["per_class.csv"]
