@@ -72,7 +72,7 @@ class TestHelp:
         text = shown("-h", "callbacks=[checkpoint,reduce_lr]", "schedule.final=0", "epochs=3")
         assert all(f"\n{title}: " in f"\n{text}" for title in ("callbacks=checkpoint", "callbacks=reduce_lr"))
         assert "\nschedule=onecycle: " in text
-        assert "  epochs=27  number of epochs" in text
+        assert "  epochs=30  number of epochs" in text
 
     @pytest.mark.parametrize(
         ("argument", "line"),
