@@ -30,10 +30,10 @@ def confident_mistakes(
     worst = wrong[np.argsort(-np.asarray(confidence)[wrong], kind="stable")][:count]
     names = [short(name, 18) for name in class_names]
     titles = [f"{names[labels[i]]}\n→ {names[predicted[i]]}\n{100 * confidence[i]:.1f} %{_file(ids, i)}" for i in worst]
-    title = f"The {len(worst)} most confident of {len(wrong)} mistakes in {len(labels)} images: true → predicted"
+    title = f"The {len(worst)} most confident of {len(wrong):,} mistakes in {len(labels):,} images: true → predicted"
     if len(worst) == len(wrong):
-        title = f"All {len(wrong)} mistakes in {len(labels)} images: true → predicted"
-    return image_sheet(images[worst], titles, title if len(wrong) else f"No mistakes in {len(labels)} images")
+        title = f"All {len(wrong):,} mistakes in {len(labels):,} images: true → predicted"
+    return image_sheet(images[worst], titles, title if len(wrong) else f"No mistakes in {len(labels):,} images")
 
 
 def wrong_labels(
@@ -57,10 +57,10 @@ def wrong_labels(
         f"{100 * probabilities[i, label[i]]:.1f} %{_file(ids, i)}"
         for i in worst
     ]
-    title = f"The {len(worst)} most confident of {len(wrong)} images with wrong labels, of {len(truth)} images"
+    title = f"The {len(worst)} most confident of {len(wrong):,} images with wrong labels, of {len(truth):,} images"
     if len(worst) == len(wrong):
-        title = f"All {len(wrong)} images with wrong labels, of {len(truth)} images"
-    return image_sheet(images[worst], titles, title if len(wrong) else f"No wrong labels in {len(truth)} images")
+        title = f"All {len(wrong)} images with wrong labels, of {len(truth):,} images"
+    return image_sheet(images[worst], titles, title if len(wrong) else f"No wrong labels in {len(truth):,} images")
 
 
 def _file(ids: Sequence[str] | None, i: int) -> str:
