@@ -21,7 +21,7 @@ test-slow: $(DEV)
 
 # Over the fast tests; htmlcov/index.html shows the lines that none runs.
 coverage: $(DEV)
-	$(BIN)/coverage run -m pytest -m "not slow"
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage html --quiet
 	$(BIN)/coverage report --skip-covered

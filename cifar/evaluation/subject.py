@@ -14,7 +14,7 @@ from cifar.config.settings import Settings, Views
 from cifar.evaluation.classes import matched
 from cifar.evaluation.published import Published
 from cifar.interfaces import Dataset, Split
-from cifar.runtime.errors import InputError
+from cifar.runtime.errors import InputError, warn
 from cifar.runtime.lazy import load_tensorflow
 from cifar.tracking import queries
 from cifar.tracking.queries import StoredRun
@@ -102,11 +102,24 @@ class Subject:
         return calibration.recorded(self.experiment.settings.evaluate, self.run.metrics)
 
     def model(self) -> keras.Model:
-        """The run's model with its weights; raises `InputError`."""
+        """The run's model with its weights; raises `InputError`, also where they do not fit images of another size."""
         load_tensorflow(self.experiment.settings.backend)
         from cifar.training import trainer
 
+        self._check_size()
         return trainer.with_weights(self.experiment, self.weights)
+
+    def _check_size(self) -> None:
+        dataset, own = self.experiment.dataset, tracking.placeholder_dataset(self.run)
+        if dataset.image_shape == own.image_shape:
+            return
+        models = [replace(self.experiment, dataset=data).blank_model() for data in (dataset, own)]
+        here, there = ([tuple(weight.shape) for weight in model.weights] for model in models)
+        if here != there:
+            raise InputError(
+                f"data={dataset.name}: images are {_shown(dataset.image_shape)}; accepted: {_shown(own.image_shape)}, "
+                f"as those of the run, since weights of model={self.experiment.settings.model.name} depend on the size"
+            )
 
 
 def on_other(run: StoredRun, settings: Settings, other: Dataset, names: Mapping[str, str]) -> Experiment:
@@ -115,9 +128,13 @@ def on_other(run: StoredRun, settings: Settings, other: Dataset, names: Mapping[
     Its model is that of the run, whose own data are not needed. Raises `InputError`.
     """
     stand_in = tracking.placeholder_dataset(run)
-    if other.test.images.shape[1:] != stand_in.image_shape:
-        there, here = ("×".join(map(str, shape)) for shape in (other.test.images.shape[1:], stand_in.image_shape))
-        raise InputError(f"data={other.name}: images are {there}; accepted: {here}, as those of the run")
+    shape, own = other.test.images.shape[1:], stand_in.image_shape
+    if shape[-1] != own[-1]:
+        channels = f"{own[-1]} channel{'s' if own[-1] > 1 else ''}"
+        raise InputError(f"data={other.name}: images are {_shown(shape)}; accepted: {channels}, as in the run")
+    if shape != own:
+        warn(f"data={other.name}: images are {_shown(shape)}, those of the training {_shown(own)}")
+        stand_in = Dataset.placeholder(stand_in.name, stand_in.class_names, shape, stand_in.resize)
     targets = {name: target for name, target in stand_in.train.targets.items() if name in other.test.targets}
     stand_in = replace(stand_in, name=other.name, train=Split(stand_in.train.images, targets))
     experiment = Experiment.prepare(settings, stand_in)
@@ -138,6 +155,10 @@ def check_prefix(prefix: str, run: StoredRun, source: Mapping[str, Any]) -> None
             f"run {run.id}: {prefix}/… are its metrics on other images ({known['data']}, fingerprint "
             f"{known['fingerprint'][:12]}…); --as NAME records these under another name"
         )
+
+
+def _shown(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))
 
 
 def _name_of_metrics(name: str) -> str:

@@ -134,7 +134,32 @@ class TestOtherData:
     def test_images_of_another_shape(self, evaluate, tmp_path):
         path = write_digits(tmp_path / "photos")
         line = error_line(evaluate("data=folder", f"data.path={path}", "data.size=8"))
-        assert line == "data=photos: images are 8×8×3; accepted: 8×8×1, as those of the run"
+        assert line == "data=photos: images are 8×8×3; accepted: 1 channel, as in the run"
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("model", "message"),
+        [
+            (("model=resnet", "model.depth=8", "model.filters=[4,8,8]"), ""),
+            (("model=cnn3", "model.filters=[4]", "model.classifier.units=[8]"),
+             "data=photos: images are 16×16×3; accepted: 8×8×3, as those of the run, since weights of model=cnn3 "
+             "depend on the size"),
+        ],
+    )  # fmt: skip
+    def test_images_of_another_size(self, in_process, command, tmp_path, model, message):
+        random = np.random.default_rng(0)
+        for path in (tmp_path / "photos" / name / f"{n}.png" for name in ("ant", "bee") for n in range(10)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(path)
+        uri = sqlite(tmp_path)
+        folder = ("data=folder", f"data.path={tmp_path / 'photos'}")
+        assert in_process(*folder, "data.size=8", *model, "epochs=1", f"tracking.uri={uri}").code == 0
+        (run,) = mlflow.MlflowClient(uri).search_runs(["1"])
+        done = command(uri, "evaluate", run.info.run_id, *folder, "data.size=16")
+        warned = "warning: data=photos: images are 16×16×3, those of the training 8×8×3"
+        assert done.stderr.splitlines() == [warned, *([f"error: {message}"] if message else [])]
+        metrics = mlflow.MlflowClient(uri).get_run(run.info.run_id).data.metrics
+        assert (done.code, "photos/accuracy" in metrics) == ((2, False) if message else (0, True))
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
