@@ -33,7 +33,7 @@ def verdict(values: Values, rules: Rules, standing: Standing) -> str:
             rest = [f"{_difference(values, best, name, rules, standing)} against {name}" for name in standing.out]
             return (
                 f"verdict {after}: {best} is better: {rules.metric} {'; '.join(rest)}{failed} "
-                f"(a wrong verdict in at most {ALPHA:.0%} of races, whenever one looks)"
+                f"(a wrong verdict in at most {100 * ALPHA:.0f} % of races, whenever one looks)"
             )
         case "equivalent":
             names = ", ".join(standing.remaining)
