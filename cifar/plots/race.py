@@ -31,17 +31,18 @@ def confidence_sequences(
         ax.remove()
     for number, (ax, (label, (differences, bounds))) in enumerate(zip(axes.flat, shown, strict=False)):
         sizes = np.arange(1, len(differences) + 1)
-        known = np.isfinite(bounds).all(axis=1)
+        reach = 1.15 * np.abs([*differences, margin, *bounds[-1][np.isfinite(bounds[-1])]]).max() or 1
+        edges = np.append(sizes - 0.5, len(sizes) + 0.5)
+        band = np.clip([*bounds, bounds[-1]], -reach, reach).T  # all of the panel where nothing is excluded yet
         ax.axhline(0, color=GRAY, linewidth=1.2)
         if margin:
             ax.axhspan(-margin, margin, color=AMBER, alpha=0.2, linewidth=0, label=f"margin, {margin:g}")
         ax.fill_between(
-            sizes, *bounds.T, where=known, color=BLUE, alpha=0.2, linewidth=0, label="bounds, valid at all times"
+            edges, *band, step="post", color=BLUE, alpha=0.2, linewidth=0, label="bounds, valid at all times"
         )
         ax.plot(sizes, np.cumsum(differences) / sizes, color=BLUE, linewidth=2.2, label="mean so far")
         ax.scatter(sizes, differences, s=24, color=ORANGE, zorder=3, linewidths=0, label="difference with one seed")
-        reach = 1.15 * np.abs([*differences, margin, *bounds[-1][np.isfinite(bounds[-1])]]).max()
-        ax.set_ylim(-(reach or 1), reach or 1)
+        ax.set_ylim(-reach, reach)
         ax.set_xlim(0.5, len(differences) + 0.5)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         ax.set_title(short(label, 90 // columns), fontsize=TEXT, loc="left")

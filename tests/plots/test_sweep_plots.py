@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from cifar.plots import sweeps
+from cifar.plots.race import confidence_sequences
 from cifar.sweep import pictures
 from cifar.sweep.jobs import Job, Outcome
 
@@ -189,3 +190,13 @@ def test_pruned_and_failed_jobs_are_apart_from_the_others():
 )
 def test_numbers_spread_over_decades_have_a_logarithmic_axis(values, scale):
     assert sweeps.slices({"x": values}, values, "val/loss", True).axes[0].get_xscale() == scale
+
+
+def test_bounds_of_a_race_are_shown_where_only_the_last_seed_has_any():
+    differences, bounds = np.array([0.03, 0.05, 0.04]), np.array([[-np.inf, np.inf]] * 2 + [[0.02, 0.06]])
+    figure = confidence_sequences({"a minus b": (differences, bounds)}, "val/accuracy", 0.0, "a is better")
+    (ax,) = figure.axes
+    (band,) = (patch for patch in ax.collections if patch.get_label() == "bounds, valid at all times")
+    corners = band.get_paths()[0].vertices
+    assert {tuple(row) for row in corners} >= {(2.5, 0.02), (3.5, 0.02), (2.5, 0.06), (3.5, 0.06)}
+    assert [corners[:, 1].min(), corners[:, 1].max()] == pytest.approx(ax.get_ylim())
