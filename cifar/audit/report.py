@@ -102,6 +102,8 @@ def _balance(findings: Findings) -> list[str]:
     counts = _counts(findings.pool.parts[0], len(names))
     ratio = counts.max() / max(counts.min(), 1)
     least, most = int(counts.argmin()), int(counts.argmax())
+    if least == most:
+        return ["largest to smallest class", "1.0", f"in training: each has {counts[least]:,}"]
     details = f"in training: {names[least]} {counts[least]:,} to {names[most]} {counts[most]:,}"
     return ["largest to smallest class", f"{ratio:.1f}", details + ("; unbalanced" if ratio >= UNBALANCED else "")]
 
