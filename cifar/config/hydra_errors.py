@@ -53,7 +53,9 @@ def one_line_errors() -> Iterator[None]:
 
 def explain(error: Exception) -> InputError:
     """Hydra's or OmegaConf's complaint about a command line or a YAML file, in one line."""
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    # Under a debugger, an error of OmegaConf has a cause too, which knows less than the error itself.
+    is_wrapped = isinstance(error.__cause__, OmegaConfBaseException) and not isinstance(error, OmegaConfBaseException)
+    cause = error.__cause__ if is_wrapped else error
     if ambiguous := re.fullmatch(r"Ambiguous value for argument '(.*?)'\n.*", str(error), re.DOTALL):
         return InputError(f"{ambiguous[1]}: several values; write {command_line.forms(ambiguous[1])}")
     if missing := getattr(error, "missing_cfg_file", None):

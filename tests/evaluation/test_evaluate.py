@@ -179,6 +179,11 @@ class TestOtherData:
     def test_mistakes(self, evaluate, arguments, message):
         assert error_line(evaluate(*arguments)).startswith(message)
 
+    def test_mistake_under_a_debugger(self, evaluate, monkeypatch):
+        """OmegaConf then adds causes to its errors."""
+        monkeypatch.setenv("OC_CAUSE", "1")
+        assert error_line(evaluate("data.limits=3")).startswith("data.limits: unknown setting; did you mean 'limit'?")
+
 
 class TestClasses:
     def dataset(self, **targets) -> Dataset:
