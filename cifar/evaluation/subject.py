@@ -106,7 +106,8 @@ class Subject:
         load_tensorflow(self.experiment.settings.backend)
         from cifar.training import trainer
 
-        self._check_size()
+        if not self.is_own:
+            self._check_size()
         return trainer.with_weights(self.experiment, self.weights)
 
     def _check_size(self) -> None:
