@@ -88,14 +88,17 @@ class Run(Recorder):
         self.last_step = max(self.last_step, step)
 
     def log_settings(self, settings: Settings) -> None:
-        """Every setting as a parameter, and all of them as `config.yaml`, as `_recordable` says."""
-        if IDENTITY not in self._tags:
-            self.log_tags({IDENTITY: identity(settings)})
-        settings = _recordable(settings)
-        rows = [Param(key, unescaped(str(value))) for key, value in flatten(settings).items()
+        """Every setting as a parameter, and all of them as `config.yaml`, as `_recordable` says.
+
+        The tag by which `resume=auto` finds the run comes last: a run that has it can be resumed.
+        """
+        recordable = _recordable(settings)
+        rows = [Param(key, unescaped(str(value))) for key, value in flatten(recordable).items()
                 if key not in self._params]  # fmt: skip
         self._try(lambda client: client.log_batch(self._id, params=rows))
-        self.log_text(yaml.safe_dump(settings.model_dump(), sort_keys=False), CONFIG)
+        self.log_text(yaml.safe_dump(recordable.model_dump(), sort_keys=False), CONFIG)
+        if IDENTITY not in self._tags:
+            self.log_tags({IDENTITY: identity(settings)})
 
     def log_extensions(self) -> None:
         """The files of the extensions that this process has loaded from a folder, in `extensions/`."""

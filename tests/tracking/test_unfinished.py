@@ -110,6 +110,34 @@ class TestData:
         other = Experiment.prepare(resolve(composed(*given)))
         assert tracking.newest_unfinished(other.settings, other.dataset) is None
 
+    def test_auto_finds_every_run_that_is_known_by_its_settings(self, killed, folder, monkeypatch):
+        """Also where the process ended while they were being recorded: at each request to the store."""
+        given = "data=digits", "seed=77", f"tracking.uri={sqlite(folder)}"
+        experiment = Experiment.prepare(resolve(composed(*given)))
+        left = 0
+
+        def ends_the_process(real):
+            def request(*arguments, **named):
+                nonlocal left
+                left -= 1
+                if left == 0:
+                    raise KeyboardInterrupt
+                return real(*arguments, **named)
+
+            return request
+
+        for name in ("set_tag", "log_batch", "log_artifact"):
+            monkeypatch.setattr(mlflow.MlflowClient, name, ends_the_process(getattr(mlflow.MlflowClient, name)))
+        known = []
+        for left in range(1, 9):
+            run = killed(*given)
+            if "settings_sha256" in mlflow.MlflowClient().get_run(run).data.tags:
+                known.append(run)
+                found = tracking.newest_unfinished(experiment.settings, experiment.dataset)
+                assert found.id == run
+                found.lock.release()
+        assert 2 <= len(known) < 8
+
 
 class TestClaim:
     def test_run_that_another_has_resumed(self, mistake, killed, folder):
