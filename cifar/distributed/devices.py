@@ -22,6 +22,7 @@ from cifar.interfaces import Dataset
 from cifar.runtime import extras, lazy
 from cifar.runtime.errors import InputError, Interrupted, TrainingError, warn
 from cifar.runtime.lazy import Lazy, keras, np, tf
+from cifar.runtime.processes import start_unforked
 from cifar.runtime.quiet import silenced
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def start(settings: Settings, dataset: Dataset, images: int) -> None:
         os.environ["JAX_PLATFORMS"] = f"{platforms},cpu"  # where FLOPs are counted
     lazy.load_tensorflow(settings.backend)
     if (loaded := keras.backend.backend()) != settings.backend:
+        start_unforked()
         raise InputError(f"backend={settings.backend}: this process has loaded Keras on {loaded}")
     if (expected := processes(settings)).process_count > 1:
         _join(expected, settings, dataset)

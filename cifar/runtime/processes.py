@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from pathlib import Path
 
-from cifar.runtime.lazy import Lazy
-
-metadata = Lazy("importlib.metadata")
+FORKED = "CIFAR_FORKED"
+"""The variable of a process that has begun as a fork of one which had loaded TensorFlow."""
 
 
 def process(pid: int) -> str:
@@ -25,7 +25,17 @@ def is_gone(process: str) -> bool:
     """True if the process that `process` describes ran on this machine and has ended."""
     host, _, rest = process.partition(" ")
     pid, _, start = rest.partition(" ")
-    return host == platform.node() and pid.isdigit() and _start_time(int(pid)) != start
+    return host == platform.node() and pid.isdigit() and not (start and _start_time(int(pid)) == start)
+
+
+def start_unforked() -> None:
+    """Execute the command of this process in its place, where it is a fork whose libraries do not suit; else nothing.
+
+    `FORKED` is in the environment of such a process.
+    """
+    if os.environ.pop(FORKED, None):
+        sys.stdout.flush()
+        os.execv(sys.orig_argv[0], sys.orig_argv)
 
 
 def _start_time(pid: int) -> str:

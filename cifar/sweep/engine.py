@@ -132,6 +132,7 @@ class Sweep:
         """Run until all jobs have ended; raises `Interrupted` once a signal has ended the running ones."""
         try:
             while self._running or not (self._stopped or self._source.is_done()):
+                interrupts.check()
                 self._start_jobs()
                 self._look_after_jobs()
                 self._console.draw(self._running.values())
@@ -141,6 +142,7 @@ class Sweep:
             raise
         finally:
             self._console.close()
+            self._options.close()
 
     def _start_jobs(self) -> None:
         while self._free and not self._stopped and (taken := self._source.take()):

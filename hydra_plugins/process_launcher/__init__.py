@@ -103,7 +103,7 @@ class ProcessLauncher(Launcher):
     def _kind(self) -> type[Options]:
         from cifar.sweep import jobs
 
-        return jobs.Options
+        return jobs.Local
 
     def _dataset(self, settings: Settings) -> Dataset:
         """The data of a job; that of the last is kept, since most sweeps have one for all."""

@@ -62,4 +62,4 @@ def end_jobs_at_once(monkeypatch: pytest.MonkeyPatch, report: Callable[[jobs.Job
         def _code(self) -> int:
             return int(self.reported["status"] == "FAILED")
 
-    monkeypatch.setattr(jobs.Options, "start", lambda _, job, folder, slot: Ended(job, folder))
+    monkeypatch.setattr(jobs.Local, "start", lambda _, job, folder, slot: Ended(job, folder))

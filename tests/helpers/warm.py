@@ -183,7 +183,7 @@ def request(path: Path | str, arguments: list[str], cwd: str, variables: dict[st
 
 def stand_in(path: str, *arguments: str) -> int:
     """Be `python ARGUMENTS…` by a process of the server at `path`: with this one's files, signals and exit code."""
-    if not arguments or not arguments[0].endswith("run.py"):
+    if not (arguments and arguments[0].endswith("run.py")) and arguments[:2] != ("-P", "-c"):
         os.execv(sys.executable, [sys.executable, *arguments])
     files = {number: number for number in map(int, os.listdir("/proc/self/fd")) if number and is_open(number)}
     process = request(path, list(arguments), os.getcwd(), dict(os.environ), files)
@@ -319,7 +319,8 @@ def _become(asked: dict) -> None:
     os.environ.update(asked["environment"])
     sys.executable = asked["python"]
     client = asked["client"]
-    os.getppid = lambda: _parent(client)
+    if asked["arguments"][0].endswith("run.py"):
+        os.getppid = lambda: _parent(client)
     random.seed()
     np.random.seed()
     if "DRAWS" not in os.environ and not asked["watch"]:
@@ -330,7 +331,7 @@ def _become(asked: dict) -> None:
         watch = Watch(**asked["watch"])
         ctypes.CDLL(None).arm(os.fsencode(watch.folder), os.fsencode(watch.part), os.fsencode(watch.log), watch.kinds,
                               ctypes.c_long(watch.at), watch.error, int(watch.lasting), watch.signum)  # fmt: skip
-    first, *rest = asked["arguments"]
+    first, *rest = (argument for argument in asked["arguments"] if argument != "-P")
     if first == "-c":
         sys.argv, sys.path[0] = ["-c", *rest[1:]], asked["cwd"]
         sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))

@@ -169,11 +169,9 @@ HOW = {
 }
 def hook(event, arguments):
     if event == "open" and ".cifar-partial" in str(arguments[0]) and str(arguments[0]).endswith(".npz"):
-        how()
-for word, how in HOW.items():
-    if word in sys.orig_argv:
-        sys.addaudithook(hook)
-        break
+        for word in HOW.keys() & {*sys.orig_argv}:
+            HOW[word]()
+sys.addaudithook(hook)
 """
 """A `sitecustomize` that makes some jobs end badly when they save their first state."""
 
@@ -224,18 +222,18 @@ def test_job_that_takes_too_long_is_failed(tmp_path):
 def test_sigkill_of_the_sweep_loses_nothing(tmp_path):
     """Killed at ten moments, the same command each time; compared with a sweep that nobody disturbs.
 
-    No process is a warm one: those do not get the threads of a job that shares the machine, on which the bits depend.
+    Its jobs load their libraries themselves, those of the other are forks: the bits are the same.
     """
     grid = ("epochs=4", "seed=1,2,3", "hydra.launcher.n_jobs=2")
     calm, rough = tmp_path / "calm", tmp_path / "rough"
     calm.mkdir()
     rough.mkdir()
 
-    def cold(folder: Path) -> Sweep:
-        arguments = ("--multirun", *TINY, f"tracking.uri={sqlite(folder)}", *grid)
+    def swept_cold(folder: Path, *overrides: str) -> Sweep:
+        arguments = ("--multirun", *TINY, f"tracking.uri={sqlite(folder)}", *grid, *overrides)
         return recorded_sweep(run_python(ROOT / "run.py", *arguments, cwd=folder), folder)
 
-    undisturbed = cold(calm)
+    undisturbed = swept_cold(calm, "hydra.launcher.warm=false")
     moments = random.Random(0)
     for _ in range(10):
         process = subprocess.Popen(
@@ -246,7 +244,7 @@ def test_sigkill_of_the_sweep_loses_nothing(tmp_path):
             process.wait(moments.uniform(2, 20))
         process.kill()
         process.wait()
-    sweep = cold(rough)
+    sweep = swept_cold(rough)
     assert sweep.process.code == 0, sweep.process
     assert {name: run.info.status for name, run in sweep.children.items()} == dict.fromkeys(
         undisturbed.children, "FINISHED"

@@ -114,13 +114,11 @@ class TestData:
         """Also where the process ended while they were being recorded: at each request to the store."""
         given = "data=digits", "seed=77", f"tracking.uri={sqlite(folder)}"
         experiment = Experiment.prepare(resolve(composed(*given)))
-        left = 0
+        requests = iter(())
 
         def ends_the_process(real):
             def request(*arguments, **named):
-                nonlocal left
-                left -= 1
-                if left == 0:
+                if next(requests, None) == 0:
                     raise KeyboardInterrupt
                 return real(*arguments, **named)
 
@@ -129,7 +127,8 @@ class TestData:
         for name in ("set_tag", "log_batch", "log_artifact"):
             monkeypatch.setattr(mlflow.MlflowClient, name, ends_the_process(getattr(mlflow.MlflowClient, name)))
         known = []
-        for left in range(1, 9):
+        for last in range(8):
+            requests = iter(range(last, -1, -1))
             run = killed(*given)
             if "settings_sha256" in mlflow.MlflowClient().get_run(run).data.tags:
                 known.append(run)
