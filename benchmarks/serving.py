@@ -1,11 +1,13 @@
-"""Services under load: ours with and without batching, `mlflow models serve` of the same run, and a Flask script.
+"""Services under load: ours with and without batching, `mlflow models serve` of the same run, and scripts of others.
 
     python benchmarks/serving.py RUN [--tracking-uri URI] [--requests 10000] [--seconds 60] [--only ours …]
+                                     [--peers PYTHON]
 
 The load generator is a separate process: 1, 8 and 64 clients, each with one persistent connection, send the next
 request when the previous one is answered. All send JSON: one image as nested lists, or with `--png` as a PNG file in
 base64. A measurement covers `--requests` requests, or those answered within `--seconds`. CPU is the user and system
-time of the server's processes per request, which does not depend on other load on the machine.
+time of the server's processes per request, which does not depend on other load on the machine. `--peers` names an
+interpreter that has LitServe and BentoML beside the packages of this project.
 """
 
 from __future__ import annotations
@@ -29,17 +31,22 @@ CLIENTS = (1, 8, 64)
 PREDICT = "/v1/models/model:predict"
 
 
-def servers(run: str, uri: str, port: int) -> dict[str, tuple[list[str], str, str]]:
+def servers(run: str, uri: str, port: int, peers: str) -> dict[str, tuple[list[str], str, str]]:
     """Return for each contender the command, the path of requests, and the path that answers when it is ready."""
-    serve = ["-m", "cifar", "--tracking-uri", uri, "serve", f"model={run}", "--port", str(port)]
-    mlflow = ["-m", "mlflow", "models", "serve", "--model-uri", f"runs:/{run}/model", "--env-manager", "local",
-              "--host", "127.0.0.1", "--port", str(port)]  # fmt: skip
-    flask = [str(ROOT / "benchmarks" / "peers" / "flask_script.py"), f"runs:/{run}/model", str(port)]
+
+    def script(name: str, python: str = sys.executable) -> list[str]:
+        return [python, str(ROOT / "benchmarks" / "peers" / f"{name}_script.py"), f"runs:/{run}/model", str(port)]
+
+    serve = [sys.executable, "-m", "cifar", "--tracking-uri", uri, "serve", f"model={run}", "--port", str(port)]
+    mlflow = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", f"runs:/{run}/model",
+              "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]  # fmt: skip
     return {
         "ours": (serve, PREDICT, "/readyz"),
         "ours, --max-batch 1": ([*serve, "--max-batch", "1"], PREDICT, "/readyz"),
         "mlflow models serve": (mlflow, "/invocations", "/ping"),
-        "Flask and model.predict": (flask, "/predict", "/ping"),
+        "LitServe": (script("litserve", peers), "/predict", "/health"),
+        "BentoML": (script("bentoml", peers), "/predict", "/readyz"),
+        "Flask and model.predict": (script("flask"), "/predict", "/ping"),
     }
 
 
@@ -49,7 +56,7 @@ def started(command: list[str], url: str, uri: str) -> Iterator[int]:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where MLflow finds uvicorn
     variables = {**os.environ, "MLFLOW_TRACKING_URI": uri, "CUDA_VISIBLE_DEVICES": "-1", "PATH": path,
                  "PYTHONPATH": str(ROOT)}  # fmt: skip
-    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=variables, stdout=subprocess.DEVNULL,
+    process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
     try:
         wait_for(lambda: answers(url), process)
@@ -113,6 +120,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
     parser.add_argument("--png", action="store_true")
     parser.add_argument("--only", nargs="+", default=[], help="contenders whose names begin so")
+    parser.add_argument("--peers", default=sys.executable, metavar="PYTHON")
     arguments = parser.parse_args()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -120,7 +128,7 @@ def main() -> None:
     shape = shape_of(arguments.run, arguments.tracking_uri)
     columns = ("clients", "requests", "errors", "per second", "p50 ms", "p90 ms", "p99 ms", "p99/p50", "CPU ms")
     print(f"{'':24}", *(f"{column:>10}" for column in columns), sep="")
-    for name, (command, path, ready) in servers(arguments.run, arguments.tracking_uri, port).items():
+    for name, (command, path, ready) in servers(arguments.run, arguments.tracking_uri, port, arguments.peers).items():
         if arguments.only and not name.startswith(tuple(arguments.only)):
             continue
         with started(command, f"http://127.0.0.1:{port}{ready}", arguments.tracking_uri) as group:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import platform
 from collections.abc import Collection
 from pathlib import Path
 
-from cifar.runtime.lazy import Lazy
-
-metadata = Lazy("importlib.metadata")
+M_ARENA_MAX = -8
+"""The number of an option in glibc's `malloc.h`."""
 
 
 def has_fast_bfloat16() -> bool:
@@ -33,6 +33,15 @@ def keep_to(process: int, cores: Collection[int]) -> None:
     if hasattr(os, "sched_setaffinity"):
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(process, cores)
+
+
+def limit_arenas(count: int) -> None:
+    """Let all threads of this process share so many arenas of glibc's `malloc`, where it is the C library.
+
+    By default there are eight for each core, and what is freed in one of them is of no use to the threads of others.
+    """
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, count)
 
 
 def gpus() -> list[str]:
