@@ -7,7 +7,7 @@ The load generator is a separate process: 1, 8 and 64 clients, each with one per
 request when the previous one is answered. All send JSON: one image as nested lists, or with `--png` as a PNG file in
 base64. A measurement covers `--requests` requests, or those answered within `--seconds`. CPU is the user and system
 time of the server's processes per request, which does not depend on other load on the machine. `--peers` names an
-interpreter that has LitServe and BentoML beside the packages of this project.
+interpreter that has LitServe beside the packages of this project.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ def servers(run: str, uri: str, port: int, peers: str) -> dict[str, tuple[list[s
         "ours, --max-batch 1": ([*serve, "--max-batch", "1"], PREDICT, "/readyz"),
         "mlflow models serve": (mlflow, "/invocations", "/ping"),
         "LitServe": (script("litserve", peers), "/predict", "/health"),
-        "BentoML": (script("bentoml", peers), "/predict", "/readyz"),
         "Flask and model.predict": (script("flask"), "/predict", "/ping"),
     }
 
