@@ -174,6 +174,7 @@ class LocalProcess(Process):
         variables = {**inherited, **own, **slot.variables, **job.environment}
         with self.console.open("wb") as console:
             self._process = self._begin(variables, slot, console.fileno(), server)
+        self._started = time.monotonic()  # the server may have had to load its libraries first
 
     def _begin(
         self, variables: Mapping[str, str], slot: Slot, console: int, server: ForkServer | None
