@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from scipy import special, stats
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cifar.metrics import crossed
 from cifar.metrics.statistics import Interval, mcnemar, student_interval, welch_interval
