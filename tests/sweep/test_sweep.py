@@ -254,19 +254,20 @@ def test_sigkill_of_the_sweep_loses_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_fork_starts_again_for_a_backend_that_a_configuration_asks_for(tmp_path):
-    chosen = tmp_path / "conf/experiment/on_jax.yaml"
-    chosen.parent.mkdir(parents=True)
-    chosen.write_text("# @package _global_\nbackend: jax\n")
+    choices = tmp_path / "conf/experiment"
+    choices.mkdir(parents=True)
+    for backend in ("tensorflow", "jax"):
+        (choices / f"on_{backend}.yaml").write_text(f"# @package _global_\nbackend: {backend}\n")
     sweep = recorded_sweep(
         run_python(
-            ROOT / "run.py", f"--config-dir={tmp_path / 'conf'}", "--multirun", "experiment=null,on_jax", *TINY,
-            f"tracking.uri={sqlite(tmp_path)}", cwd=tmp_path,
+            ROOT / "run.py", f"--config-dir={tmp_path / 'conf'}", "--multirun", "experiment=on_tensorflow,on_jax",
+            *TINY, f"tracking.uri={sqlite(tmp_path)}", cwd=tmp_path,
         ),
         tmp_path,
     )  # fmt: skip
     assert sweep.process.code == 0, sweep.process
     recorded = {name: (run.info.status, run.data.params["backend"]) for name, run in sweep.children.items()}
-    assert recorded == {"experiment=null": ("FINISHED", "tensorflow"), "experiment=on_jax": ("FINISHED", "jax")}
+    assert recorded == {f"experiment=on_{backend}": ("FINISHED", backend) for backend in ("tensorflow", "jax")}
 
 
 def weights(sweep: Sweep) -> dict[str, str]:
