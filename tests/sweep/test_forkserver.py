@@ -62,6 +62,7 @@ def test_exit_codes_and_what_is_printed(start, tmp_path):
     assert console(tmp_path).startswith("error: epocs=3: unknown setting; did you mean 'epochs'? ")
 
 
+@pytest.mark.slow
 def test_processes_that_end_in_another_order_than_they_began(start, trains):
     assert ended(start("--version")) == 0
     assert trains.poll() is None
@@ -86,6 +87,7 @@ def test_cores_session_and_files_that_are_kept_open(start):
     os.close(reader)
 
 
+@pytest.mark.slow
 def test_process_without_its_server_saves_its_state_and_ends(server, trains, tmp_path):
     os.kill(int(Path(f"/proc/{trains.pid}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
     assert ended(trains) == UNKNOWN
