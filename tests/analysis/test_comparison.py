@@ -400,6 +400,7 @@ class TestPage:
         assert first["dataset_fingerprint"] != second["dataset_fingerprint"]
         assert first["test_fingerprint"] == second["test_fingerprint"]
 
+    @pytest.mark.slow
     def test_a_training_and_a_hand_made_record_are_compared_alike(self, quickstart, command, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         other = record(quickstart.uri, "other", "tracking.experiment=other", right=0.5)
