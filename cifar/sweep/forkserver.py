@@ -138,6 +138,7 @@ class Fork:
 def main() -> None:
     """Be the server, whose connection is the descriptor on the command line; in each of its forks, be the job."""
     server = os.getpid()
+    os.close(os.pidfd_open(server))  # a system without these refuses here, before a job is asked for
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         lazy.load_tensorflow()
         for name in LIBRARIES:
