@@ -34,4 +34,6 @@ class Classifier(litserve.LitAPI):
 
 if __name__ == "__main__":
     api = Classifier(max_batch_size=64, batch_timeout=0.002)
-    litserve.LitServer(api, accelerator="cpu").run(host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")
+    litserve.LitServer(api, accelerator="cpu").run(
+        host="127.0.0.1", port=int(sys.argv[2]), log_level="warning", generate_client_file=False
+    )
