@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import platform
 from collections.abc import Collection
@@ -40,6 +39,8 @@ def limit_arenas(count: int) -> None:
 
     By default there are eight for each core, and what is freed in one of them is of no use to the threads of others.
     """
+    import ctypes
+
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, count)
 

@@ -99,7 +99,7 @@ class ForkServer:
         self._process.wait()
 
     def _read(self) -> int | None:
-        """The id of a process that has been started; `None` for an answer that tells how one has ended."""
+        """The id of a process that has been started; `None` for an answer with the exit code of one."""
         answer = self._connection.recv(ANSWER)
         if not answer:
             raise ConnectionResetError("the server that forks the jobs has ended")
@@ -146,7 +146,7 @@ def main() -> None:
         _answer(connection, READY)
         asked, files = _serve(connection)
     own = {job_report.SWEEP: str(server), processes.FORKED: "1"}
-    _become(asked["command"], {**asked["variables"], **own}, asked["cores"], *files)
+    _become(asked["command"], {**asked["variables"], **own}, asked["cores"], files[0])
 
 
 def _serve(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -155,22 +155,35 @@ def _serve(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
         selector.register(connection, selectors.EVENT_READ)
         while True:
             for key, _ in selector.select():
-                if key.data is None:
-                    content, files, _, _ = socket.recv_fds(connection, REQUEST, FILES)
-                    if not content:
-                        sys.exit()
-                    if not (pid := os.fork()):
-                        _close_handles(selector)
-                        return json.loads(content), files
-                    for file in files:
-                        os.close(file)
-                    selector.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
-                    _answer(connection, pid)
-                else:
-                    _, ended = os.waitpid(key.data, 0)
-                    selector.unregister(key.fd)
-                    os.close(key.fd)
-                    _answer(connection, key.data, os.waitstatus_to_exitcode(ended))
+                if key.fileobj is not connection:
+                    _report_end(connection, selector, key)
+                elif request := _fork(connection, selector):
+                    return request
+
+
+def _fork(connection: socket.socket, selector: selectors.BaseSelector) -> tuple[dict[str, Any], list[int]] | None:
+    """Fork for the next request, which the fork returns; ends the process where there is none."""
+    content, files, _, _ = socket.recv_fds(connection, REQUEST, FILES)
+    if not content:
+        sys.exit()
+    if not (pid := os.fork()):
+        for key in selector.get_map().values():
+            if key.fileobj is not connection:  # a process of the server, which is none of its fork's
+                os.close(key.fd)
+        return json.loads(content), files
+    for file in files:
+        os.close(file)
+    selector.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
+    _answer(connection, pid)
+    return None
+
+
+def _report_end(connection: socket.socket, selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+    """Answer how the process of `key` has ended."""
+    _, ended = os.waitpid(key.data, 0)
+    selector.unregister(key.fileobj)
+    os.close(key.fd)
+    _answer(connection, key.data, os.waitstatus_to_exitcode(ended))
 
 
 def _answer(connection: socket.socket, pid: int, code: int | None = None) -> None:
@@ -180,15 +193,8 @@ def _answer(connection: socket.socket, pid: int, code: int | None = None) -> Non
         sys.exit()
 
 
-def _close_handles(selector: selectors.BaseSelector) -> None:
-    """Let go of the processes of the server, which are none of its fork's."""
-    for key in selector.get_map().values():
-        if key.data is not None:
-            os.close(key.fd)
-
-
-def _become(command: list[str], variables: dict[str, str], cores: list[int], console: int, *inherited: int) -> None:
-    """Run `command` in this process, as an interpreter that has just begun."""
+def _become(command: list[str], variables: dict[str, str], cores: list[int], console: int) -> None:
+    """Run `command` in this process, as an interpreter that has just begun; files that it keeps are open already."""
     os.setsid()
     machine.keep_to(0, cores)
     os.dup2(console, 1)
