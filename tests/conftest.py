@@ -108,7 +108,9 @@ def mistake(in_process, tmp_path, monkeypatch) -> Callable[..., str]:
     def refused(*arguments: str) -> str:
         # Its code, not its name: a module that is first imported here would keep another function for good.
         monkeypatch.setattr(load_tensorflow, "__code__", _not_refused.__code__)
-        monkeypatch.setattr("cifar.sweep.jobs.Local.start", lambda *_: pytest.fail("not refused before a job starts"))
+        monkeypatch.setattr(
+            "cifar.sweep.launchers.local.Local.start", lambda *_: pytest.fail("not refused before a job starts")
+        )
         before = sorted(tmp_path.rglob("*"))
         done = in_process(*arguments)
         assert (done.code, done.stdout) == (2, ""), done

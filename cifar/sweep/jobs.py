@@ -1,12 +1,9 @@
-"""A job of a sweep: what it is, how it is run, the process it runs in, and how it ended."""
+"""A job of a sweep: what it is, the process that it runs in, how it ended, and what runs it."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -16,15 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import PrivateAttr
-
 from cifar.config import options
 from cifar.config.command_line import quoted
 from cifar.config.schema import PositiveFloat, PositiveInt, Strict
 from cifar.runtime import job_report, machine
-from cifar.runtime.errors import DEBUG
 from cifar.runtime.paths import RUN_PROCESS
-from cifar.sweep.forkserver import UNKNOWN, Fork, ForkServer
 
 GRACE = 20.0
 """Seconds that a job has to save its checkpoint and end after it is asked to."""
@@ -158,65 +151,7 @@ class Process(ABC):
         return f"exit code {code}: {last}" if MESSAGE.match(last) else f"exit code {code}"
 
 
-class LocalProcess(Process):
-    """A process of this machine, on the cores of its `slot`; ended, as FAILED, after `timeout` minutes.
-
-    It is a fork of the `server`, if there is one and it runs.
-    """
-
-    def __init__(self, job: Job, folder: Path, slot: Slot, timeout: float | None, server: ForkServer | None = None):
-        super().__init__(job, folder)
-        self.report.unlink(missing_ok=True)
-        self._timeout, self._timed_out = timeout, ""
-        self._told_to_end: float | None = None
-        inherited = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR" or DEBUG}
-        own = {job_report.REPORT: str(self.report), job_report.SWEEP: str(os.getpid())}
-        variables = {**inherited, **own, **slot.variables, **job.environment}
-        with self.console.open("wb") as console:
-            self._process = self._begin(variables, slot, console.fileno(), server)
-        self._started = time.monotonic()  # the server may have had to load its libraries first
-
-    def _begin(
-        self, variables: Mapping[str, str], slot: Slot, console: int, server: ForkServer | None
-    ) -> Fork | subprocess.Popen[bytes]:
-        if server:
-            with contextlib.suppress(OSError):  # where it has ended
-                return server.start(self.command, variables, slot.cores, console, self.job.inherited)
-        # In a session of its own, the job gets the sweep's signals, and not the terminal's Ctrl-C as well.
-        process = subprocess.Popen(
-            self.command,
-            env=variables,
-            pass_fds=self.job.inherited,
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=console,
-            start_new_session=True,
-        )
-        machine.keep_to(process.pid, slot.cores)
-        return process
-
-    def end(self, signum: int) -> None:
-        self._told_to_end = self._told_to_end or time.monotonic()
-        self._process.send_signal(signum)
-
-    def _has_ended(self) -> bool:
-        if self._process.poll() is not None:
-            return True
-        if self._timeout and self.seconds > 60 * self._timeout and not self._timed_out:
-            self._timed_out = f"timed out after {self._timeout:g} minutes"
-            self.end(signal.SIGTERM)
-        if self._told_to_end and time.monotonic() - self._told_to_end > GRACE:
-            self._process.kill()
-        return False
-
-    def _cut_short(self) -> str:
-        return self._timed_out
-
-    def _code(self) -> int | None:
-        return None if self._process.returncode == UNKNOWN else self._process.returncode
-
-
-class Options(Strict):
+class Options(Strict, ABC):
     """How the jobs of a sweep are run: what all of `conf/hydra/launcher/` state."""
 
     n_jobs: PositiveInt
@@ -233,30 +168,9 @@ class Options(Strict):
         shares = [cores[n :: self.n_jobs] or [cores[n % len(cores)]] for n in range(self.n_jobs)]
         return [Slot(n, frozenset(share), gpus[n % len(gpus)] if gpus else None) for n, share in enumerate(shares)]
 
+    @abstractmethod
     def start(self, job: Job, folder: Path, slot: Slot) -> Process:
         """Run `job`, its files in `folder`."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Let go of what jobs are started with, once all have ended."""
-
-
-class Local(Options):
-    """How they are run on this machine: what `conf/hydra/launcher/process.yaml` states."""
-
-    warm: bool
-    _server: ForkServer | None = PrivateAttr(None)
-
-    def start(self, job: Job, folder: Path, slot: Slot) -> Process:
-        return LocalProcess(job, folder, slot, self.timeout, self._forkserver(job, slot))
-
-    def _forkserver(self, job: Job, slot: Slot) -> ForkServer | None:
-        """What `job` is to be a fork of; `None` where it is to load its libraries itself."""
-        if not self.warm or sys.platform != "linux" or slot.gpu is not None or "backend=jax" in job.overrides:
-            return None
-        self._server = self._server or ForkServer()
-        return self._server
-
-    def close(self) -> None:
-        if self._server:
-            self._server.close()

@@ -101,9 +101,9 @@ class ProcessLauncher(Launcher):
         return tracking.with_model_of_run(settings)
 
     def _kind(self) -> type[Options]:
-        from cifar.sweep import jobs
+        from cifar.sweep.launchers import local
 
-        return jobs.Local
+        return local.Local
 
     def _dataset(self, settings: Settings) -> Dataset:
         """The data of a job; that of the last is kept, since most sweeps have one for all."""

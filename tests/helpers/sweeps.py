@@ -13,6 +13,7 @@ import mlflow
 import pytest
 
 from cifar.sweep import jobs
+from cifar.sweep.launchers import local
 from helpers.processes import Completed
 from helpers.runs import sqlite
 
@@ -62,4 +63,4 @@ def end_jobs_at_once(monkeypatch: pytest.MonkeyPatch, report: Callable[[jobs.Job
         def _code(self) -> int:
             return int(self.reported["status"] == "FAILED")
 
-    monkeypatch.setattr(jobs.Local, "start", lambda _, job, folder, slot: Ended(job, folder))
+    monkeypatch.setattr(local.Local, "start", lambda _, job, folder, slot: Ended(job, folder))

@@ -1,1 +1,1 @@
-"""Launchers of jobs on a cluster."""
+"""Launchers of jobs: on this machine, and on a cluster."""
