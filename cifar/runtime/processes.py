@@ -21,11 +21,15 @@ def this_process() -> str:
     return process(os.getpid())
 
 
+def is_here(process: str) -> bool:
+    """True if the process that `process` describes is of this machine."""
+    return process.partition(" ")[0] == platform.node()
+
+
 def is_gone(process: str) -> bool:
     """True if the process that `process` describes ran on this machine and has ended."""
-    host, _, rest = process.partition(" ")
-    pid, _, start = rest.partition(" ")
-    return host == platform.node() and pid.isdigit() and not (start and _start_time(int(pid)) == start)
+    pid, _, start = process.partition(" ")[2].partition(" ")
+    return is_here(process) and pid.isdigit() and not (start and _start_time(int(pid)) == start)
 
 
 def start_unforked() -> None:

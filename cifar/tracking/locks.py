@@ -14,6 +14,7 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from cifar.files import ownership
+from cifar.runtime import processes
 from cifar.tracking.addresses import folder
 
 
@@ -26,6 +27,20 @@ class Lock:
     """
 
     held: IO[bytes] | Connection
+
+    def sign(self) -> None:
+        """Leave the name of this process with the lock, for processes of other machines: see `was_left_by`."""
+        if not isinstance(self.held, Connection):
+            self.held.truncate(0)
+            self.held.write(processes.this_process().encode())
+            self.held.flush()
+
+    def was_left_by(self, process: str) -> bool:
+        """True if this is the lock that `process`, perhaps of another machine, held until it ended."""
+        if isinstance(self.held, Connection):
+            return True
+        self.held.seek(0)
+        return self.held.read() == process.encode() != b""
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -62,7 +77,7 @@ def locked(uri: str, name: str) -> Iterator[None]:
 def _file_lock(uri: str, name: str, wait: bool) -> Lock | None:
     path = folder(uri) / ".claims" / name
     ownership.make_folder(path.parent)
-    file = path.open("ab")
+    file = path.open("a+b")
     try:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -57,6 +57,7 @@ def start(settings: TrackingSettings, unfinished: Unfinished | None = None) -> I
     run = Run(mlflow.get_tracking_uri(), settings, unfinished.id if unfinished else None)
     lock = unfinished.lock if unfinished else run.claim_itself()
     assert lock
+    lock.sign()
     try:
         with recorded(run), _system_metrics(run, settings.system_metrics):
             yield run

@@ -113,14 +113,23 @@ def locked(run_id: str, extends: bool = False) -> Unfinished:
         lock = store.claim_run(uri, run_id)
         # What the store says is read after the lock: a process that had it before has recorded all by now.
         run = mlflow.MlflowClient().get_run(run_id)
-    process = run.data.tags.get(PROCESS, "")
-    if run.info.status == "RUNNING" and not processes.is_gone(process):
-        raise InputError(f"resume={run_id}: the run is running, as process {process}")
-    if not lock:
-        raise InputError(f"resume={run_id}: another process has just resumed the run")
-    if run.info.status == "FINISHED" and not extends:
-        raise InputError(f"resume={run_id}: the run is finished")
+    if why := _why_not(run, lock, extends):
+        if lock:
+            lock.release()
+        raise InputError(f"resume={run_id}: {why}")
+    assert lock
     return Unfinished(run, lock)
+
+
+def _why_not(run: Run, lock: locks.Lock | None, extends: bool) -> str:
+    """Why a run cannot be resumed by who has its `lock`; empty where it can."""
+    process = run.data.tags.get(PROCESS, "")
+    is_over = processes.is_gone(process) if processes.is_here(process) else lock and lock.was_left_by(process)
+    if run.info.status == "RUNNING" and not is_over:
+        return f"the run is running, as process {process}"
+    if not lock:
+        return "another process has just resumed the run"
+    return "the run is finished" if run.info.status == "FINISHED" and not extends else ""
 
 
 def _check_extension(run: Run, before: Settings, now: Settings) -> None:
@@ -155,7 +164,7 @@ def _epochs(run_id: str) -> int:
 
 
 def _unfinished(settings: Settings) -> list[Run]:
-    """The runs with these settings that ended early, newest first."""
+    """The runs with these settings that ended early, or run on another machine, newest first."""
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name(settings.tracking.experiment)
     if experiment is None:
@@ -170,9 +179,9 @@ def _unfinished(settings: Settings) -> list[Run]:
 
 
 def _is_resumable(run: Run, tracking: TrackingSettings) -> bool:
-    """True if a run has ended early and, where a job of a sweep is wanted, is that job."""
+    """True if a run may have ended early and, where a job of a sweep is wanted, is that job."""
     is_job = (run.data.tags.get("mlflow.parentRunId"), run.info.run_name) == (tracking.parent, tracking.name)
-    return run.info.status in ("KILLED", "FAILED") and (is_job or not tracking.parent)
+    return run.info.status != "FINISHED" and (is_job or not tracking.parent)
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -138,7 +138,8 @@ WRITES = {
     },
     "cifar/tracking/locks.py": {
         "ownership.make_folder": CLAIMS,
-        "path.open('ab')": CLAIMS,
+        "path.open('a+b')": CLAIMS,
+        "self.held.truncate": CLAIMS,
         "Path(self.held.name).unlink": CLAIMS,  # the lock that the process holds
     },
     "cifar/tracking/sweeps.py": {"ownership.remove_folder": CLAIMS},  # only with the mark

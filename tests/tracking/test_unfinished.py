@@ -14,6 +14,7 @@ from PIL import Image
 from cifar import tracking
 from cifar.config import overrides
 from cifar.config.compose import resolve
+from cifar.runtime import processes
 from cifar.runtime.errors import InputError
 from cifar.tracking import queries, starts, store
 from cifar.tracking.environment import Code
@@ -148,6 +149,35 @@ class TestClaim:
         assert tracking.newest_unfinished(experiment.settings, experiment.dataset) is None
         held.release()
         assert tracking.newest_unfinished(experiment.settings, experiment.dataset).id == run
+
+    def test_run_of_another_machine_that_is_gone(self, killed, folder, monkeypatch):
+        """Its process cannot be looked at; the lock that it held tells."""
+        given = "data=digits", "seed=8", f"tracking.uri={sqlite(folder)}"
+        monkeypatch.setattr(processes.platform, "node", lambda: "node1")
+        run = killed(*given)
+        mlflow.MlflowClient(sqlite(folder)).update_run(run, "RUNNING")  # as power fails
+        monkeypatch.setattr(processes.platform, "node", lambda: "node2")
+        experiment = Experiment.prepare(resolve(composed(*given)))
+        held = store.claim_run(sqlite(folder), run)
+        assert tracking.newest_unfinished(experiment.settings, experiment.dataset) is None
+        held.release()
+        found = tracking.newest_unfinished(experiment.settings, experiment.dataset)
+        assert found.id == run
+        found.lock.release()
+        settings, unfinished = find(folder, run)
+        with tracking.start(settings.tracking, unfinished):
+            pass
+
+    def test_run_of_another_machine_with_a_folder_of_its_own(self, killed, folder, monkeypatch):
+        monkeypatch.setattr(processes.platform, "node", lambda: "node1")
+        run = killed("data=digits")
+        mlflow.MlflowClient(sqlite(folder)).update_run(run, "RUNNING")
+        (lock,) = folder.rglob(f"run-{run}")
+        lock.unlink()
+        monkeypatch.setattr(processes.platform, "node", lambda: "node2")
+        for _ in range(2):
+            with pytest.raises(InputError, match="the run is running, as process node1 "):
+                find(folder, run)
 
     def test_run_holds_its_claim_from_start_to_end(self, killed, folder):
         run = killed("data=digits")
