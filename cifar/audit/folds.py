@@ -21,7 +21,7 @@ from cifar.training.experiment import Experiment
 
 FOLDS = 3
 WIDTHS = (32, 128, 128)
-EPOCHS, FEW_EPOCHS = 8, 15
+EPOCHS, FEW_EPOCHS = 6, 15
 """Epochs of a training, and of one of fewer than `FEW` images."""
 FEW = 20_000
 STEPS, LARGEST_BATCH = 40, 1000

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LIKELY = 1 / 3
+LIKELY = 1 / 4
 """Probability from which on a label is likely wrong."""
 TEMPERATURES = np.geomspace(0.4, 1.6, 8)
 PRIOR = 1.0

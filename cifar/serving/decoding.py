@@ -23,8 +23,8 @@ from cifar.runtime.errors import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SHORT_BYTES, SHORT_PIXELS = 2**16, 2**16
-"""Maximum size of a body, and of its images, that are decoded in the event loop: a few milliseconds."""
+SHORT_BYTES, SHORT_PIXELS, SHORT_FILES = 2**16, 2**16, 16
+"""Maximum size of a body, of its images, and of their number, that are decoded in the event loop: milliseconds."""
 SHORT_FORMATS = ("PNG", "JPEG")
 """Formats of images that are decoded in the event loop: `untrusted.bounded` knows what they may cost."""
 SHORT_SCANS = 4
@@ -37,7 +37,7 @@ Shape = tuple[int, int, int]
 
 
 class Long(Exception):  # noqa: N818, it is no error
-    """Images have more pixels or scans than are decoded in the event loop, or another format."""
+    """There are more images, pixels or scans than are decoded in the event loop, or another format."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +163,8 @@ def base64_bytes(encoded: str, number: int) -> bytes:
 
 
 def _photos(contents: Sequence[bytes], target: Target) -> list[Photo]:
+    if target.is_here and len(contents) > SHORT_FILES:
+        raise Long
     opened = [_opened(content, target, f"image {number}") for number, content in enumerate(contents)]
     declared = sum(file.width * file.height for file in opened)
     if declared > target.max_pixels:

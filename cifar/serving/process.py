@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from cifar.serving.models import Model
 
 
+ACCEPTED = 16
+"""New connections that the event loop accepts at once. libuv accepts one for each listening socket (since its version
+1.45, github.com/libuv/libuv/pull/3696), so that the last of many would wait for the work between all of them."""
 KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than in proxies, so that the proxy closes connections."""
 NOTICE, LINGER, LAST = 1.0, 2.0, 5
@@ -104,7 +107,7 @@ def serve(
         timeout_graceful_shutdown=LAST,
     )
     server = Server(config, models, runs, tokens)
-    server.run([listener])
+    server.run([listener, *(listener.dup() for _ in range(ACCEPTED - 1))])
     service.workers.end()
     if server.failure:
         raise server.failure

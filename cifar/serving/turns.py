@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-SECONDS = 0.01
+SECONDS = 0.003
 """Work that is done before all else that is ready, such as a new connection, has its turn."""
 
 
