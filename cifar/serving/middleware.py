@@ -90,7 +90,7 @@ class Body:
         self._due = asyncio.get_running_loop().time() + service.limits.timeout
         self._is_read = False
         self._unpacked = zlib.decompressobj(31) if headers.get("content-encoding") == "gzip" else None
-        self.memory = service.memory
+        self.memory, self._turns = service.memory, service.turns
         self.size = 0
         """Bytes so far."""
 
@@ -116,28 +116,29 @@ class Body:
             raise HTTPException(408, "timeout while receiving the body", {"Connection": "close"}) from None
         self._is_read = not message.get("more_body", False)
         if self._unpacked and message["type"] == "http.request":
-            message = {**message, "body": await self._unpack(self._unpacked, message.get("body", b""))}
+            return {**message, "body": await self._unpack(self._unpacked, message.get("body", b""))}
         await self._count(len(message.get("body", b"")))
         return message
 
     async def _unpack(self, stream: Any, part: bytes) -> bytes:
-        content = b""
+        parts = []
         try:
-            while part and self.size + len(content) <= self._limits.max_body:
-                content += stream.decompress(part, UNPACKED)
+            while part:
+                await self._turns.wait()
+                parts.append(stream.decompress(part, UNPACKED))
+                await self._count(len(parts[-1]))
                 part = stream.unconsumed_tail
-                await asyncio.sleep(0)
         except zlib.error as error:
             raise HTTPException(400, f"the body is not gzip: {error}") from None
         if self._is_read and not stream.eof and not part:
             raise HTTPException(400, "the body is gzip that does not end")
-        return content
+        return b"".join(parts)
 
     async def _count(self, size: int) -> None:
         if self.size + size > self._limits.max_body:
             await self._drain()
             raise HTTPException(413, f"the body has more than {self._limits.max_body} bytes")
-        self.memory.take(size)
+        self.memory.take(size, self.size + size)
         self.size += size
 
     async def _drain(self) -> None:
@@ -179,7 +180,7 @@ class Answer:
     async def _start(self, message: Message) -> None:
         length = int(Headers(raw=message["headers"]).get("content-length", 0))
         if length > PART:
-            self.memory.take(length)
+            self.memory.take(length, length)
             self.held = length
         self.code = message["status"]
         message["headers"] = [*message["headers"], *self._headers]

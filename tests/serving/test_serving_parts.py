@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
 import socket
@@ -263,6 +264,24 @@ class TestMiddleware:
             assert {answer[0] for answer in late} == {408}
             assert {answer[1]["connection"] for answer in late} == {"close"}
             assert service.memory.used == 0
+
+    @pytest.mark.parametrize("is_packed", [False, True])
+    def test_small_requests_are_answered_however_many_large_ones_arrive(self, is_packed):
+        _, app = guarded(max_body=2**22, timeout=0.3)
+        large = bytes(2**22)
+        upload = {"content_type": "image/png", "transfer_encoding": "chunked"}
+        if is_packed:
+            large, upload = gzip.compress(large), upload | {"content_encoding": "gzip"}
+
+        async def main():
+            slow = [asyncio.create_task(asked(app, "POST", "/predict", large, False, **upload)) for _ in range(13)]
+            await asyncio.sleep(0.1)
+            small = await asked(app, "POST", "/predict", bytes(2**20), content_type="image/png")
+            return small[0], [code for code, _, _ in await asyncio.gather(*slow)]
+
+        small, others = asyncio.run(main())
+        assert small == 415
+        assert sorted(others) == [408] * 12 + [503], "48 MiB of large bodies"
 
     @pytest.mark.parametrize("sized", [True, False])
     def test_body_that_is_too_large(self, sized):

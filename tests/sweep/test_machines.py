@@ -1,0 +1,191 @@
+"""Runs and sweeps on several machines, of which one fails: nothing is lost, and nothing is done twice.
+
+The machines are namespaces of this one, so that these tests need root; those of SLURM and Ray need them too.
+"""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import mlflow
+import numpy as np
+import pytest
+
+from cifar.runtime.paths import ROOT
+from helpers import slurm as cluster
+from helpers.machines import Machine, Network, reason_against
+from helpers.processes import slowdown, wait_for
+from helpers.runs import TINY, sqlite
+from helpers.slurm import Slurm
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(reason_against()), reason=f"no machines can be made: {reason_against()}"),
+]
+LONG = (*TINY, "data.limit=null", "epochs=150", "callbacks=[checkpoint]")
+"""A run of half a minute."""
+
+
+@pytest.fixture
+def network(tmp_path) -> Iterator[Network]:
+    network = Network(["head", "node1", "node2"], tmp_path)
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def slurm(network, tmp_path) -> Slurm:
+    if why := reason_against(*cluster.NEEDED):
+        pytest.skip(why)
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    return Slurm(network, folder)
+
+
+@pytest.fixture
+def ray(network, tmp_path) -> dict[str, str]:
+    """A Ray cluster whose jobs run on the nodes, one on each at a time; the variables of who uses it."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(), "RAY_USAGE_STATS_ENABLED": "0"}
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
+    head = network["head"]
+    head.start(*start, "--head", f"--node-ip-address={head.address}", "--num-cpus=0", "--include-dashboard=false",
+               console=tmp_path / "ray.out", **variables)  # fmt: skip
+    wait_for(lambda: "ray start --address" in (tmp_path / "ray.out").read_text())
+    for name in ("node1", "node2"):
+        network[name].start(*start, f"--address={head.address}:6379", f"--node-ip-address={network[name].address}",
+                            "--num-cpus=1", console=tmp_path / f"{name}.out", **variables)  # fmt: skip
+        wait_for(lambda: "Ray runtime started" in (tmp_path / f"{name}.out").read_text())  # noqa: B023
+    return variables
+
+
+def run(machine: Machine, folder: Path, *overrides: str, **variables: str) -> subprocess.Popen:
+    """Start `run.py` on a machine with the store in `folder`, where its console is, too."""
+    folder.mkdir(exist_ok=True)
+    return machine.start(sys.executable, "run.py", *overrides, f"tracking.uri={sqlite(folder)}",
+                         console=folder / "console", cwd=ROOT, **variables)  # fmt: skip
+
+
+def ended(process: subprocess.Popen) -> int:
+    return process.wait(300 * slowdown())
+
+
+def runs(folder: Path) -> dict[str, mlflow.entities.Run]:
+    """The runs in a store but those of sweeps, by seed; there is one of each."""
+    client = mlflow.MlflowClient(sqlite(folder))
+    (experiment,) = [found.experiment_id for found in client.search_experiments() if found.name == "digits"]
+    found = client.search_runs([experiment], "tags.settings_sha256 != ''")
+    by_seed = {run.data.params["seed"]: run for run in found}
+    assert len(by_seed) == len(found), "a job has been run twice"
+    return by_seed
+
+
+def weights(run: mlflow.entities.Run) -> dict[str, np.ndarray]:
+    found = {}
+    with h5py.File(Path(run.info.artifact_uri.removeprefix("file://")) / "model.weights.h5") as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def check_equal(folder: Path, undisturbed: Path) -> None:
+    """All runs are finished, with the weights that they have where no machine fails."""
+    expected = runs(undisturbed)
+    for seed, found in runs(folder).items():
+        assert found.info.status == "FINISHED"
+        for name, value in weights(expected[seed]).items():
+            np.testing.assert_array_equal(weights(found)[name], value, f"seed {seed}: {name}")
+
+
+def epochs(folder: Path) -> int:
+    """The epochs of all jobs that have been reported."""
+    return sum(path.read_text().count('"epoch"') for path in folder.rglob("report.jsonl"))
+
+
+def test_run_is_resumed_on_another_machine(network, tmp_path):
+    first = run(network["node1"], tmp_path / "store", *LONG, "resume=auto")
+    wait_for(lambda: " 60/150 " in (tmp_path / "store" / "console").read_text())
+    network["node1"].fail()
+    first.wait()
+    (begun,) = runs(tmp_path / "store").values()
+    assert begun.info.status == "RUNNING"
+    assert ended(run(network["node2"], tmp_path / "store", *LONG, "resume=auto")) == 0
+    assert "resumed in epoch" in (tmp_path / "store" / "console").read_text()
+    assert ended(run(network["node2"], tmp_path / "other", *LONG)) == 0
+    check_equal(tmp_path / "store", tmp_path / "other")
+
+
+def test_run_is_not_resumed_while_it_runs_on_another_machine(network, tmp_path):
+    first = run(network["node1"], tmp_path / "store", *LONG)
+    wait_for(lambda: " 10/150 " in (tmp_path / "store" / "console").read_text())
+    network["node1"].plug(False)
+    (begun,) = runs(tmp_path / "store").values()
+    assert ended(run(network["node2"], tmp_path / "store", f"resume={begun.info.run_id}")) == 2
+    assert "the run is running, as process node1 " in (tmp_path / "store" / "console").read_text()
+    assert ended(first) == 0
+
+
+class TestSlurm:
+    SWEEP = ("--multirun", "hydra/launcher=submitit", "hydra.launcher.n_jobs=2", "hydra.launcher.cpus_per_task=1",
+             *LONG, "seed=1,2,3")  # fmt: skip
+
+    @pytest.fixture
+    def undisturbed(self, network, tmp_path) -> Path:
+        assert ended(run(network["head"], tmp_path / "undisturbed", "--multirun", *LONG, "seed=1,2,3")) == 0
+        return tmp_path / "undisturbed"
+
+    def test_node_fails(self, slurm, network, tmp_path, undisturbed):
+        sweep = run(network["head"], tmp_path / "store", *self.SWEEP, **slurm.variables)
+        wait_for(lambda: epochs(tmp_path / "store") > 100)
+        network["node1"].fail()
+        wait_for(lambda: "node1" in slurm.command("sinfo", "--noheader", "--dead", "--Node"))
+        network["node1"].restart()
+        slurm.start_node("node1")
+        assert ended(sweep) == 0, (tmp_path / "store" / "console").read_text()
+        assert "NODE_FAIL" in slurm.command("sacct", "--duplicates", "--noheader", "--format=State")
+        check_equal(tmp_path / "store", undisturbed)
+
+    def test_network_of_a_node_is_cut(self, slurm, network, tmp_path, undisturbed):
+        sweep = run(network["head"], tmp_path / "store", *self.SWEEP, **slurm.variables)
+        wait_for(lambda: epochs(tmp_path / "store") > 100)
+        network["node1"].plug(False)
+        time.sleep(30)
+        network["node1"].plug(True)
+        code = ended(sweep)
+        console = (tmp_path / "store" / "console").read_text()
+        if code:  # SLURM may have given up a job of the node
+            assert code == 1 and "slurm: NODE_FAIL" in console, console
+            assert ended(run(network["head"], tmp_path / "store", *self.SWEEP, **slurm.variables)) == 0
+        check_equal(tmp_path / "store", undisturbed)
+
+    def test_head_fails_with_controller_accounts_and_sweep(self, slurm, network, tmp_path, undisturbed):
+        run(network["head"], tmp_path / "store", *self.SWEEP, **slurm.variables)
+        wait_for(lambda: epochs(tmp_path / "store") > 100)
+        network["head"].fail()
+        time.sleep(5)
+        network["head"].restart()
+        slurm.start_controller()
+        wait_for(lambda: "idle" in slurm.command("sinfo", "--noheader") or "alloc" in slurm.command("sinfo"))
+        assert ended(run(network["head"], tmp_path / "store", *self.SWEEP, **slurm.variables)) == 0
+        check_equal(tmp_path / "store", undisturbed)
+
+
+class TestRay:
+    def test_node_fails(self, ray, network, tmp_path):
+        address = f"hydra.launcher.address={network['head'].address}:6379"
+        sweep = "--multirun", "hydra/launcher=ray", "hydra.launcher.n_jobs=2", address, *LONG, "seed=1,2,3"
+        first = run(network["head"], tmp_path / "store", *sweep, **ray)
+        wait_for(lambda: epochs(tmp_path / "store") > 100)
+        network["node1"].fail()
+        assert ended(first) == 1
+        console = (tmp_path / "store" / "console").read_text()
+        assert console.count("FINISHED seed=") == 2 and console.count("FAILED") and "ray: " in console, console
+        assert ended(run(network["head"], tmp_path / "store", *sweep, **ray)) == 0
+        assert "resumed" in "".join(path.read_text() for path in (tmp_path / "store").rglob("console.log"))
+        assert ended(run(network["head"], tmp_path / "other", "--multirun", *LONG, "seed=1,2,3")) == 0
+        check_equal(tmp_path / "store", tmp_path / "other")
