@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from starlette.exceptions import HTTPException
 
-
 SMALL = 2**20
 """Bytes of a small request or answer, such as most photos."""
 

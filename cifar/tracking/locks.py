@@ -17,6 +17,9 @@ from cifar.files import ownership
 from cifar.runtime import processes
 from cifar.tracking.addresses import folder
 
+KEEPALIVE = {"tcp_keepalives_idle": 60, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 6}
+"""PostgreSQL's settings of a connection: it lets go of a lock 2 minutes after the holder's machine has failed."""
+
 
 @dataclass(frozen=True)
 class Lock:
@@ -90,6 +93,8 @@ def _advisory_lock(uri: str, name: str, wait: bool) -> Lock | None:
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
     # Without a transaction, which would keep the database from cleaning up for as long as the lock is held.
     connection = create_engine(uri, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect()
+    for setting, value in KEEPALIVE.items():
+        connection.execute(text(f"SET {setting} = {value}"))
     if wait:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
     elif not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}):

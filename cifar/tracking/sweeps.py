@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ from cifar.tracking.recorder import recorded_status
 from cifar.tracking.run import INTERRUPTIONS, Run
 from cifar.tracking.running import recorded
 from cifar.tracking.runs import newest_sweep
-from cifar.tracking.store import Result
+from cifar.tracking.store import IDENTITY, Result
+
+PLAIN = re.compile(r"[\w .,:;=+*/()\[\]{}-]+")
+"""The names of jobs by which a store can be searched; all children are looked through for others."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +72,16 @@ class SweepRun(Run):
             found = client.get_experiment_by_name(experiment)
             if found is None:
                 return []
-            # Not by a filter on the name, which may hold any character.
             own = f"tags.mlflow.parentRunId = '{self._id}'"
-            newest = ["attributes.start_time DESC"]
-            return client.search_runs([found.experiment_id], own, order_by=newest, max_results=50_000)
+            named = f"{own} AND attributes.run_name = '{unescaped(name)}'" if PLAIN.fullmatch(name) else own
+            runs = _newest(client, found.experiment_id, named)
+            known = [run for run in runs if run.info.run_name == unescaped(name)]
+            if settings and not known:
+                same = _newest(client, found.experiment_id, f"{own} AND tags.{IDENTITY} = '{identity(settings)}'")
+                known = [run for run in same if _is_of(run, settings)]
+            return known
 
-        runs = self._try(search)
-        known = [run for run in runs if run.info.run_name == unescaped(name)]
-        if settings and not known:
-            known = [run for run in runs if _is_of(run, settings)]
+        known = self._try(search)
         return Child.of(known[0]) if known else None
 
     def child_history(self, run_id: str, metric: str) -> list[float]:
@@ -148,10 +153,16 @@ def sweep(settings: TrackingSettings, key: str, experiments: Collection[str], re
     ownership.remove_folder(addresses.folder(uri) / ".claims" / run.id)
 
 
+def _newest(client: mlflow.MlflowClient, experiment_id: str, condition: str) -> list[mlflow.entities.Run]:
+    found: list[mlflow.entities.Run] = client.search_runs(
+        [experiment_id], condition, order_by=["attributes.start_time DESC"], max_results=50_000
+    )
+    return found
+
+
 def _is_of(run: mlflow.entities.Run, settings: Settings) -> bool:
-    """True for a run that was made of `settings`, those included that may change when it is resumed."""
+    """True for a run of the same identity that was made of `settings`, those included that a resume may change."""
     recorded_values = {
         key: str(value) for key, value in flatten(settings).items() if key.split(".")[0] in ("epochs", "evaluate")
     }
-    same = all(run.data.params.get(key, value) == value for key, value in recorded_values.items())
-    return same and run.data.tags.get("settings_sha256") == identity(settings)
+    return all(run.data.params.get(key, value) == value for key, value in recorded_values.items())

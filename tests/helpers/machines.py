@@ -57,7 +57,8 @@ class Machine:
         self.halt()
 
     def halt(self) -> None:
-        os.kill(self._first, signal.SIGKILL)
+        if self._init.poll() is None:
+            os.kill(self._first, signal.SIGKILL)
         self._init.wait()
 
     def restart(self) -> None:

@@ -78,7 +78,8 @@ class Slurm:
         self.start_controller()
         for node in self.nodes:
             self.start_node(node)
-        wait_for(lambda: self.command("sinfo", "--noheader", "--format=%T %D").split() == ["idle", str(len(self.nodes))])
+        ready = ["idle", str(len(self.nodes))]
+        wait_for(lambda: self.command("sinfo", "--noheader", "--format=%T %D").split() == ready)
 
     def start_controller(self) -> None:
         folder = self._folder

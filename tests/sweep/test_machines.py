@@ -115,7 +115,7 @@ def test_run_is_resumed_on_another_machine(network, tmp_path):
     (begun,) = runs(tmp_path / "store").values()
     assert begun.info.status == "RUNNING"
     assert ended(run(network["node2"], tmp_path / "store", *LONG, "resume=auto")) == 0
-    assert "resumed in epoch" in (tmp_path / "store" / "console").read_text()
+    assert "\nresumed " in (tmp_path / "store" / "console").read_text()
     assert ended(run(network["node2"], tmp_path / "other", *LONG)) == 0
     check_equal(tmp_path / "store", tmp_path / "other")
 
@@ -186,6 +186,6 @@ class TestRay:
         console = (tmp_path / "store" / "console").read_text()
         assert console.count("FINISHED seed=") == 2 and console.count("FAILED") and "ray: " in console, console
         assert ended(run(network["head"], tmp_path / "store", *sweep, **ray)) == 0
-        assert "resumed" in "".join(path.read_text() for path in (tmp_path / "store").rglob("console.log"))
+        assert "\nresumed " in "".join(path.read_text() for path in (tmp_path / "store").rglob("console.log"))
         assert ended(run(network["head"], tmp_path / "other", "--multirun", *LONG, "seed=1,2,3")) == 0
         check_equal(tmp_path / "store", tmp_path / "other")
