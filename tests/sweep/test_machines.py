@@ -72,6 +72,11 @@ def run(machine: Machine, folder: Path, *overrides: str, **variables: str) -> su
                          console=folder / "console", cwd=ROOT, **variables)  # fmt: skip
 
 
+def wait_for_epochs(folder: Path, count: int = 40) -> None:
+    """Until the jobs of a sweep have reported as many epochs."""
+    wait_for(lambda: sum(path.read_text().count('"epoch"') for path in folder.rglob("report.jsonl")) > count, 300)
+
+
 def ended(process: subprocess.Popen) -> int:
     return process.wait(300 * slowdown())
 
@@ -100,11 +105,6 @@ def check_equal(folder: Path, undisturbed: Path) -> None:
         assert found.info.status == "FINISHED"
         for name, value in weights(expected[seed]).items():
             np.testing.assert_array_equal(weights(found)[name], value, f"seed {seed}: {name}")
-
-
-def epochs(folder: Path) -> int:
-    """The epochs of all jobs that have been reported."""
-    return sum(path.read_text().count('"epoch"') for path in folder.rglob("report.jsonl"))
 
 
 def test_run_is_resumed_on_another_machine(network, tmp_path):
@@ -141,7 +141,7 @@ class TestSlurm:
 
     def test_node_fails(self, slurm, network, tmp_path, undisturbed):
         sweep = run(network["head"], tmp_path / "store", *self.SWEEP, **slurm.variables)
-        wait_for(lambda: epochs(tmp_path / "store") > 100)
+        wait_for_epochs(tmp_path / "store")
         network["node1"].fail()
         wait_for(lambda: "node1" in slurm.command("sinfo", "--noheader", "--dead", "--Node"))
         network["node1"].restart()
@@ -152,7 +152,7 @@ class TestSlurm:
 
     def test_network_of_a_node_is_cut(self, slurm, network, tmp_path, undisturbed):
         sweep = run(network["head"], tmp_path / "store", *self.SWEEP, **slurm.variables)
-        wait_for(lambda: epochs(tmp_path / "store") > 100)
+        wait_for_epochs(tmp_path / "store")
         network["node1"].plug(False)
         time.sleep(30)
         network["node1"].plug(True)
@@ -165,7 +165,7 @@ class TestSlurm:
 
     def test_head_fails_with_controller_accounts_and_sweep(self, slurm, network, tmp_path, undisturbed):
         run(network["head"], tmp_path / "store", *self.SWEEP, **slurm.variables)
-        wait_for(lambda: epochs(tmp_path / "store") > 100)
+        wait_for_epochs(tmp_path / "store")
         network["head"].fail()
         time.sleep(5)
         network["head"].restart()
@@ -180,7 +180,7 @@ class TestRay:
         address = f"hydra.launcher.address={network['head'].address}:6379"
         sweep = "--multirun", "hydra/launcher=ray", "hydra.launcher.n_jobs=2", address, *LONG, "seed=1,2,3"
         first = run(network["head"], tmp_path / "store", *sweep, **ray)
-        wait_for(lambda: epochs(tmp_path / "store") > 100)
+        wait_for_epochs(tmp_path / "store")
         network["node1"].fail()
         assert ended(first) == 1
         console = (tmp_path / "store" / "console").read_text()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import time
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -12,13 +14,18 @@ from typing import Annotated
 from pydantic import Field
 
 from cifar.config.schema import PositiveFloat
-from cifar.runtime import interrupts
+from cifar.runtime import interrupts, job_report
 from cifar.runtime.errors import InputError, first_line
 from cifar.runtime.lazy import Lazy
 from cifar.sweep.jobs import Job, Process, Slot
 from cifar.sweep.launchers.submitit import CODE, Elsewhere, RemoteJob, run
 
 ray = Lazy("ray")
+
+NODE = "node"
+"""A report of a job: the id of Ray's node that runs it."""
+LOOK = 2.0
+"""Seconds between two looks for whether the node of a job is alive."""
 
 
 class OnRay(Elsewhere):
@@ -55,20 +62,40 @@ class Task(RemoteJob):
 
     def __init__(self, job: Job, folder: Path, options: OnRay):
         super().__init__(job, folder)
+        self._looked, self._is_lost = 0.0, False
         # A worker of its own for each, and no second try of Ray's: the next sweep resumes the job.
-        task = ray.remote(num_cpus=options.num_cpus, num_gpus=options.num_gpus, max_calls=1, max_retries=0)(run)
+        resources = {"num_cpus": options.num_cpus, "num_gpus": options.num_gpus}
+        task = ray.remote(**resources, max_calls=1, max_retries=0)(run_on_node)
         self._task = task.remote(*self._arguments(), options.timeout)
 
     def end(self, signum: int) -> None:
         ray.cancel(self._task)
 
     def _has_ended(self) -> bool:
-        return CODE in self.reported or bool(ray.wait([self._task], timeout=0)[0])
+        self._look_for_node()
+        return self._is_lost or CODE in self.reported or bool(ray.wait([self._task], timeout=0)[0])
+
+    def _look_for_node(self) -> None:
+        """Look if the node is alive: of one that is gone without a word, Ray's tasks hear after minutes."""
+        if NODE in self.reported and time.monotonic() - self._looked > LOOK:
+            self._looked, node = time.monotonic(), self.reported[NODE]
+            self._is_lost = any(known["NodeID"] == node and not known["Alive"] for known in ray.nodes())
 
     def _why(self, code: int | None) -> str:
         if code is not None:
             return super()._why(code)
+        if self._is_lost:
+            return "ray: its node has failed"
         try:
             return f"ray: {ray.get(self._task)}"
         except ray.exceptions.RayError as error:
             return f"ray: {first_line(error)}"
+
+
+def run_on_node(
+    command: list[str], place: str, variables: Mapping[str, str], console: Path, debug: bool, minutes: float | None
+) -> None:
+    """Report the node, and run `command` as `run` does."""
+    os.environ.update(variables)
+    job_report.report(**{NODE: ray.get_runtime_context().get_node_id()})
+    run(command, place, variables, console, debug, minutes)
