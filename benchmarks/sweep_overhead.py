@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 SWEEPS = {
     "grid": ("seed=range({jobs})",),
     "search": ("hydra/sweeper=optuna", "hydra.sweeper.n_trials={jobs}",
@@ -35,50 +35,38 @@ BLOCKS = 10
 def simulate(arguments: list[str], blocks: int) -> None:
     """Run the sweep of these arguments; print the seconds a job of its own process, block by block, as JSON."""
     import mlflow
+    import pytest
     from hydra import compose, initialize_config_dir
     from mlflow.entities import Metric, Param, RunTag
 
     from cifar.config.compose import resolve
     from cifar.config.settings import flatten
     from cifar.sweep import jobs
-    from cifar.sweep.launchers import local
+    from helpers.sweeps import end_jobs_at_once
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         params = [Param(key, str(value)) for key, value in flatten(resolve(compose("config", ["data=digits"]))).items()]
     writing, ends = 0.0, []
 
-    class Ended(jobs.Process):
-        def __init__(self, job: jobs.Job, folder: Path):
-            nonlocal writing
-            super().__init__(job, folder)
-            began = time.perf_counter()
-            self.console.write_text("")
-            given = dict(override.split("=", 1) for override in job.overrides if "=" in override)
-            self.metrics = {"val/loss": float(np.random.default_rng(len(ends)).random()), "best/loss": 1.0}
-            client = mlflow.MlflowClient()
-            tags = {"mlflow.parentRunId": given["tracking.parent"], "settings_sha256": str(len(ends))}
-            run = client.create_run(client.get_experiment_by_name("digits").experiment_id, run_name=job.name).info
-            now = int(time.time() * 1000)
-            metrics = [Metric(f"{name}{k}" if k else name, value, now, 0)
-                       for k in range(20) for name, value in self.metrics.items()]  # fmt: skip
-            client.log_batch(run.run_id, metrics, params, [RunTag(*tag) for tag in tags.items()])
-            client.set_terminated(run.run_id)
-            self.reported = {"status": "FINISHED", "run": run.run_id}
-            writing += time.perf_counter() - began
-            ends.append(time.perf_counter() - writing)
+    def record(job: jobs.Job) -> dict[str, str]:
+        """Write the run of a job; what the job would have reported."""
+        nonlocal writing
+        began = time.perf_counter()
+        given = dict(override.split("=", 1) for override in job.overrides if "=" in override)
+        values = {"val/loss": float(np.random.default_rng(len(ends)).random()), "best/loss": 1.0}
+        client = mlflow.MlflowClient()
+        tags = {"mlflow.parentRunId": given["tracking.parent"], "settings_sha256": str(len(ends))}
+        run = client.create_run(client.get_experiment_by_name("digits").experiment_id, run_name=job.name).info
+        now = int(time.time() * 1000)
+        metrics = [Metric(f"{name}{k}" if k else name, value, now, 0)
+                   for k in range(20) for name, value in values.items()]  # fmt: skip
+        client.log_batch(run.run_id, metrics, params, [RunTag(*tag) for tag in tags.items()])
+        client.set_terminated(run.run_id)
+        writing += time.perf_counter() - began
+        ends.append(time.perf_counter() - writing)
+        return {"status": "FINISHED", "run": run.run_id}
 
-        def end(self, signum: int) -> None: ...
-
-        def _has_ended(self) -> bool:
-            return True
-
-        def _cut_short(self) -> str:
-            return ""
-
-        def _code(self) -> int:
-            return 0
-
-    local.Local.start = lambda _, job, folder, slot: Ended(job, folder)
+    end_jobs_at_once(pytest.MonkeyPatch(), record)
     sys.argv = ["run.py", *arguments]
     with contextlib.redirect_stdout(io.StringIO()):
         runpy.run_path(str(ROOT / "run.py"), run_name="__main__")

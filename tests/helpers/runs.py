@@ -99,8 +99,12 @@ def metric_history(store: Path) -> dict[str, np.ndarray]:
 
 def weight_arrays(store: Path) -> dict[str, np.ndarray]:
     """The weights of that run, by their path in its file."""
+    return arrays_of(store / "mlruns" / finished_run(store).info.run_id)
+
+
+def arrays_of(folder: Path) -> dict[str, np.ndarray]:
+    """The weights of the run with this folder, by their path in its file."""
     found = {}
-    run = finished_run(store).info.run_id
-    with h5py.File(store / "mlruns" / run / "artifacts" / "model.weights.h5") as file:
+    with h5py.File(folder / "artifacts" / "model.weights.h5") as file:
         file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
     return found

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import h5py
 import mlflow
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from cifar.runtime.paths import ROOT
 from helpers import slurm as cluster
 from helpers.machines import Machine, Network, reason_against
 from helpers.processes import slowdown, wait_for
-from helpers.runs import TINY, sqlite
+from helpers.runs import TINY, arrays_of, sqlite
 from helpers.slurm import Slurm
 
 pytestmark = [
@@ -91,20 +90,14 @@ def runs(folder: Path) -> dict[str, mlflow.entities.Run]:
     return by_seed
 
 
-def weights(run: mlflow.entities.Run) -> dict[str, np.ndarray]:
-    found = {}
-    with h5py.File(Path(run.info.artifact_uri.removeprefix("file://")) / "model.weights.h5") as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
-
-
 def check_equal(folder: Path, undisturbed: Path) -> None:
     """All runs are finished, with the weights that they have where no machine fails."""
     expected = runs(undisturbed)
     for seed, found in runs(folder).items():
         assert found.info.status == "FINISHED"
-        for name, value in weights(expected[seed]).items():
-            np.testing.assert_array_equal(weights(found)[name], value, f"seed {seed}: {name}")
+        arrays = arrays_of(folder / "mlruns" / found.info.run_id)
+        for name, value in arrays_of(undisturbed / "mlruns" / expected[seed].info.run_id).items():
+            np.testing.assert_array_equal(arrays[name], value, f"seed {seed}: {name}")
 
 
 def test_run_is_resumed_on_another_machine(network, tmp_path):
