@@ -76,7 +76,7 @@ def explain(error: Exception) -> InputError:
     if isinstance(cause, ConfigKeyError | AttributeError) and parent is not None:
         key_given = override.input_line if override else full_key
         names = [str(name) for name in parent if name not in ("hydra", "_target_")]
-        return InputError(f"{key_given}: {unknown_setting(str(full_key), names)}")
+        return InputError(f"{key_given}: {unknown_setting(str(full_key), names, _keys(config))}")
     overridden = re.search(r"Could not override '(\w+)", str(error))  # in the defaults of a YAML file
     if overridden and (renamed := new_group(overridden[1])):
         return InputError(f"{overridden[1]} is called {renamed} now")
@@ -125,6 +125,20 @@ def _applied(error: Exception) -> tuple[Override | None, DictConfig | None]:
         if frame.f_code.co_name == "_apply_overrides_to_config":
             return frame.f_locals["override"], frame.f_locals["cfg"]
     return None, None
+
+
+def _keys(config: DictConfig | None) -> list[str]:
+    """The dotted keys of all settings; of Hydra's own, those of launcher and sweeper."""
+    own = ("hydra.launcher.", "hydra.sweeper.")
+
+    def keys(node: Any, above: str) -> Iterator[str]:
+        if isinstance(node, dict):
+            for name, child in node.items():
+                yield f"{above}{name}"
+                yield from keys(child, f"{above}{name}.")
+
+    found = keys({} if config is None else OmegaConf.to_container(config, resolve=False), "")
+    return [key for key in found if not key.startswith("hydra") or key.startswith(own)]
 
 
 def _list_above(key: str, config: DictConfig) -> tuple[str, list[Any]] | None:

@@ -111,13 +111,22 @@ METRICS = (
     Metric("accuracy", "positive_accuracy", "detection", "fcos"),
 )
 
+ALIKE = 3
+"""At most so many settings are named in place of an unknown one."""
 
-def unknown_setting(key: str, known: Iterable[str]) -> str:
-    """The message for the unknown setting `key`, dotted, next to which the settings `known` stand."""
+
+def unknown_setting(key: str, known: Iterable[str], others: Iterable[str] = ()) -> str:
+    """The message for the unknown setting `key`, dotted, next to which the settings `known` stand.
+
+    Of the settings elsewhere, the `others`, those are named whose last part is that of `key`.
+    """
     known = [*known]
     if new := new_name(key, known):
         return f"{key} is called {new} now"
-    return f"unknown setting; {did_you_mean(key.rpartition('.')[2], known)}"
+    last = key.rpartition(".")[2]
+    if alike := [repr(other) for other in others if other.rpartition(".")[2] == last][:ALIKE]:
+        return f"unknown setting; did you mean {' or '.join(alike)}? known: {', '.join(sorted(known))}"
+    return f"unknown setting; {did_you_mean(last, known)}"
 
 
 def new_name(key: str, known: Collection[str]) -> str | None:

@@ -63,7 +63,7 @@ def run(source: Source, settings: TrackingSettings, objectives: list[str], optio
     """Run the jobs of `source`, several at a time; record and show what comes of them.
 
     A job that fails does not keep the others from running, unless with `fail_fast`; at the end `TrainingError` is
-    raised where one has failed. A signal is passed on to the jobs that run.
+    raised where one has failed or was killed. A signal is passed on to the jobs that run.
     """
     from cifar.sweep import pictures
 
@@ -92,8 +92,10 @@ def run(source: Source, settings: TrackingSettings, objectives: list[str], optio
         if source.seeks_best:
             with optional(parent, "the best job"):
                 print("\n" + next_step.lines(sweep.searched, objectives, parent.id, parent.commands), flush=True)
-        if failed := [outcome.job.name for outcome in sweep.outcomes if outcome.status == "FAILED"]:
-            raise TrainingError(f"{len(failed)} of {len(sweep.outcomes)} jobs failed: {'; '.join(failed)}")
+        if lost := [outcome for outcome in sweep.outcomes if outcome.status in ("FAILED", "KILLED")]:
+            how = "failed" if any(outcome.status == "FAILED" for outcome in lost) else "killed"
+            names = "; ".join(outcome.job.name for outcome in lost)
+            raise TrainingError(f"{len(lost)} of {len(sweep.outcomes)} jobs {how}: {names}")
     return sweep.outcomes
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,13 +102,8 @@ def report(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> str:
     """All outcomes, ranked, and what the seeds say together, as the terminal shows them."""
     parts = [terminal.table(table(outcomes, objectives), terminal.width(), optional=OPTIONAL)]
     if groups := over_seeds(outcomes, objectives):
-        names, metrics_shown = setting_columns([group.settings for group in groups]), list(groups[0].metrics)
-        cells = (
-            [*name, str(group.runs), *(formatted(group.metrics[metric]) for metric in metrics_shown)]
-            for name, group in zip(names[1:], groups, strict=True)
-        )
-        shown = terminal.table([[*names[0], "runs", *metrics_shown], *cells], terminal.width())
-        parts.append(f"mean ± standard deviation over seeds, cuts and folds [95 % interval, Student's]\n{shown}")
+        title = "mean ± standard deviation over seeds, cuts and folds [95 % interval, Student's]"
+        parts.append(f"{title}\n{_group_tables(groups, terminal.width())}")
     return "\n\n".join(parts)
 
 
@@ -172,6 +168,23 @@ def _parts(name: str) -> dict[str, str]:
     """The settings that the name of a job states, by their keys; the number of a trial as `trial`."""
     parts = [part.partition("=" if "=" in part else " ") for part in re.split(r" (?=[\w./@~+-]+=)", name)]
     return {key: value for key, _, value in parts} if all(separator for _, separator, _ in parts) else {"job": name}
+
+
+def _group_tables(groups: Sequence[Group], columns: int) -> str:
+    """A table with a column for each metric, or a table for each metric where that is too wide."""
+    names, shown = setting_columns([group.settings for group in groups]), list(groups[0].metrics)
+
+    def rows(*metrics: str) -> list[list[str]]:
+        cells = (
+            [*name, str(group.runs), *(formatted(group.metrics[metric]) for metric in metrics)]
+            for name, group in zip(names[1:], groups, strict=True)
+        )
+        return [[*names[0], "runs", *metrics], *cells]
+
+    whole = terminal.table(rows(*shown), sys.maxsize)
+    if len(shown) == 1 or max(map(len, whole.splitlines())) <= columns:
+        return terminal.table(rows(*shown), columns)
+    return "\n\n".join(terminal.table(rows(metric), columns) for metric in shown)
 
 
 def _means(group: Group) -> dict[str, float]:

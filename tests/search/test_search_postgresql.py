@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,44 +17,37 @@ from cifar import tracking
 from cifar.runtime.paths import ROOT
 from cifar.search import storage
 from cifar.sweep.studies import Study, default_url
+from helpers.postgresql import Postgresql
 from helpers.processes import clean_environment, run_python, slowdown, wait_for
 from helpers.runs import TINY, sqlite
 from helpers.searches import SPACE, draw_trials, search_options
 
-PASSWORD = "s3cret"
-
 
 @pytest.fixture
-def postgresql() -> Iterator[str]:
-    """The URL, with a password, of an empty database on a server of its own; as root it runs as `nobody`."""
-    if not (binaries := shutil.which("initdb")):
-        pytest.skip("PostgreSQL's binaries are not on the PATH")
-    tools, folder = Path(binaries).resolve().parent, Path(tempfile.mkdtemp())
-    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
-    if user:
-        os.chown(folder, 65534, 65534)
-    (folder / "password").write_text(PASSWORD)
+def postgresql() -> Iterator[Postgresql]:
+    if why := Postgresql.reason_against():
+        pytest.skip(why)
+    with tempfile.TemporaryDirectory() as folder:
+        server = Postgresql(Path(folder), "127.0.0.1", free_port(), start_process)
+        yield server
+        server.stop()
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
 
-    def call(*arguments: object) -> None:
-        subprocess.run([*user, *map(str, arguments)], check=True, capture_output=True, cwd=folder)
 
-    data = folder / "data"
-    call(tools / "initdb", "-D", data, "-U", "cifar", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}")
-    server = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    call(tools / "pg_ctl", "-D", data, "-o", server, "-l", folder / "log", "-w", "start")
-    yield f"postgresql://cifar:{PASSWORD}@127.0.0.1:{port}/postgres"
-    call(tools / "pg_ctl", "-D", data, "-m", "immediate", "stop")
-    shutil.rmtree(folder)
+def start_process(*command: object) -> subprocess.Popen:
+    return subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
 
 
 @pytest.mark.slow
 def test_two_sweeps_share_a_study_and_one_is_killed(postgresql, tmp_path):
     command = (ROOT / "run.py", "--multirun", "hydra/sweeper=optuna", *TINY, "data.limit=null", "epochs=12",
                "optimizer.lr=tag(log, interval(1e-3, 1e-1))", "hydra.sweeper.study_name=shared",
-               "hydra.sweeper.n_trials=6", f"hydra.sweeper.storage={postgresql}", "hydra/sweeper/pruner=median",
+               "hydra.sweeper.n_trials=6", f"hydra.sweeper.storage={postgresql.url}", "hydra/sweeper/pruner=median",
                "hydra.sweeper.pruner.n_startup_trials=3", f"tracking.uri={sqlite(tmp_path)}")  # fmt: skip
 
     def begin(name: str) -> subprocess.Popen:
@@ -74,7 +65,7 @@ def test_two_sweeps_share_a_study_and_one_is_killed(postgresql, tmp_path):
     again = run_python(*command, cwd=tmp_path)
     assert (again.code, again.stdout.count("\njob ")) == (0, 0), again
 
-    study = optuna.load_study(study_name="shared", storage=storage.open_storage(postgresql))
+    study = optuna.load_study(study_name="shared", storage=storage.open_storage(postgresql.url))
     ended = {trial.user_attrs["job"]: trial for trial in study.trials if trial.state.name != "FAIL"}
     assert sorted(ended) == [0, 1, 2, 3, 4, 5]
     assert {trial.state.name for trial in ended.values()} <= {"COMPLETE", "PRUNED"}
@@ -92,7 +83,7 @@ def test_two_sweeps_share_a_study_and_one_is_killed(postgresql, tmp_path):
 
     told = [again.stdout, again.stderr, *(path.read_text() for path in (tmp_path / "killed", tmp_path / "other"))]
     stored = [path.read_bytes().decode(errors="ignore") for path in tmp_path.rglob("*") if path.is_file()]
-    assert not [text for text in (*told, *stored) if PASSWORD in text]
+    assert not [text for text in (*told, *stored) if postgresql.password in text]
 
 
 def epochs_of(client: mlflow.MlflowClient, name: str) -> int:
@@ -104,11 +95,11 @@ def epochs_of(client: mlflow.MlflowClient, name: str) -> int:
 
 @pytest.mark.slow
 def test_study_is_beside_the_runs_of_mlflow_in_one_database(postgresql):
-    tracking.connect(postgresql)
+    tracking.connect(postgresql.url)
     for _ in range(2):
-        study = Study(default_url(postgresql), search_options(), SPACE, ["val/loss"], epochs=9)
+        study = Study(default_url(postgresql.url), search_options(), SPACE, ["val/loss"], epochs=9)
         study.open("study", "key")
         draw_trials(study, 2)
-    assert mlflow.MlflowClient(postgresql).search_experiments()
-    known = optuna.load_study(study_name="study", storage=storage.open_storage(default_url(postgresql)))
+    assert mlflow.MlflowClient(postgresql.url).search_experiments()
+    known = optuna.load_study(study_name="study", storage=storage.open_storage(default_url(postgresql.url)))
     assert [trial.state.name for trial in known.trials] == ["COMPLETE"] * 4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cifar.sweep import results
@@ -42,3 +44,17 @@ def test_are_those_of_the_validation(metrics, shown):
     (group,) = results.over_seeds(outcomes, ["val/loss"])
     assert list(group.metrics) == shown[1:] and group.metrics[shown[-1]].mean == metrics[shown[-1]]
     assert "seeds" in results.report(outcomes, ["val/loss"])
+
+
+@pytest.mark.parametrize(("columns", "tables"), [(80, 2), (120, 1)])
+def test_intervals_are_whole_in_any_terminal(columns, tables, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    outcomes = [
+        replace(finished("optimizer=adam model.dropout=0.2", f"seed={seed}", loss=seed),
+                metrics={"best/loss": seed, "best/accuracy": seed / 4})
+        for seed in (1.0, 2.0)
+    ]  # fmt: skip
+    _, shown = results.report(outcomes, ["val/loss"]).split("Student's]\n")
+    assert "[-4.8531, 7.8531]" in shown and "…" not in shown
+    assert max(map(len, shown.splitlines())) <= columns
+    assert len(shown.split("\n\n")) == tables

@@ -39,12 +39,16 @@ def send(tmp_path, monkeypatch):
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch) -> Path:
-    """A folder on the PATH whose commands behave as SLURM's, with one job; `state` is what `sacct` tells of it."""
+    """A folder on the PATH whose commands behave as SLURM's, with one job; `state` is what they tell of it."""
     scripts = {
         "sbatch": f'[ "$1" = --version ] && exit\ncp "$1" {tmp_path}/batch\n'
-                  f"SLURM_JOB_ID=7 setsid sh {tmp_path}/batch > /dev/null 2>&1 &\necho Submitted batch job 7",
+                  f"setsid {tmp_path}/bin/start > /dev/null 2>&1 &\necho Submitted batch job 7",
+        "start": f"SLURM_JOB_ID=7 sh {tmp_path}/batch\ngrep -q RUNNING {tmp_path}/state && "
+                 f"echo COMPLETED > {tmp_path}/state\ntouch {tmp_path}/ended",
         "srun": 'shift 5\nexec "$@"',
         "sacct": f'echo "JobID|State|NodeList"\necho "7|$(cat {tmp_path}/state)|node"',
+        "squeue": f'[ "$1" = --version ] || grep "PENDING\\|RUNNING" {tmp_path}/state || '
+                  '{ echo slurm_load_jobs error: Invalid job id specified >&2; exit 1; }',
         "scancel": f'echo "$@" > {tmp_path}/cancelled',
     }  # fmt: skip
     folder = tmp_path / "bin"
@@ -77,7 +81,7 @@ def test_job_that_still_runs_is_taken_up_and_one_that_has_ended_is_sent_again(se
     (tmp_path / "go").touch()
     wait_for(second.is_over)
     wait_for(first.is_over)
-    assert second.reported == {"exit_code": 0}
+    assert second.reported == {"exit_code": 0, "warned": False}
     third = send("raise SystemExit(3)")
     assert (tmp_path / "job" / "sent.json").read_text() != note
     assert outcome(third).reason == "exit code 3"
@@ -115,6 +119,29 @@ class TestSlurm:
         assert (tmp_path / "cancelled").read_text() == "7\n"
         wait_for(job.is_over)
 
+    def test_job_that_it_starts_again_is_waited_for(self, slurm, send, tmp_path):
+        (tmp_path / "fails").touch()
+        script = f"""
+import pathlib
+if pathlib.Path('{tmp_path}/fails').exists():
+    pathlib.Path('{tmp_path}/state').write_text('PENDING')
+    raise SystemExit(143)
+"""
+        job = send(script, cluster="slurm")
+        wait_for(lambda: job.is_over() or job.reported.get("exit_code"))
+        assert job.reported["exit_code"] == 143
+        note = (tmp_path / "job" / "sent.json").read_text()
+        later = send(script, cluster="slurm")
+        assert (tmp_path / "job" / "sent.json").read_text() == note
+        assert not job.is_over() and not later.is_over()
+        wait_for((tmp_path / "ended").exists)
+        (tmp_path / "fails").unlink()
+        (tmp_path / "state").write_text("RUNNING")
+        subprocess.run([slurm / "start"], check=True)
+        for waiting in (job, later):
+            wait_for(waiting.is_over)
+            assert waiting.reported == {"exit_code": 0, "warned": False}
+
     def test_that_keeps_no_accounts_is_refused(self, slurm, mistake):
         (slurm / "sacct").write_text("#!/bin/sh\necho Slurm accounting storage is disabled >&2\nexit 1\n")
         assert mistake("--multirun", *TINY, "hydra/launcher=submitit", "seed=1,2") == (
@@ -147,7 +174,8 @@ time.sleep(60)
     for pid in (int(console.read_text()), process.pid):
         os.kill(pid, signal.SIGUSR2)
     assert process.wait(30) == 0
-    assert [json.loads(line) for line in report.read_text().splitlines()] == [{"warned": True}, {"exit_code": 143}]
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    assert lines == [{"exit_code": None, "warned": False}, {"warned": True}, {"exit_code": 143}]
 
 
 @pytest.mark.slow

@@ -166,11 +166,12 @@ HOW = {
     "seed=2": lambda: os._exit(3),
     "seed=3": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "seed=4": lambda: [].pop(),
+    "seed=6": lambda: os.kill(os.getpid(), signal.SIGTERM),
 }
 def hook(event, arguments):
     if event == "open" and ".cifar-partial" in str(arguments[0]) and str(arguments[0]).endswith(".npz"):
         for word in HOW.keys() & {*sys.orig_argv}:
-            HOW[word]()
+            HOW.pop(word)()
 sys.addaudithook(hook)
 """
 """A `sitecustomize` that makes some jobs end badly when they save their first state."""
@@ -182,7 +183,7 @@ def test_jobs_that_end_badly_leave_the_others_alone_and_are_healed_by_the_same_c
     sabotage.mkdir()
     (sabotage / "sitecustomize.py").write_text(SABOTAGE)
     command = (
-        ROOT / "run.py", "--multirun", *TINY, "seed=1,2,3,4,5", "callbacks=none", "hydra.launcher.n_jobs=2",
+        ROOT / "run.py", "--multirun", *TINY, "seed=1,2,3,4,5,6", "callbacks=none", "hydra.launcher.n_jobs=2",
         f"tracking.uri={sqlite(tmp_path)}",
     )  # fmt: skip
     sweep = recorded_sweep(run_python(*command, cwd=tmp_path, PYTHONPATH=str(sabotage)), tmp_path)
@@ -193,7 +194,9 @@ def test_jobs_that_end_badly_leave_the_others_alone_and_are_healed_by_the_same_c
         "seed=3": ("FAILED", "killed by SIGKILL: by hand, or out of memory"),
         "seed=4": ("FAILED", "IndexError: pop from empty list"),
         "seed=5": ("FINISHED", ""),
+        "seed=6": ("KILLED", "interrupted by SIGTERM"),
     }
+    assert sweep.process.stderr.endswith("failed: 4 of 6 jobs failed: seed=2; seed=3; seed=4; seed=6\n")
     for row in sweep.results:
         child = sweep.children[row["job"]]
         assert (child.info.status, child.data.tags.get("failure", "")) == (row["status"], row["reason"])

@@ -18,7 +18,7 @@ from cifar.runtime import interrupts, job_report
 from cifar.runtime.errors import InputError, first_line
 from cifar.runtime.lazy import Lazy
 from cifar.sweep.jobs import Job, Process, Slot
-from cifar.sweep.launchers.submitit import CODE, Elsewhere, RemoteJob, run
+from cifar.sweep.launchers.submitit import Elsewhere, RemoteJob, run
 
 ray = Lazy("ray")
 
@@ -73,7 +73,7 @@ class Task(RemoteJob):
 
     def _has_ended(self) -> bool:
         self._look_for_node()
-        return self._is_lost or CODE in self.reported or bool(ray.wait([self._task], timeout=0)[0])
+        return self._is_lost or self._code() is not None or bool(ray.wait([self._task], timeout=0)[0])
 
     def _look_for_node(self) -> None:
         """Look if the node is alive: of one that is gone without a word, Ray's tasks hear after minutes."""

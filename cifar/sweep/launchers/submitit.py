@@ -32,6 +32,8 @@ DELAY = 30
 """Seconds between that and the end; SLURM may send it a minute earlier."""
 PAUSE = 0.2
 """Seconds between two looks at a job, where it runs."""
+QUEUE_PAUSE = 2.0
+"""Seconds between two looks at SLURM's queue for a job."""
 CODE, WARNED = "exit_code", "warned"
 """Reports about a job from the machine that runs it, in addition to its own."""
 
@@ -60,7 +62,8 @@ class Submitted(Elsewhere):
 
     def check(self) -> None:
         extras.require("cluster", "hydra/launcher=submitit", "submitit")
-        for command in (["sbatch", "--version"], ["sacct", "--starttime=now"]) if self.cluster == "slurm" else ():
+        commands = (["sbatch", "--version"], ["squeue", "--version"], ["sacct", "--starttime=now"])
+        for command in commands if self.cluster == "slurm" else ():
             if why := _failure(command):
                 raise InputError(
                     f"hydra/launcher=submitit: `{command[0]}` does not answer ({why}); without "
@@ -84,7 +87,8 @@ class RemoteJob(Process):
     """A job that `run` runs somewhere, which reports its exit code."""
 
     def _cut_short(self) -> str:
-        return "ended by the cluster, as at the end of its time limit" if WARNED in self.reported else ""
+        is_cut = self.reported.get(WARNED) and self._code() != 0
+        return "ended by the cluster, as at the end of its time limit" if is_cut else ""
 
     def _code(self) -> int | None:
         return self.reported.get(CODE)
@@ -102,6 +106,7 @@ class SubmititJob(RemoteJob):
     def __init__(self, job: Job, folder: Path, options: Submitted):
         super().__init__(job, folder)
         self._options, self._place, self._note = options, folder / "submitit", folder / "sent.json"
+        self._asked = -math.inf
         self._sent, self._process = self._known() or self._send()
 
     def end(self, signum: int) -> None:
@@ -113,13 +118,14 @@ class SubmititJob(RemoteJob):
 
     def _known(self) -> tuple[submitit.Job[None], str] | None:
         """The job that was sent before, where it has not ended."""
-        if not self._note.exists() or any(CODE in line for line in job_report.read(self.report, 0)[0]):
+        if not self._note.exists():
             return None
         known = json.loads(self._note.read_text())
         kind = submitit.SlurmJob if self._options.cluster == "slurm" else submitit.LocalJob
         job: submitit.Job[None] = kind(self._place, known["job"])
         process = known["process"]
-        return None if self._is_done(job, process) else (job, process)
+        codes = [line[CODE] for line in job_report.read(self.report, 0)[0] if CODE in line]
+        return None if self._is_over(job, process, codes[-1] if codes else None) else (job, process)
 
     def _send(self) -> tuple[submitit.Job[None], str]:
         given = self._arguments()
@@ -130,11 +136,25 @@ class SubmititJob(RemoteJob):
         return sent, process
 
     def _has_ended(self) -> bool:
-        return CODE in self.reported or self._is_done(self._sent, self._process)
+        return self._is_over(self._sent, self._process, self._code())
 
-    def _is_done(self, job: submitit.Job[None], process: str) -> bool:
-        # Of a local job that another process has sent, submitit knows nothing.
-        return job.done() and (self._options.cluster == "slurm" or processes.is_gone(process))
+    def _is_over(self, job: submitit.Job[None], process: str, code: int | None) -> bool:
+        if self._options.cluster == "local":
+            # Of a local job that another process has sent, submitit knows nothing.
+            return code is not None or (job.done() and processes.is_gone(process))
+        return code == 0 or ((code is not None or job.done()) and not self._is_queued(job.job_id))
+
+    def _is_queued(self, job: str) -> bool:
+        """True if SLURM starts a job again that it has ended, as where its node fails or is taken away."""
+        if time.monotonic() - self._asked < QUEUE_PAUSE:
+            return True
+        self._asked = time.monotonic()
+        command = ["squeue", "--noheader", "--format=%T", f"--jobs={job}"]
+        try:
+            asked = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        except subprocess.TimeoutExpired:
+            return True
+        return bool(asked.stdout.strip()) if asked.returncode == 0 else "Invalid job id" not in asked.stderr
 
     def _why(self, code: int | None) -> str:
         return super()._why(code) if code is not None else f"{self._options.cluster}: {self._sent.state}"
@@ -152,6 +172,7 @@ def run(
     os.environ.update(variables)
     if not debug:
         os.environ.pop("HYDRA_FULL_ERROR", None)
+    job_report.report(**{CODE: None, WARNED: False})  # in place of those of the job before SLURM started it again
     # SLURM signals the job as well. A child process inherits an ignored signal, but not a handler.
     signal.signal(WARNING, signal.SIG_IGN)
     with console.open("wb") as file:
