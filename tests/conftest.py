@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import runpy
 import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hydra._internal.hydra import Hydra
@@ -22,7 +25,8 @@ from cifar.runtime.lazy import load_tensorflow
 from cifar.runtime.paths import ROOT
 from cifar.training.experiment import Experiment
 from helpers import drawing, stores
-from helpers.processes import Completed, run_warm
+from helpers.postgresql import Postgresql
+from helpers.processes import Completed, free_port, run_warm
 from helpers.runs import Recorded, composed, sqlite
 
 # A shell starts what runs in its background with SIGINT ignored, and all processes inherit that.
@@ -188,3 +192,18 @@ def quickstart(tmp_path_factory) -> Recorded:
     )
     assert process.code == 0, process.stderr
     return Recorded(process, sqlite(store), process.stdout.split()[1].rstrip(":"))
+
+
+@pytest.fixture
+def postgresql() -> Iterator[Postgresql]:
+    """A server of PostgreSQL on this machine."""
+    if why := Postgresql.reason_against():
+        pytest.skip(why)
+
+    def start(*command: object) -> subprocess.Popen:
+        return subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+
+    with tempfile.TemporaryDirectory() as folder:
+        server = Postgresql(Path(folder), "127.0.0.1", free_port(), start)
+        yield server
+        server.stop()

@@ -43,9 +43,9 @@ class Grid:
         if time.monotonic() - self._looked < LOOK:
             return None
         for job, settings in self._waiting.items():
-            if lock := self._parent.lock(job.name):
+            if claimed := self._parent.claim(job.name, settings.tracking.experiment, settings):
+                lock, child = claimed
                 del self._waiting[job]
-                child = self._parent.child(job.name, settings.tracking.experiment, settings)
                 if child and child.status == "FINISHED":
                     lock.release()
                     return Outcome(job, "FINISHED", run_id=child.id, metrics=child.metrics)

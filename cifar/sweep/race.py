@@ -67,11 +67,13 @@ class Race:
             return None
         for job_name, (name, seed) in self._jobs.items():
             is_known = job_name in self._locks or seed in self._values[name]
-            if is_known or name not in self._standing.remaining or not (lock := self._parent.lock(job_name)):
+            if is_known or name not in self._standing.remaining:
                 continue
             overrides, settings = self._contenders[name]
+            if not (claimed := self._parent.claim(job_name, settings.tracking.experiment)):
+                continue
+            lock, child = claimed
             job = Job(job_name, (*overrides, f"seed={seed}"))
-            child = self._parent.child(job_name, settings.tracking.experiment)
             if child and child.status == "FINISHED":
                 lock.release()
                 outcome = Outcome(job, "FINISHED", run_id=child.id, metrics=child.metrics)

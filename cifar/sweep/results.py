@@ -44,7 +44,8 @@ def over_seeds(outcomes: Iterable[Outcome], objectives: Sequence[str]) -> list[G
     found = repetitions(outcomes)
     if all(len(group) == 1 for group in found):
         return []
-    groups = [_group(group, objectives) for group in found]
+    names = [name for name in metrics(itertools.chain(*found), objectives) if name != "best/epoch"]
+    groups = [_group(group, names) for group in found]
     return sorted(groups, key=lambda group: rank(objectives[0], objective.value(objectives[0], _means(group))))
 
 
@@ -158,10 +159,12 @@ def _common_folder(paths: Iterable[str]) -> str:
     return "/".join(names[0] for names in itertools.takewhile(lambda names: len(set(names)) == 1, folders))
 
 
-def _group(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> Group:
-    names = [name for name in metrics(outcomes, objectives) if name != "best/epoch"]
-    value = {name: aggregate([outcome.metrics[name] for outcome in outcomes]) for name in names}
-    return Group(label(outcomes), len(outcomes), value)
+def _group(outcomes: Sequence[Outcome], names: Sequence[str]) -> Group:
+    # A job whose server went away has recorded its metrics elsewhere.
+    values = {name: [outcome.metrics[name] for outcome in outcomes if name in outcome.metrics] for name in names}
+    return Group(
+        label(outcomes), len(outcomes), {name: aggregate(known or [math.nan]) for name, known in values.items()}
+    )
 
 
 def _parts(name: str) -> dict[str, str]:

@@ -108,10 +108,10 @@ class Trials:
     def _start(self, trial: FrozenTrial) -> Job | Outcome | None:
         """The job of a trial, or how it has ended already; `None` while it runs still, though its sweep is gone."""
         job = self._job(trial)
-        lock = self._parent.lock(job.name)
-        if not lock:
+        claimed = self._parent.claim(job.name, self.experiments[0])
+        if not claimed:
             return None
-        child = self._parent.child(job.name, self.experiments[0])
+        lock, child = claimed
         if child and child.status == "RUNNING" and time.monotonic() - self._asked_at < GRACE:
             lock.release()
             return None

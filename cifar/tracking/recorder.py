@@ -27,11 +27,14 @@ from cifar.tracking.names import PROCESS, SYNC_RUN, SYNC_URI
 from cifar.tracking.runs import end_stale
 from cifar.tracking.store import Result
 
+PATIENCE = 30.0
+"""Seconds for which a run waits for a server that does not answer."""
+
 
 class Recorder:
     """The record of a run; `folder` is its place on this machine for what is not an artifact yet.
 
-    When the server goes away, the rest is recorded in the local store, whence `synchronise` sends it.
+    When the server stays away, the rest is recorded in the local store, whence `synchronise` sends it.
     """
 
     def __init__(self, uri: str, settings: TrackingSettings, run_id: str | None = None):
@@ -116,11 +119,11 @@ class Recorder:
             return self._call(call)
 
     def _call(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
-        """Call with a client of the store, the local one from when the server is away."""
+        """Call with a client of the store, the local one from when the server stays away."""
         if addresses.is_local(self._uri):
             return call(mlflow.MlflowClient(self._uri))
         try:
-            return call(mlflow.MlflowClient(self._uri))
+            return store.retry(self._uri, lambda: call(mlflow.MlflowClient(self._uri)), PATIENCE)
         except store.FAILURES as error:
             if not store.is_unreachable(error):
                 raise

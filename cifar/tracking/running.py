@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
 
 from cifar.config.settings import Settings, TrackingSettings
 from cifar.files import ownership
-from cifar.runtime import job_report
+from cifar.runtime import job_report, live
 from cifar.runtime.errors import InputError, Interrupted, Pruned, TrainingError, reason, warn
 from cifar.tracking import store
 from cifar.tracking.names import FAILURE
@@ -57,13 +59,21 @@ def start(settings: TrackingSettings, unfinished: Unfinished | None = None) -> I
     run = Run(mlflow.get_tracking_uri(), settings, unfinished.id if unfinished else None)
     lock = unfinished.lock if unfinished else run.claim_itself()
     assert lock
-    lock.sign()
+    lock.sign(lambda: _end_at_once(run.id))
     try:
         with recorded(run), _system_metrics(run, settings.system_metrics):
             yield run
         lock.end()
     finally:
         lock.release()
+
+
+def _end_at_once(run_id: str) -> None:
+    """End this process without another write: what the run has written since is another process's."""
+    live.clear()
+    print(f"failed: run {run_id}: another process resumed it while the store did not answer here", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(1)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from cifar.config.settings import TrackingSettings
+from cifar.runtime import interrupts
 from cifar.runtime.errors import InputError, TrainingError, first_line, warn
 from cifar.tracking import addresses, locations
 from cifar.tracking.addresses import folder, is_database, is_local, shown
@@ -231,13 +232,16 @@ def is_unreachable(error: Exception) -> bool:
 
 
 def retry(uri: str, call: Callable[[], Result], seconds: float = math.inf) -> Result:
-    """Call, and again and again for so long as the store, which is no file of this machine, does not answer."""
+    """Call, and again and again for so long as the store, which is no file of this machine, does not answer.
+
+    A process that is to end does not wait.
+    """
     end, has_warned = time.monotonic() + seconds, False
     while True:
         try:
             return call()
         except FAILURES as error:
-            if is_local(uri) or not is_unreachable(error) or time.monotonic() > end:
+            if is_local(uri) or not is_unreachable(error) or time.monotonic() > end or interrupts.pending():
                 raise
         if not has_warned:
             warn(f"{shown(uri)} does not answer and is asked again")

@@ -111,10 +111,22 @@ class SweepRun(Run):
 
         return self._try(end)
 
-    def lock(self, name: str) -> locks.Lock | None:
-        """The sole right to the child of this `name`; `None` while another process has it."""
+    def claim(
+        self, name: str, experiment: str, settings: Settings | None = None
+    ) -> tuple[locks.Lock, Child | None] | None:
+        """The sole right to a child, and the child where it was begun before; `None` while another process has it.
+
+        See `child` for the arguments.
+        """
         with store.reported(TrainingError, f"run {self.id}", self._uri):
-            return locks.lock(self._uri, f"{self.id}/{hashlib.sha256(name.encode()).hexdigest()}")
+            lock = locks.lock(self._uri, f"{self.id}/{hashlib.sha256(name.encode()).hexdigest()}")
+        if lock is None:
+            return None
+        child = self.child(name, experiment, settings)
+        if child and child.status == "RUNNING" and not lock.is_sure:
+            lock.release()
+            return None
+        return lock, child
 
     def finish(self) -> None:
         """End the sweep as FINISHED."""

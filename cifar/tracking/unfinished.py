@@ -98,6 +98,8 @@ def newest_unfinished(settings: Settings, dataset: Dataset) -> Unfinished | None
                 if settings.minutes is None:  # else the epochs are those that the run has
                     found.check_epochs(settings)
             except InputError:
+                if settings.tracking.parent and _is_held(uri, run):  # this job runs, so it is not begun again
+                    raise
                 continue
             return found
     return None
@@ -130,6 +132,14 @@ def _why_not(run: Run, lock: locks.Lock | None, extends: bool) -> str:
     if not lock:
         return "another process has just resumed the run"
     return "the run is finished" if run.info.status == "FINISHED" and not extends else ""
+
+
+def _is_held(uri: str, run: Run) -> bool:
+    """True if a process has, or may have, the lock on a run."""
+    lock = store.claim_run(uri, run.info.run_id)
+    if lock:
+        lock.release()
+    return lock is None or not lock.is_sure
 
 
 def _check_extension(run: Run, before: Settings, now: Settings) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 
 from cifar.distributed.shard import Shard
 from cifar.runtime.paths import ROOT
-from helpers.processes import KILLED_WRITING, Completed, clean_environment, run_python
+from helpers.processes import KILLED_WRITING, Completed, clean_environment, free_port, run_python
 from helpers.runs import TINY, finished_run, metric_history, sqlite, weight_arrays
 
 TOLERANCE = 2e-6
@@ -93,9 +92,7 @@ def undisturbed(tmp_path_factory, cache) -> Path:
 
 def start_two(store: Path, *overrides: str, **variables: str) -> list[subprocess.Popen]:
     """Two processes that train together."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-u", ROOT / "run.py", *overrides, f"tracking.uri={sqlite(store)}"]
     shared = {**clean_environment(), **variables, "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
               "KERAS_DISTRIBUTION_NUM_PROCESSES": "2"}  # fmt: skip

@@ -83,7 +83,10 @@ class Machine:
 
 
 class Network:
-    """Machines of these names that reach each other by name and by address; `network["node1"]`."""
+    """Machines of these names that reach each other by name and by address; `network["node1"]`.
+
+    There can be one network at a time.
+    """
 
     def __init__(self, names: list[str], folder: Path):
         self._hub, prefix = f"cifar{os.getpid()}hub", f"cifar{os.getpid()}"
@@ -93,6 +96,11 @@ class Network:
         _ip("netns", "add", self._hub)
         _ip("-n", self._hub, "link", "add", "bridge", "type", "bridge")
         _ip("-n", self._hub, "link", "set", "bridge", "up")
+        # The tests reach the machines, too.
+        _ip("link", "add", prefix, "type", "veth", "peer", "name", "to-tests", "netns", self._hub)
+        _ip("-n", self._hub, "link", "set", "to-tests", "master", "bridge", "up")
+        _ip("addr", "add", "10.77.0.254/24", "dev", prefix)
+        _ip("link", "set", prefix, "up")
         self.machines: Mapping[str, Machine] = {}
         for name, address in addresses.items():
             inside, cable = prefix + name, f"to-{name}"
@@ -108,6 +116,7 @@ class Network:
         return self.machines[name]
 
     def close(self) -> None:
+        _ip("link", "del", f"cifar{os.getpid()}")
         for machine in self.machines.values():
             machine.halt()
             _ip("netns", "del", f"cifar{os.getpid()}{machine.name}")

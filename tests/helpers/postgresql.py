@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -44,18 +43,20 @@ class Postgresql:
         return "" if shutil.which("initdb") else "PostgreSQL's binaries are not on the PATH"
 
     def start(self) -> None:
-        folder, data = self._folder, self._folder / "data"
-        (data / "postmaster.pid").unlink(missing_ok=True)
-        self.process = self._start(*self._user, self._tools / "postgres", "-D", data, "-p", self._port, "-k", folder,
-                                   "-c", f"listen_addresses={self._address}", "-c", "fsync=off")  # fmt: skip
+        folder = self._folder
+        self._process = self._start(
+            *self._user, self._tools / "postgres", "-D", folder / "data", "-p", self._port, "-k", folder,
+            "-c", f"listen_addresses={self._address}", "-c", "fsync=off",
+        )  # fmt: skip
         wait_for(self._answers)
 
     def stop(self) -> None:
         """End it at once, whoever is connected."""
-        self.process.send_signal(signal.SIGQUIT)
-        self.process.wait()
+        stop = (self._tools / "pg_ctl", "-D", self._folder / "data", "-m", "immediate", "stop")
+        assert self._start(*self._user, *stop).wait() == 0
+        self._process.wait()
 
     def _answers(self) -> bool:
-        assert self.process.poll() is None, "the server has ended"
+        assert self._process.poll() is None, "the server has ended"
         ready = [self._tools / "pg_isready", "-h", self._folder, "-p", str(self._port)]
         return subprocess.run(ready, capture_output=True).returncode == 0

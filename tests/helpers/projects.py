@@ -92,6 +92,15 @@ def save(path: Path, dice: np.random.Generator, brightness: int) -> None:
     Image.fromarray(dice.integers(brightness, brightness + 150, (8, 8, 3), np.uint8)).save(path)
 
 
+def copy_project(folder: Path) -> Path:
+    """The project in a new `folder`, whose runs on a server or a database keep their files there."""
+    for name in ("cifar", "conf", "hydra_plugins"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("run.py", ".gitignore", "pyproject.toml"):
+        shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
 class World:
     """A server of warm processes, a project to copy, and what trainings come to that nothing disturbs."""
 
@@ -99,12 +108,7 @@ class World:
         self.folder = folder
         (folder / "server").mkdir()
         self.server = Server(folder / "server", watches_writes=True)
-        self.project = folder / "original"
-        self.project.mkdir()
-        for name in ("cifar", "conf", "hydra_plugins"):
-            shutil.copytree(ROOT / name, self.project / name, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("run.py", ".gitignore", "pyproject.toml"):
-            shutil.copy2(ROOT / name, self.project / name)
+        self.project = copy_project(folder / "original")
         compileall.compile_dir(self.project, quiet=1)
         git = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c")
         for command in (("init", "-q"), ("add", "-A"), ("commit", "-q", "-m", "all")):

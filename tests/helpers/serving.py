@@ -20,7 +20,7 @@ from cifar.serving.app import build
 from cifar.serving.limits import Limits
 from cifar.serving.middleware import RequestMiddleware
 from cifar.serving.tokens import VARIABLE, Tokens
-from helpers.processes import wait_for, warm_server
+from helpers.processes import free_port, wait_for, warm_server
 from helpers.warm import Completed
 
 BODY = 200_000
@@ -31,9 +31,7 @@ class Service:
     """A service that has been started, on a port of its own, with its models unless it `is_loaded` later."""
 
     def __init__(self, uri: str, *arguments: str, is_loaded: bool = True):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         command = ("-m", "cifar", "--tracking-uri", uri, "serve", "--port", str(self.port), *arguments)
         self.process = warm_server().start(*command, cwd=ROOT)
         self._ended: Completed | None = None

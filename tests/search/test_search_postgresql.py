@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import mlflow
 import optuna
@@ -17,30 +13,9 @@ from cifar import tracking
 from cifar.runtime.paths import ROOT
 from cifar.search import storage
 from cifar.sweep.studies import Study, default_url
-from helpers.postgresql import Postgresql
 from helpers.processes import clean_environment, run_python, slowdown, wait_for
 from helpers.runs import TINY, sqlite
 from helpers.searches import SPACE, draw_trials, search_options
-
-
-@pytest.fixture
-def postgresql() -> Iterator[Postgresql]:
-    if why := Postgresql.reason_against():
-        pytest.skip(why)
-    with tempfile.TemporaryDirectory() as folder:
-        server = Postgresql(Path(folder), "127.0.0.1", free_port(), start_process)
-        yield server
-        server.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def start_process(*command: object) -> subprocess.Popen:
-    return subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ The machines are namespaces of this one, so that these tests need root; those of
 
 from __future__ import annotations
 
+import functools
 import secrets
 import subprocess
 import sys
@@ -20,7 +21,10 @@ import pytest
 from cifar.runtime.paths import ROOT
 from helpers import slurm as cluster
 from helpers.machines import Machine, Network, reason_against
+from helpers.mlflow_server import MlflowServer
+from helpers.postgresql import Postgresql
 from helpers.processes import run_python, slowdown, wait_for
+from helpers.projects import copy_project
 from helpers.runs import TINY, arrays_of, sqlite
 from helpers.slurm import Slurm
 
@@ -92,19 +96,24 @@ def wait_for_epochs(sweep: subprocess.Popen, folder: Path, count: int = 40) -> N
     """Until the jobs of a sweep, which runs, have reported as many epochs."""
 
     def is_reached() -> bool:
-        assert sweep.poll() is None, (folder / "console").read_text()
+        assert sweep.poll() is None, "the sweep has ended"
         return sum(path.read_text().count('"epoch"') for path in folder.rglob("report.jsonl")) > count
 
     wait_for(is_reached, 300)
+
+
+def jobs_at(epoch: int, folder: Path) -> int:
+    """How many jobs of a sweep have come to this epoch."""
+    return sum(f" {epoch}/{EPOCHS} " in path.read_text() for path in folder.rglob("console.log"))
 
 
 def ended(process: subprocess.Popen) -> int:
     return process.wait(300 * slowdown())
 
 
-def runs(folder: Path) -> dict[str, mlflow.entities.Run]:
+def runs(uri: str) -> dict[str, mlflow.entities.Run]:
     """The runs in a store but those of sweeps, by seed; there is one of each."""
-    client = mlflow.MlflowClient(sqlite(folder))
+    client = mlflow.MlflowClient(uri)
     (experiment,) = [found.experiment_id for found in client.search_experiments() if found.name == "digits"]
     found = client.search_runs([experiment], "tags.settings_sha256 != ''")
     by_seed = {run.data.params["seed"]: run for run in found}
@@ -112,10 +121,10 @@ def runs(folder: Path) -> dict[str, mlflow.entities.Run]:
     return by_seed
 
 
-def check_equal(folder: Path, undisturbed: Path) -> None:
+def check_equal(folder: Path, undisturbed: Path, uri: str = "") -> None:
     """All runs are finished, with the weights that they have where no machine fails."""
-    expected = runs(undisturbed)
-    for seed, found in runs(folder).items():
+    expected = runs(sqlite(undisturbed))
+    for seed, found in runs(uri or sqlite(folder)).items():
         assert found.info.status == "FINISHED"
         arrays = arrays_of(folder / "mlruns" / found.info.run_id)
         for name, value in arrays_of(undisturbed / "mlruns" / expected[seed].info.run_id).items():
@@ -128,7 +137,7 @@ def test_run_is_resumed_on_another_machine(network, tmp_path, undisturbed):
     wait_for(lambda: f" 40/{EPOCHS} " in (tmp_path / "store" / "console").read_text())
     network["node1"].fail()
     first.wait()
-    (begun,) = runs(tmp_path / "store").values()
+    (begun,) = runs(sqlite(tmp_path / "store")).values()
     assert begun.info.status == "RUNNING"
     assert ended(run(network["node2"], tmp_path / "store", *command)) == 0
     assert "\nresumed " in (tmp_path / "store" / "console").read_text()
@@ -139,7 +148,7 @@ def test_run_is_not_resumed_while_it_runs_on_another_machine(network, tmp_path):
     first = run(network["node1"], tmp_path / "store", *LONG)
     wait_for(lambda: f" 10/{EPOCHS} " in (tmp_path / "store" / "console").read_text())
     network["node1"].plug(False)
-    (begun,) = runs(tmp_path / "store").values()
+    (begun,) = runs(sqlite(tmp_path / "store")).values()
     assert ended(run(network["node2"], tmp_path / "store", f"resume={begun.info.run_id}")) == 2
     assert "the run is running, as process node1 " in (tmp_path / "store" / "console").read_text()
     assert ended(first) == 0
@@ -180,6 +189,68 @@ class TestSlurm:
         wait_for(lambda: "idle" in slurm.command("sinfo", "--noheader") or "alloc" in slurm.command("sinfo"))
         assert ended(run(network["head"], tmp_path / "store", *self.SWEEP, **slurm.variables)) == 0
         check_equal(tmp_path / "store", undisturbed)
+
+
+class TestPostgresql:
+    """Two sweeps of one command on two machines, with the record on a third."""
+
+    @pytest.fixture
+    def postgresql(self, network, short_path) -> Postgresql:
+        if why := Postgresql.reason_against():
+            pytest.skip(why)
+        short_path.chmod(0o755)
+        start = functools.partial(network["head"].start, console=short_path / "console")
+        (short_path / "server").mkdir()
+        return Postgresql(short_path / "server", network["head"].address, 5432, start)
+
+    @pytest.fixture
+    def sweeps(self, postgresql, network, tmp_path) -> list[subprocess.Popen]:
+        """The sweeps, whose jobs have come to a fifth of their epochs."""
+        project = copy_project(tmp_path / "project")
+        command = (sys.executable, "run.py", "--multirun", *LONG, "seed=1,2,3", f"tracking.uri={postgresql.url}")
+        sweeps = []
+        for number, name in enumerate(("node1", "node2"), 1):
+            sweeps.append(network[name].start(*command, console=tmp_path / name, cwd=project))
+            wait_for(lambda: "\njob " in (tmp_path / name).read_text())  # noqa: B023
+            wait_for(lambda: jobs_at(20, project) == number)  # noqa: B023
+        return sweeps
+
+    def test_one_of_two_machines_fails(self, sweeps, postgresql, network, tmp_path, undisturbed):
+        network["node1"].fail()
+        assert ended(sweeps[1]) == 0, (tmp_path / "node2").read_text()
+        check_equal(tmp_path / "project", undisturbed, postgresql.url)
+
+    def test_network_of_a_machine_is_cut(self, sweeps, postgresql, network, tmp_path, undisturbed):
+        network["node1"].plug(False)
+        time.sleep(30)
+        network["node1"].plug(True)
+        assert [ended(sweep) for sweep in sweeps] == [0, 0], (tmp_path / "node1").read_text()
+        check_equal(tmp_path / "project", undisturbed, postgresql.url)
+
+    def test_server_is_restarted(self, sweeps, postgresql, network, tmp_path, undisturbed):
+        postgresql.stop()
+        time.sleep(5)
+        postgresql.start()
+        assert [ended(sweep) for sweep in sweeps] == [0, 0], (tmp_path / "node1").read_text()
+        check_equal(tmp_path / "project", undisturbed, postgresql.url)
+
+
+def test_network_of_a_tracking_server_is_cut(network, tmp_path):
+    folder = tmp_path / "server"
+    folder.mkdir()
+    server = MlflowServer(folder, network["head"].address, 5000,
+                          functools.partial(network["head"].start, console=folder / "console"))  # fmt: skip
+    server.start()
+    project = copy_project(tmp_path / "project")
+    sweep = network["node1"].start(sys.executable, "run.py", "--multirun", *LONG, "seed=1,2", "evaluate.test=true",
+                                   f"tracking.uri={server.uri}", console=tmp_path / "console", cwd=project)  # fmt: skip
+    wait_for_epochs(sweep, project, 20)
+    network["head"].plug(False)
+    time.sleep(30)
+    network["head"].plug(True)
+    assert ended(sweep) == 0, (tmp_path / "console").read_text()
+    network["node1"].run(sys.executable, "-m", "cifar", "sync", cwd=project)
+    server.check_sweep(EPOCHS, {"seed=1", "seed=2"})
 
 
 class TestRay:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -58,3 +59,15 @@ def test_intervals_are_whole_in_any_terminal(columns, tables, monkeypatch):
     assert "[-4.8531, 7.8531]" in shown and "…" not in shown
     assert max(map(len, shown.splitlines())) <= columns
     assert len(shown.split("\n\n")) == tables
+
+
+def test_job_without_metrics_is_no_obstacle():
+    """As of a job of another sweep whose server went away: they are in the store of that machine."""
+    outcomes = [finished(f"optimizer.lr={lr}", f"seed={seed}", loss=0.5) for lr in (1, 2) for seed in (1, 2)]
+    outcomes = [replace(outcome, metrics={}) if number in (0, 2, 3) else outcome
+                for number, outcome in enumerate(outcomes)]  # fmt: skip
+    first, second = results.over_seeds(outcomes, ["val/loss"])
+    assert (first.runs, first.metrics["best/loss"].mean) == (2, 0.5)
+    assert math.isnan(second.metrics["best/loss"].mean)
+    assert results.report(outcomes, ["val/loss"]).count("—") >= 1
+    assert results.group_rows([first, second])[0]["best/loss"] == 0.5

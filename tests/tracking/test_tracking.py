@@ -288,12 +288,13 @@ class TestRecords:
     def test_child_has_one_claim_at_a_time(self, settings):
         own = [settings.experiment]
         with tracking.sweep(settings, "one", own, True) as one, tracking.sweep(settings, "other", own, True) as other:
-            lock = one.lock("lr=1")
-            assert one.lock("lr=1") is None
-            assert one.lock("lr=2") is not None
-            assert other.lock("lr=1") is not None
+            lock, child = one.claim("lr=1", "Default")
+            assert child is None
+            assert one.claim("lr=1", "Default") is None
+            assert one.claim("lr=2", "Default") is not None
+            assert other.claim("lr=1", "Default") is not None
             lock.release()
-            assert one.lock("lr=1") is not None
+            assert one.claim("lr=1", "Default") is not None
         locks = store.folder(settings.uri) / ".claims"
         assert locks.is_dir()
         assert not {one.id, other.id} & {path.name for path in locks.iterdir()}

@@ -179,6 +179,21 @@ class TestClaim:
             with pytest.raises(InputError, match="the run is running, as process node1 "):
                 find(folder, run)
 
+    def test_job_of_a_sweep_that_runs_elsewhere_is_not_begun_again(self, killed, folder, monkeypatch):
+        given = "data=digits", "tracking.parent=abc", "tracking.name=job", f"tracking.uri={sqlite(folder)}"
+        monkeypatch.setattr(processes.platform, "node", lambda: "node1")
+        run = killed(*given)
+        mlflow.MlflowClient(sqlite(folder)).update_run(run, "RUNNING")
+        monkeypatch.setattr(processes.platform, "node", lambda: "node2")
+        experiment = Experiment.prepare(resolve(composed(*given)))
+        held = store.claim_run(sqlite(folder), run)
+        with pytest.raises(InputError, match="the run is running, as process node1 "):
+            tracking.newest_unfinished(experiment.settings, experiment.dataset)
+        held.release()
+        found = tracking.newest_unfinished(experiment.settings, experiment.dataset)
+        assert found.id == run
+        found.lock.release()
+
     def test_run_holds_its_claim_from_start_to_end(self, killed, folder):
         run = killed("data=digits")
         settings, unfinished = find(folder, run)
