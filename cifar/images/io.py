@@ -83,13 +83,14 @@ def decode(image: Image.Image, channels: int, where: object) -> Image.Image:
     """
     from PIL import Image, ImageOps
 
+    mode = "L" if channels == 1 else "RGB"
     with refusing(where, "intact images of 8 bits a channel"), image:
         check_depth(image)
-        upright = ImageOps.exif_transpose(image)
-        if upright.has_transparency_data:
-            upright = upright.convert("RGBA")
-            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
-        return upright.convert("L" if channels == 1 else "RGB")
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.has_transparency_data:
+            opaque = image.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque).convert(mode)
+        return image.convert(mode)
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

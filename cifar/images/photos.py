@@ -67,8 +67,11 @@ def prepare(file: Image.Image, preparation: Preparation, where: object) -> Photo
             )
         )
         resized = pixels.resize((right - left, bottom - top), Image.Resampling.BILINEAR, (x0, y0, x1, y1))
+    covered = np.asarray(resized).reshape(bottom - top, right - left, shape[2])
+    if covered.shape == shape:
+        return Photo(covered, position)
     image = np.zeros(shape, np.uint8)
-    image[top:bottom, left:right] = np.asarray(resized).reshape(bottom - top, right - left, shape[2])
+    image[top:bottom, left:right] = covered
     return Photo(image, position)
 
 

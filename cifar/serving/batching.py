@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,9 @@ class Batcher:
 
     `compute` takes the images of several requests and returns the outputs of each. It runs in its own thread; requests
     that arrive in the meantime form the next batch. A batch with fewer images than the previous one waits up to
-    `max_wait` milliseconds for more, so that a single client never waits and many clients stay batched.
+    `max_wait` milliseconds for more, so that a single client never waits and many clients stay batched. A batch also
+    waits while requests are being read, for at most as long as the previous one took: of two halves of the clients,
+    each of which is computed while the other is read, the batches take up to a quarter more of the CPU.
 
     It is bound to the event loop in which it is used. Its thread ends when it is garbage-collected.
     """
@@ -38,7 +41,7 @@ class Batcher:
         self._compute, self._max_size, self._max_wait, self._max_queue = compute, max_size, max_wait / 1000, max_queue
         self._thread = ThreadPoolExecutor(1, "batcher")
         self._waiting: deque[Waiting] = deque()
-        self._last = 1
+        self._last, self._took = 1, 0.0
         self._filled = asyncio.Event()
         self._running: asyncio.Task | None = None
         self.images = 0
@@ -69,10 +72,21 @@ class Batcher:
                         await self._filled.wait()
                 except TimeoutError:
                     pass
+            if self._max_wait:
+                await self._gather()
             batch = self._take()
             if batch:
+                began = time.perf_counter()
                 await self._answer(batch)
+                self._took = time.perf_counter() - began
         self._running = None
+
+    async def _gather(self) -> None:
+        """Wait while each iteration of the event loop adds a request."""
+        end, before = time.perf_counter() + self._took, 0
+        while before < self.images < self._max_size and time.perf_counter() < end:
+            before = self.images
+            await asyncio.sleep(0)
 
     def _take(self) -> list[Waiting]:
         """Remove the requests of the next batch from the queue, without canceled ones."""
