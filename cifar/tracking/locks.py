@@ -28,8 +28,6 @@ CLIENT = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5
 """libpq's settings of a connection: an error within half a minute where the server's machine does not answer."""
 SERVER = {"tcp_keepalives_idle": 60, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 6}
 """PostgreSQL's settings of a connection: it lets go of a lock 2 minutes after the holder's machine has failed."""
-
-
 END = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE (pid, backend_start) = (:pid, :start)")
 """Ends a connection of which the server does not know yet that it is lost."""
 LOCK_NOT_AVAILABLE = "55P03"

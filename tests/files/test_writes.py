@@ -139,8 +139,8 @@ WRITES = {
     "cifar/tracking/locks.py": {
         "ownership.make_folder": CLAIMS,
         "path.open('a+b')": CLAIMS,
-        "self.held.truncate": CLAIMS,
-        "Path(self.held.name).unlink": CLAIMS,  # the lock that the process holds
+        "self._file.truncate": CLAIMS,
+        "Path(self._file.name).unlink": CLAIMS,  # the lock that the process holds
     },
     "cifar/tracking/sweeps.py": {"ownership.remove_folder": CLAIMS},  # only with the mark
     "cifar/files/memory_file.py": {"tempfile.TemporaryDirectory": SYSTEM},
