@@ -28,7 +28,7 @@ from cifar.tracking.runs import end_stale
 from cifar.tracking.store import Result
 
 PATIENCE = 30.0
-"""Seconds for which a run waits for a server that does not answer."""
+"""Seconds for which a run that has started waits for a server that does not answer."""
 
 
 class Recorder:
@@ -122,8 +122,9 @@ class Recorder:
         """Call with a client of the store, the local one from when the server stays away."""
         if addresses.is_local(self._uri):
             return call(mlflow.MlflowClient(self._uri))
+        patience = PATIENCE if self._error is TrainingError else 0
         try:
-            return store.retry(self._uri, lambda: call(mlflow.MlflowClient(self._uri)), PATIENCE)
+            return store.retry(self._uri, lambda: call(mlflow.MlflowClient(self._uri)), patience)
         except store.FAILURES as error:
             if not store.is_unreachable(error):
                 raise

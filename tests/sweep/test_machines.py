@@ -232,6 +232,8 @@ class TestPostgresql:
         time.sleep(5)
         postgresql.start()
         assert [ended(sweep) for sweep in sweeps] == [0, 0], (tmp_path / "node1").read_text()
+        consoles = [path.read_text() for path in (tmp_path / "project").rglob("console.log")]
+        assert not any("the rest is recorded" in console for console in consoles)
         check_equal(tmp_path / "project", undisturbed, postgresql.url)
 
 
