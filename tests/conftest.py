@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import runpy
 import signal
@@ -31,6 +32,8 @@ from helpers.runs import Recorded, composed, sqlite
 
 # A shell starts what runs in its background with SIGINT ignored, and all processes inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# To look through all that the libraries have made for garbage takes a tenth of the tests' time.
+gc.set_threshold(50_000, 20, 50)
 stores.replace_migrations()
 drawing.leave_out()
 
