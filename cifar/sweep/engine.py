@@ -92,7 +92,7 @@ def run(source: Source, settings: TrackingSettings, objectives: list[str], optio
         if source.seeks_best:
             with optional(parent, "the best job"):
                 print("\n" + next_step.lines(sweep.searched, objectives, parent.id, parent.commands), flush=True)
-        if lost := [outcome for outcome in sweep.outcomes if outcome.status in ("FAILED", "KILLED")]:
+        if lost := sweep.lost:
             how = "failed" if any(outcome.status == "FAILED" for outcome in lost) else "killed"
             names = "; ".join(outcome.job.name for outcome in lost)
             raise TrainingError(f"{len(lost)} of {len(sweep.outcomes)} jobs {how}: {names}")
@@ -129,6 +129,12 @@ class Sweep:
     def searched(self) -> list[Outcome]:
         """The outcomes without those that confirm the best of them."""
         return [outcome for outcome in self.outcomes if not outcome.job.confirms]
+
+    @property
+    def lost(self) -> list[Outcome]:
+        """The outcomes that failed, or were killed by another than this sweep."""
+        statuses = ("FAILED",) if self._stopped else ("FAILED", "KILLED")
+        return [outcome for outcome in self.outcomes if outcome.status in statuses]
 
     def execute(self) -> None:
         """Run until all jobs have ended; raises `Interrupted` once a signal has ended the running ones."""
