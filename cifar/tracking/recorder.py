@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import mlflow
 from mlflow.entities import RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 
 from cifar.config.settings import TrackingSettings
@@ -121,10 +122,10 @@ class Recorder:
     def _call(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
         """Call with a client of the store, the local one from when the server stays away."""
         if addresses.is_local(self._uri):
-            return call(mlflow.MlflowClient(self._uri))
+            return self._called(call)
         patience = PATIENCE if self._error is TrainingError else 0
         try:
-            return store.retry(self._uri, lambda: call(mlflow.MlflowClient(self._uri)), patience)
+            return store.retry(self._uri, lambda: self._called(call), patience)
         except store.FAILURES as error:
             if not store.is_unreachable(error):
                 raise
@@ -135,7 +136,17 @@ class Recorder:
         server_run = getattr(self, "_id", "")
         self._id = self._create(mlflow.MlflowClient(self._uri))
         self.log_tags({SYNC_URI: server, SYNC_RUN: server_run})
-        return cast("Result", self._id) if call == self._create else call(mlflow.MlflowClient(self._uri))
+        return cast("Result", self._id) if call == self._create else self._called(call)
+
+    def _called(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
+        client = mlflow.MlflowClient(self._uri)
+        try:
+            return call(client)
+        except MlflowException as error:
+            # Another job of a sweep has just made the row that this one looked for, as of their data set.
+            if "unique constraint" not in str(error).lower():
+                raise
+            return call(client)
 
 
 def recorded_status(status: str) -> str:

@@ -144,7 +144,7 @@ class SweepRun(Run):
     def _call(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
         if interrupts.pending():  # a process that is to end waits for nothing
             return super()._call(call)
-        return store.retry(self._uri, lambda: call(mlflow.MlflowClient(self._uri)))
+        return store.retry(self._uri, lambda: self._called(call))
 
 
 @contextmanager

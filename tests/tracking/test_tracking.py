@@ -10,6 +10,9 @@ import os
 import shutil
 import signal
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -29,6 +32,7 @@ from cifar.interfaces import Evaluation
 from cifar.runtime import interrupts
 from cifar.runtime.errors import Interrupted, Pruned, TrainingError
 from cifar.tracking import addresses, store
+from cifar.tracking.run import Run
 from cifar.tracking.sweeps import SweepRun
 from helpers import drawing
 from helpers.processes import run_warm
@@ -237,6 +241,23 @@ class TestRecords:
         assert "psutil" in recorded.data.tags["not_recorded.system metrics"]
         (line,) = capfd.readouterr().err.splitlines()
         assert line.startswith("warning: system metrics not recorded: ModuleNotFoundError: ")
+
+    def test_jobs_that_begin_at_once_have_one_dataset(self, settings):
+        dataset = DATASETS.build({"name": "digits", "test_fraction": 0.2, "val_fraction": 0.1, "limit": 50}, seed=0)
+        for trial in range(3):
+            renamed = replace(dataset, name=f"digits {trial}")
+            runs = [Run(settings.uri, settings) for _ in range(6)]
+            start = threading.Barrier(len(runs))
+
+            def log(run: Run) -> None:
+                start.wait()  # noqa: B023
+                run.log_dataset(renamed)  # noqa: B023
+
+            with ThreadPoolExecutor(len(runs)) as pool:
+                list(pool.map(log, runs))
+            client = mlflow.MlflowClient(settings.uri)
+            digests = {entry.dataset.digest for run in runs for entry in client.get_run(run.id).inputs.dataset_inputs}
+            assert len(digests) == 1
 
     def test_dataset_comes_back(self, settings):
         data = {"name": "digits", "test_fraction": 0.2, "val_fraction": 0.1, "limit": 100}
