@@ -48,7 +48,7 @@ def did_you_mean(name: object, names: Iterable[str]) -> str:
 
 def closest(name: object, names: Iterable[str]) -> str:
     """A question for the closest of `names`, with a space after it; nothing where none is close."""
-    found = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.6)
     return f"did you mean {found[0]!r}? " if found else ""
 
 
