@@ -251,7 +251,8 @@ def test_network_of_a_tracking_server_is_cut(network, tmp_path):
     time.sleep(30)
     network["head"].plug(True)
     assert ended(sweep) == 0, (tmp_path / "console").read_text()
-    network["node1"].run(sys.executable, "-m", "cifar", "sync", cwd=project)
+    if (project / "mlflow.db").exists():  # a run that did not wait until the server was back
+        network["node1"].run(sys.executable, "-m", "cifar", "sync", cwd=project)
     server.check_sweep(EPOCHS, {"seed=1", "seed=2"})
 
 
