@@ -92,7 +92,7 @@ class FileLock(Lock):
 class DatabaseLock(Lock):
     """An advisory lock of PostgreSQL, which holds for all machines and ends with the connection.
 
-    A thread looks after it. Where the connection is lost, as when the server is started again, it takes the lock anew.
+    A thread looks after it. Where the connection is lost, as when the server is started again, it takes the lock again.
     """
 
     def __init__(self, uri: str, key: int, connection: Connection):
@@ -134,7 +134,7 @@ class DatabaseLock(Lock):
         return True
 
     def _is_lost(self) -> bool:
-        """Take the lock anew, if the server answers; true if another process has it."""
+        """Take the lock again, if the server answers; true if another process has it."""
         try:
             connection = _connect(self._uri)
         except DBAPIError:

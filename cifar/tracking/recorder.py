@@ -119,13 +119,17 @@ class Recorder:
         with store.reported(self._error, f"run {self._id}" if hasattr(self, "_id") else "a new run", self._uri):
             return self._call(call)
 
+    @property
+    def _patience(self) -> float:
+        """Seconds for which a server that does not answer is asked again."""
+        return PATIENCE if self._error is TrainingError else 0
+
     def _call(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
         """Call with a client of the store, the local one from when the server stays away."""
         if addresses.is_local(self._uri):
             return self._called(call)
-        patience = PATIENCE if self._error is TrainingError else 0
         try:
-            return store.retry(self._uri, lambda: self._called(call), patience)
+            return store.retry(self._uri, lambda: self._called(call), self._patience)
         except store.FAILURES as error:
             if not store.is_unreachable(error):
                 raise

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from cifar.config import renamed
 from cifar.config.settings import Settings, TrackingSettings, flatten, identity
 from cifar.files import ownership
-from cifar.runtime import interrupts, processes
+from cifar.runtime import processes
 from cifar.runtime.errors import InputError, TrainingError
 from cifar.runtime.terminal import unescaped
 from cifar.tracking import addresses, locks, notes, queries, store
@@ -24,7 +25,7 @@ from cifar.tracking.recorder import recorded_status
 from cifar.tracking.run import INTERRUPTIONS, Run
 from cifar.tracking.running import recorded
 from cifar.tracking.runs import newest_sweep
-from cifar.tracking.store import IDENTITY, Result
+from cifar.tracking.store import IDENTITY
 
 PLAIN = re.compile(r"[\w .,:;=+*/()\[\]{}-]+")
 """The names of jobs by which a store can be searched; all children are looked through for others."""
@@ -141,10 +142,9 @@ class SweepRun(Run):
     def note_on(self, error: BaseException) -> str:
         return self.how_to_resume if isinstance(error, INTERRUPTIONS) else super().note_on(error)
 
-    def _call(self, call: Callable[[mlflow.MlflowClient], Result]) -> Result:
-        if interrupts.pending():  # a process that is to end waits for nothing
-            return super()._call(call)
-        return store.retry(self._uri, lambda: self._called(call))
+    @property
+    def _patience(self) -> float:
+        return math.inf
 
 
 @contextmanager

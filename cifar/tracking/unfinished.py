@@ -27,6 +27,10 @@ PATIENCE = 60.0
 """Seconds for which a store is asked for an unfinished run."""
 
 
+class HeldError(InputError):
+    """Another process has, or may have, the lock on a run."""
+
+
 @dataclass(frozen=True)
 class Unfinished:
     """A run to be resumed. No other process can resume it while the `lock` is held.
@@ -97,9 +101,11 @@ def newest_unfinished(settings: Settings, dataset: Dataset) -> Unfinished | None
                 found = locked(run.info.run_id)
                 if settings.minutes is None:  # else the epochs are those that the run has
                     found.check_epochs(settings)
-            except InputError:
-                if settings.tracking.parent and _is_held(uri, run):  # this job runs, so it is not begun again
+            except HeldError:
+                if settings.tracking.parent:  # this job runs, so it is not begun again
                     raise
+                continue
+            except InputError:
                 continue
             return found
     return None
@@ -118,7 +124,7 @@ def locked(run_id: str, extends: bool = False) -> Unfinished:
     if why := _why_not(run, lock, extends):
         if lock:
             lock.release()
-        raise InputError(f"resume={run_id}: {why}")
+        raise (InputError if lock and lock.is_sure else HeldError)(f"resume={run_id}: {why}")
     assert lock
     return Unfinished(run, lock)
 
@@ -132,14 +138,6 @@ def _why_not(run: Run, lock: locks.Lock | None, extends: bool) -> str:
     if not lock:
         return "another process has just resumed the run"
     return "the run is finished" if run.info.status == "FINISHED" and not extends else ""
-
-
-def _is_held(uri: str, run: Run) -> bool:
-    """True if a process has, or may have, the lock on a run."""
-    lock = store.claim_run(uri, run.info.run_id)
-    if lock:
-        lock.release()
-    return lock is None or not lock.is_sure
 
 
 def _check_extension(run: Run, before: Settings, now: Settings) -> None:

@@ -19,7 +19,7 @@ class AccumulatingModel(keras.Model):
     """`model`, whose layers and weights it shares, trained with micro-batches of at most `size` images.
 
     The gradient of a batch is the mean of those of its micro-batches, weighted by their numbers of images. Batch
-    normalization has the statistics of a micro-batch, and dropout draws anew in each. Only the activations of one
+    normalization has the statistics of a micro-batch, and dropout draws again in each. Only the activations of one
     micro-batch are in memory at a time.
     """
 

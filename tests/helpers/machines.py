@@ -89,7 +89,8 @@ class Network:
     """
 
     def __init__(self, names: list[str], folder: Path):
-        self._hub, prefix = f"cifar{os.getpid()}hub", f"cifar{os.getpid()}"
+        self._prefix = prefix = f"cifar{os.getpid()}"
+        self._hub = f"{prefix}hub"
         addresses = {name: f"10.77.0.{number}" for number, name in enumerate(names, 1)}
         hosts = folder / "hosts"
         hosts.write_text("127.0.0.1 localhost\n" + "".join(f"{addresses[name]} {name}\n" for name in names))
@@ -116,10 +117,10 @@ class Network:
         return self.machines[name]
 
     def close(self) -> None:
-        _ip("link", "del", f"cifar{os.getpid()}")
+        _ip("link", "del", self._prefix)
         for machine in self.machines.values():
             machine.halt()
-            _ip("netns", "del", f"cifar{os.getpid()}{machine.name}")
+            _ip("netns", "del", self._prefix + machine.name)
         _ip("netns", "del", self._hub)
 
 
